@@ -6,21 +6,18 @@ rule used by a step that reads symbol a in state q has the code p = q S + a.
 """
 
 import re
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
 from types import MappingProxyType
 
 import numpy as np
 
+from constructions.macro_steps import MacroSteps
+
 Rule = tuple[str, str, int]
 MOVES = {"L": -1, "S": 0, "R": 1}
 _MAX_SYMBOLS = 256  # one cell is one byte
-_BLOCK = 64  # cells in a block of the interpreter's tape
-_CHUNK = 1024  # the longest run inside one block that is remembered
-_MEMORY = 1 << 14  # remembered runs, at most
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,9 @@ class TuringMachine:
     Raises:
         ValueError: naming every fault at once.
 
-    >>> flip = TuringMachine("flip", ("go", "end"), ("_", "0", "1"), "_", "go",
-    ...     {("go", "0"): ("go", "1", 1), ("go", "1"): ("go", "0", 1), ("go", "_"): ("end", "_", 0)})
+    >>> rules = {("go", "0"): ("go", "1", 1), ("go", "1"): ("go", "0", 1)}
+    >>> rules["go", "_"] = ("end", "_", 0)
+    >>> flip = TuringMachine("flip", ("go", "end"), ("_", "0", "1"), "_", "go", rules)
     >>> trace = flip.run("011", 100)
     >>> trace.tape, trace.steps, trace.halted, trace.state, trace.head
     (['1', '0', '0', '_'], 4, True, 'end', 3)
@@ -172,7 +170,8 @@ class TuringMachine:
         Raises:
             ValueError: max_steps is negative, or the tape holds an unknown symbol.
         """
-        return _Run(self, tape, max_steps).advance(max_steps, record=record)
+        run = self._load(tape, max_steps)
+        return self._trace(run, run.advance(max_steps, record=record))
 
     def run_blocks(
         self, tape: Iterable[str], max_steps: int, *, block: int = 1 << 20
@@ -188,12 +187,28 @@ class TuringMachine:
         """
         if block < 1:
             raise ValueError(f"block must be at least 1 step, got {block}")
-        run = _Run(self, tape, max_steps)
+        run = self._load(tape, max_steps)
         while True:
-            trace = run.advance(min(run.steps + block, max_steps), record=True)
-            yield trace
-            if trace.halted or trace.steps == max_steps:
+            yield self._trace(run, run.advance(min(run.steps + block, max_steps), record=True))
+            if run.halted or run.steps == max_steps:
                 return
+
+    def _load(self, tape: Iterable[str], max_steps: int) -> MacroSteps:
+        if max_steps < 0:
+            raise ValueError(f"max_steps must not be negative, got {max_steps}")
+        return MacroSteps(self.rules, len(self.alphabet), self.encode_tape(tape))
+
+    def _trace(self, run: MacroSteps, codes: np.ndarray) -> "Trace":
+        return Trace(
+            machine=self,
+            steps=run.steps,
+            halted=run.halted,
+            state=self.states[run.state],
+            head=run.head,
+            tape_start=run.low,
+            cells=run.span(),
+            codes=codes,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,107 +277,6 @@ class Trace:
         """
         inside = self.tape_start <= cell < self.tape_start + len(self.cells)
         return self.machine.alphabet[self.cells[cell - self.tape_start] if inside else 0]
-
-
-class _Run:
-    """A machine at work: macro steps over a tape cut into blocks.
-
-    What happens from the moment the head enters a block until it leaves it depends only on the
-    block's symbols, the state and the head's place in it, so that run is remembered and replayed
-    whole. A remembered run is cut at _CHUNK steps, hence loops inside a block are found again too.
-    """
-
-    def __init__(self, machine: TuringMachine, tape: Iterable[str], max_steps: int) -> None:
-        if max_steps < 0:
-            raise ValueError(f"max_steps must not be negative, got {max_steps}")
-        self.machine = machine
-        codes = machine.encode_tape(tape)
-        codes = np.pad(codes, (0, -len(codes) % _BLOCK)).tobytes()
-        self.blocks = {i // _BLOCK: codes[i : i + _BLOCK] for i in range(0, len(codes), _BLOCK)}
-        width = len(machine.alphabet)
-        table = machine.rules
-        # A state is held as the code of its row's first rule, and -1 stays negative.
-        self.row_after = (table[:, 0] * width).tolist()
-        self.written = table[:, 1].tolist()
-        self.move = table[:, 2].tolist()
-        self.dtype = np.min_scalar_type(len(table) - 1)
-        self.row = self.steps = self.head = self.low = self.high = 0
-        self.memory: dict[tuple[bytes, int, int], _Visit] = {}
-
-    def advance(self, limit: int, *, record: bool) -> Trace:
-        """Runs up to `limit` steps in all, or to the halt."""
-        memory, blocks, blank = self.memory, self.blocks, bytes(_BLOCK)
-        row, steps, low, high = self.row, self.steps, self.low, self.high
-        block, place = divmod(self.head, _BLOCK)
-        records, halted = [], False
-        while not halted:
-            before = blocks.get(block, blank)
-            key = (before, row, place)
-            visit = memory.get(key)
-            if visit is None:
-                if len(memory) >= _MEMORY:
-                    memory.clear()
-                visit = memory[key] = self._visit(before, row, place, _CHUNK)
-            if steps + visit[0] > limit:
-                visit = self._visit(before, row, place, limit - steps)
-            count, after, row, place, lowest, highest, halted, codes = visit
-            steps += count
-            if record:
-                records.append(codes)
-            blocks[block] = after
-            base = block * _BLOCK
-            low = min(low, base + lowest)
-            high = max(high, base + highest)
-            if place == _BLOCK:
-                block, place = block + 1, 0
-            elif place < 0:
-                block, place = block - 1, _BLOCK - 1
-            if steps == limit and not halted:
-                halted = self.row_after[row + blocks.get(block, blank)[place]] < 0
-                break
-        head = block * _BLOCK + place
-        self.row, self.steps, self.head = row, steps, head
-        self.low, self.high = min(low, head), max(high, head)
-        return Trace(
-            machine=self.machine,
-            steps=steps,
-            halted=halted,
-            state=self.machine.states[row // len(self.machine.alphabet)],
-            head=head,
-            tape_start=self.low,
-            cells=self._span(),
-            codes=np.frombuffer(b"".join(records), self.dtype),
-        )
-
-    def _visit(self, before: bytes, row: int, place: int, budget: int) -> "_Visit":
-        """Runs inside one block until the head leaves it, the machine halts, or budget steps."""
-        row_after, written, move = self.row_after, self.written, self.move
-        cells, codes = bytearray(before), []
-        start, halted = place, False
-        while 0 <= place < _BLOCK and len(codes) < budget:
-            code = row + cells[place]
-            if row_after[code] < 0:
-                halted = True
-                break
-            cells[place] = written[code]
-            place += move[code]
-            row = row_after[code]
-            codes.append(code)
-        places = list(accumulate((move[code] for code in codes[:-1]), initial=start))
-        after = bytes(cells)
-        record = array(self.dtype.char, codes).tobytes()
-        return len(codes), after, row, place, min(places), max(places), halted, record
-
-    def _span(self) -> np.ndarray:
-        first, last = self.low // _BLOCK, self.high // _BLOCK
-        blank = bytes(_BLOCK)
-        text = b"".join(self.blocks.get(i, blank) for i in range(first, last + 1))
-        offset = first * _BLOCK
-        return np.frombuffer(text, np.uint8)[self.low - offset : self.high - offset + 1]
-
-
-# steps, block after, row after, place after, lowest and highest place read, halted, rule codes
-_Visit = tuple[int, bytes, int, int, int, int, bool, bytes]
 
 
 def _listed(items: Iterable[object]) -> str:
