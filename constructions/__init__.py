@@ -1,0 +1,28 @@
+"""Transformer weights written by hand, with proofs and certificates.  NumPy only.
+
+>>> construction = CONSTRUCTIONS["lookup"]()
+>>> prompt = construction.encode({"pairs": [(0, 1), (0, 1), (0, 2)], "query": 0})
+>>> outputs = forward(construction.spec, construction.params, prompt)
+>>> construction.decode(outputs).round(6).tolist()
+[0.0, 0.666667, 0.333333, 0.0]
+"""
+
+from constructions.catalog import CONSTRUCTIONS
+from constructions.construction import Construction
+from constructions.reference import forward
+from constructions.residual import Residual
+from constructions.spec import Layer, TransformerSpec, blank, param_shapes
+from constructions.turing import Trace, TuringMachine
+
+__all__ = [
+    "CONSTRUCTIONS",
+    "Construction",
+    "Layer",
+    "Residual",
+    "Trace",
+    "TransformerSpec",
+    "TuringMachine",
+    "blank",
+    "forward",
+    "param_shapes",
+]

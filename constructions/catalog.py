@@ -1,0 +1,27 @@
+"""The only list of constructions: name -> function from options to a `Construction`.
+
+The functions are imported when called, so that listing names costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from constructions.construction import Construction
+
+
+def _lazy(module: str, function: str) -> Callable[..., Construction]:
+    def build(**options: Any) -> Construction:
+        built: Construction = getattr(import_module(module), function)(**options)
+        return built
+
+    build.__name__ = function
+    build.__doc__ = f"`{module}.{function}`; no options give a small default."
+    return build
+
+
+CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
+    "lookup": _lazy("constructions.learners.lookup", "lookup"),
+}

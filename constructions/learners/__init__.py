@@ -1,0 +1,1 @@
+"""Learning algorithms carried out in context, each as explicit weights."""

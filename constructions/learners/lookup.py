@@ -1,0 +1,309 @@
+"""Order-k lookup: the empirical conditional law of the data in the prompt, as two attention layers.
+
+The statistical induction head (Edelman et al. 2024, arXiv:2402.11004; Olsson et al. 2022).  After
+enough steps, fine-tuning on the same data ends at the same law: this is what claim C1 compares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from constructions.certificate import UNIT, Certificate, Record, bilinear, softmax_leak, value_map
+from constructions.construction import Construction
+from constructions.gadgets import copy_columns, match_head, offset_head
+from constructions.residual import Residual
+from constructions.spec import Layer, Params, TransformerSpec, blank
+
+SOURCE = "statistical induction head: Edelman et al. 2024 (arXiv:2402.11004)"
+PROOF = (
+    "Layer 0 writes the k previous symbols beside each token (offset heads). Layer 1 scores each "
+    "earlier token by the number of agreeing symbols between the k symbols before it and the "
+    "query's own last k, times beta, and averages the values of the best: the counts of what "
+    "followed this context, normalized. The start tokens hold the uniform law and score half a "
+    "step below a match (no smoothing), so that they answer where nothing matches, or as "
+    "smoothing x vocab pseudo-counts."
+)
+
+
+def lookup(
+    *,
+    vocab: int = 4,
+    contexts: int | None = None,
+    order: int = 1,
+    smoothing: float = 0.0,
+    beta: float = 64.0,
+    length: int = 4096,
+) -> Construction:
+    """In-context counting: the (smoothed) empirical law of the next symbol after the last k.
+
+    With ``contexts`` the problem is ``{"pairs": [(c, y), ...], "query": c}``: demonstrations of a
+    table with that many contexts and ``vocab`` outputs (order 1).  Without, it is
+    ``{"stream": [x_1, ..., x_T]}``: symbols below ``vocab``, of which the next is to be predicted.
+
+    Args:
+      vocab: V, symbols of the law.
+      contexts: m, or None for the stream form; default 4 when no option is given.
+      order: k.
+      smoothing: pseudo-count lambda of each symbol, (N_y + lambda) / (N + lambda V).
+      beta: score gap in logits between k and k - 1 agreeing symbols.
+      length: the longest prompt, in tokens, to certify.
+
+    Returns:
+      A construction whose answer is a law [V]; an unseen context gives the uniform law.
+
+    Raises:
+      ValueError: a size out of range, or a beta that cannot be certified at this length.
+
+    >>> stream = lookup(vocab=2, order=2)
+    >>> stream.oracle({"stream": [0, 0, 1, 0, 0, 1, 0, 0]}).tolist()
+    [0.0, 1.0]
+    """
+    _check(vocab, contexts, order, smoothing, beta, length)
+    alphabet = vocab + (contexts or 0)
+    start = alphabet
+    residual = Residual(
+        one=1,
+        start=1,
+        symbol=alphabet,
+        output=vocab,
+        **{f"previous_{j}": alphabet for j in range(1, order + 1)},
+        law=vocab,
+    )
+    spec = TransformerSpec(
+        input_size=alphabet + 1,
+        width=residual.width,
+        output_size=vocab,
+        readout="simplex",
+        layers=(
+            Layer(heads=order, key_size=1, value_size=alphabet, window=order + 2),
+            Layer(heads=1, key_size=order * alphabet + 1, value_size=vocab, scale=beta),
+        ),
+    )
+    params = blank(spec)
+
+    embed = params["embed"]
+    embed[:, residual["one"]] = 1
+    copy_columns(embed, slice(0, alphabet), residual["symbol"])
+    copy_columns(embed, slice(alphabet - vocab, alphabet), residual["output"])
+    embed[start, residual["output"]] = 1 / vocab
+    # k start tokens share the weight of smoothing * V pseudo-counts, each exp(0) for a match:
+    # exp(score) = smoothing V / k.  Without smoothing they stand half a step below a match, so
+    # they lose to one match by beta / 2 and win over every mismatch by beta / 2.
+    default = math.log(smoothing * vocab / order) / beta if smoothing else -0.5
+    embed[start, residual["start"]] = order + default
+
+    for j in range(1, order + 1):
+        # Sharpness 64: the losers' mass T exp(-64) is far below a float32 unit, so each slice is
+        # the one-hot itself.
+        offset_head(
+            params,
+            residual,
+            0,
+            j - 1,
+            offset=j,
+            source="symbol",
+            target=f"previous_{j}",
+            sharpness=64.0,
+        )
+    # The symbol before the next one is the query token itself: query offsets 0..k-1 against key
+    # offsets 1..k.
+    query = ["symbol", *(f"previous_{j}" for j in range(1, order))]
+    keys = [f"previous_{j}" for j in range(1, order + 1)]
+    match_head(
+        params,
+        residual,
+        1,
+        0,
+        pairs=list(zip(query, keys, strict=True)),
+        default=("one", "start"),
+        value="output",
+        target="law",
+    )
+    copy_columns(params["w_out"], residual["law"], slice(0, vocab))
+
+    certificate = certify(spec, params, residual, order, smoothing, length)
+    return Construction(
+        name="lookup",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=residual,
+        encode=lambda problem: _encode(problem, vocab, contexts, order, certificate),
+        decode=lambda outputs: outputs[..., -1, :],
+        oracle=lambda problem: _oracle(problem, vocab, contexts, order, smoothing),
+        certificate=certificate,
+        source=SOURCE,
+        proof=PROOF,
+    )
+
+
+def certify(
+    spec: TransformerSpec,
+    params: Params,
+    residual: Residual,
+    order: int,
+    smoothing: float,
+    length: int,
+) -> Certificate:
+    """Margins read off the built weights, and the error bound that follows, in total variation.
+
+    Raises:
+      ValueError: weights that do not match, or margins too small for ``length``.
+    """
+    alphabet = residual.sizes["symbol"]
+    vocab = residual.sizes["output"]
+    records = []
+    for j in range(1, order + 1):
+        bias = params["layer_0.bias"][j - 1].astype(np.float64)
+        margin = float(bias[j] - np.delete(bias, j).max())
+        carried = value_map(params, 0, j - 1)[residual["symbol"], residual[f"previous_{j}"]]
+        moved = (
+            np.array_equal(carried, np.eye(alphabet)) and not bilinear(spec, params, 0, j - 1).any()
+        )
+        leak = softmax_leak(length - 1, margin)
+        records.append(
+            Record(
+                part=f"layer_0 head {j - 1}",
+                kind=f"symbol {j} back",
+                margin=margin,
+                magnitude=float(np.abs(bias).max()),
+                exact=bool(moved) and leak < UNIT["float32"] / 2,
+                note=f"mass elsewhere <= {leak:.1e}",
+            )
+        )
+    score = bilinear(spec, params, 1, 0)
+    names = ["symbol", *(f"previous_{j}" for j in range(1, order))]
+    agree, differ = [], []
+    for j, name in enumerate(names, start=1):
+        block = score[residual[name], residual[f"previous_{j}"]]
+        agree.append(block.diagonal())
+        differ.append(block[~np.eye(alphabet, dtype=bool)])
+        score[residual[name], residual[f"previous_{j}"]] = 0
+    default = float(
+        score[residual.column("one"), residual.column("start")]
+        * params["embed"][alphabet, residual.column("start")]
+    )
+    score[residual.column("one"), residual.column("start")] = 0
+    least_match = float(sum(block.min() for block in agree))
+    worst = [max(0.0, float(block.max(initial=0.0))) for block in differ]
+    gap = min(float(block.min()) - bad for block, bad in zip(agree, worst, strict=True))
+    best_match = float(sum(block.max() for block in agree))
+    carried = value_map(params, 1, 0)[residual["output"], residual["law"]]
+    clean = (
+        not score.any()
+        and best_match == least_match
+        and np.array_equal(carried, np.eye(vocab))
+        and np.array_equal(params["w_out"][residual["law"]], np.eye(vocab))
+        and all(record.exact for record in records)
+    )
+    if not clean or gap <= 0:
+        raise ValueError("lookup: the weights are not those of an exact match and lookup")
+    records.append(
+        Record(
+            part="layer_1 head 0",
+            kind="match and average",
+            margin=gap,
+            magnitude=best_match,
+            exact=False,
+            note=f"a match beats a mismatch by {gap:g}, the start tokens score {default:g}",
+        )
+    )
+
+    def error(length: int) -> float:
+        # Mismatches hold at most T exp(-gap) against one match or against smoothing * V; without
+        # smoothing the start tokens are the other loser (k of them) or, unseen, the winner.
+        # Sums of one-hots are exact, so rounding is one division, and with smoothing one exp
+        # (a few units) of the start tokens' weight.
+        if smoothing:
+            leak = length * math.exp(-gap) / min(1.0, smoothing * vocab)
+            return leak + 8 * (1 + abs(default)) * UNIT["float32"]
+        half = least_match - default
+        against = order * math.exp(-half) + length * math.exp(-gap)
+        unseen = length * math.exp(-(gap - half)) / order
+        return max(against, unseen) + 2 * UNIT["float32"]
+
+    limit = min(length, 2**24)
+    if error(limit) > 1e-4:
+        raise ValueError(
+            f"lookup: at length {length:,} and score gap {gap:g} the leak is {error(limit):.1e} in "
+            "total variation: raise beta (64 is safe) or shorten the prompt"
+        )
+    return Certificate(
+        dtype="float32",
+        limits={"length": limit},
+        records=tuple(records),
+        error=error,
+        unit="total variation",
+    )
+
+
+def _check(
+    vocab: int, contexts: int | None, order: int, smoothing: float, beta: float, length: int
+) -> None:
+    sizes = {"vocab": (vocab, 2), "order": (order, 1), "length": (length, order + 1)}
+    if contexts is not None:
+        sizes["contexts"] = (contexts, 1)
+        if order != 1:
+            raise ValueError(f"order: expected 1 with contexts (pairs), got {order}")
+    for name, (value, least) in sizes.items():
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if smoothing < 0 or not math.isfinite(smoothing):
+        raise ValueError(f"smoothing: expected a finite number >= 0, got {smoothing}")
+    if not 0 < beta <= 80:
+        raise ValueError(f"beta: expected 0 < beta <= 80 (exp underflows beyond), got {beta}")
+
+
+def _encode(
+    problem: Mapping[str, Any],
+    vocab: int,
+    contexts: int | None,
+    order: int,
+    certificate: Certificate,
+) -> np.ndarray:
+    if contexts is None:
+        tokens = _symbols("stream", problem["stream"], vocab)
+        start = vocab
+    else:
+        pairs = np.asarray(problem["pairs"], dtype=np.int64).reshape(-1, 2)
+        sources = _symbols("contexts of pairs", pairs[:, 0], contexts)
+        outputs = _symbols("outputs of pairs", pairs[:, 1], vocab)
+        query = _symbols("query", [problem["query"]], contexts)
+        interleaved = np.stack([sources, outputs + contexts], axis=1).reshape(-1)
+        tokens = np.concatenate([interleaved, query])
+        start = vocab + contexts
+    certificate.check(length=len(tokens) + order)
+    return np.concatenate([np.full(order, start), tokens]).astype(np.int32)
+
+
+def _symbols(name: str, values: Any, limit: int) -> np.ndarray:
+    symbols = np.asarray(values)
+    if symbols.ndim != 1 or (symbols.size and symbols.dtype.kind not in "iu"):
+        raise ValueError(f"{name}: expected a list of integers, got {symbols.dtype} array")
+    if symbols.size and not 0 <= symbols.min() <= symbols.max() < limit:
+        raise ValueError(f"{name}: expected 0 to {limit - 1}, got {symbols.min()}..{symbols.max()}")
+    return symbols.astype(np.int64)
+
+
+def _oracle(
+    problem: Mapping[str, Any], vocab: int, contexts: int | None, order: int, smoothing: float
+) -> np.ndarray:
+    """The definition: count what followed the query's context."""
+    counts = np.zeros(vocab)
+    if contexts is None:
+        stream = list(problem["stream"])
+        last = stream[len(stream) - order :]
+        for t in range(order, len(stream)):
+            if len(last) == order and stream[t - order : t] == last:
+                counts[stream[t]] += 1
+    else:
+        for context, output in problem["pairs"]:
+            if context == problem["query"]:
+                counts[output] += 1
+    if counts.sum() + smoothing == 0:
+        return np.full(vocab, 1 / vocab)
+    return (counts + smoothing) / (counts.sum() + smoothing * vocab)

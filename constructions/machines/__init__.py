@@ -1,0 +1,1 @@
+"""Turing machines carried out by transformers, and the programs that they run."""

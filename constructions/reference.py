@@ -1,0 +1,195 @@
+"""What the architecture means: the forward pass in NumPy float64, or exactly in fractions.
+
+Written for reading, sublayer by sublayer, with no optimization; every other engine is tested
+against it.  Shape letters are those of `constructions.spec`.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from constructions.spec import (
+    RMS_EPSILON,
+    Layer,
+    Params,
+    TransformerSpec,
+    check_params,
+)
+
+Array = np.ndarray[Any, Any]
+
+
+def forward(
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Array,
+    *,
+    prefix: int = 0,
+    offset: int = 0,
+    exact: bool = False,
+) -> Array:
+    """The decoder's output at every position.
+
+    Args:
+      spec, params: the architecture and its weights.
+      inputs: int [T] for token inputs, float [T, I] for vector inputs.
+      prefix: how many leading tokens the ``prefix`` mask lets every token see.
+      offset: index of the first token, for the position features.
+      exact: compute in `fractions.Fraction`, with no rounding at all.  Only the rational switches
+        qualify: hardmax or linear attention, hard_sigmoid or relu gates, no norm.
+
+    Returns:
+      Logits or laws (see `TransformerSpec.readout`), [T, V]; float64, or objects if ``exact``.
+
+    Raises:
+      ValueError: params that do not fit the spec, tokens out of range, an irrational switch with
+        ``exact``.
+
+    >>> from constructions.spec import TransformerSpec, blank
+    >>> spec = TransformerSpec(input_size=2, width=2, output_size=2, layers=())
+    >>> params = blank(spec)
+    >>> params["embed"][:] = params["w_out"][:] = np.eye(2)
+    >>> forward(spec, params, np.array([1, 0]))
+    array([[0., 1.],
+           [1., 0.]])
+    """
+    check_params(spec, params)
+    number = _fractions if exact else _floats
+    if exact:
+        _require_rational(spec)
+    weights = {name: number(leaf) for name, leaf in params.items()}
+    x = embed(spec, weights, inputs, number)
+    if spec.positions:
+        x = x + number(position_features(spec, len(inputs), offset)) @ weights["positions"]
+    for _ in range(spec.loops):
+        for i, layer in enumerate(spec.layers):
+            leaves = _leaves_of_layer(weights, i)
+            if layer.heads:
+                h = _norm(spec, x, leaves.get("norm_attention"))
+                x = x + attention(layer, leaves, h, prefix, number)
+            if layer.hidden:
+                h = _norm(spec, x, leaves.get("norm_mlp"))
+                x = x + gated_mlp(layer, leaves, h)
+    return _norm(spec, x, weights.get("norm_out")) @ weights["w_out"]
+
+
+def embed(spec: TransformerSpec, weights: Params, inputs: Array, number: Any) -> Array:
+    """[T, D]: rows of ``embed`` for tokens, inputs @ ``embed`` for vectors."""
+    inputs = np.asarray(inputs)
+    if spec.inputs == "vectors":
+        if inputs.ndim != 2 or inputs.shape[1] != spec.input_size:
+            raise ValueError(f"inputs: expected shape [T, {spec.input_size}], got {inputs.shape}")
+        return number(inputs) @ weights["embed"]
+    if inputs.ndim != 1 or inputs.dtype.kind not in "iu":
+        raise ValueError(f"inputs: expected integers [T], got {inputs.dtype} {inputs.shape}")
+    if inputs.size and not 0 <= inputs.min() <= inputs.max() < spec.input_size:
+        raise ValueError(
+            f"inputs: expected tokens from 0 to {spec.input_size - 1}, "
+            f"got {inputs.min()} to {inputs.max()}"
+        )
+    return weights["embed"][inputs]
+
+
+def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Array:
+    """[T, P], int64: the spec's position features of the indices offset, offset + 1, ...
+
+    >>> spec = TransformerSpec(1, 1, 1, (), positions=("index", "square", "bits2"))
+    >>> position_features(spec, 4).tolist()
+    [[0, 0, -1, -1], [1, 1, 1, -1], [2, 4, -1, 1], [3, 9, 1, 1]]
+    """
+    p = np.arange(offset, offset + length, dtype=np.int64)
+    columns: list[Array] = []
+    for feature in spec.positions:
+        if feature == "index":
+            columns.append(p)
+        elif feature == "square":
+            columns.append(p * p)
+        else:
+            bits = int(feature.removeprefix("bits"))
+            columns.extend(2 * (p >> k & 1) - 1 for k in range(bits))
+    return np.stack(columns, axis=1)
+
+
+def visible(layer: Layer, length: int, prefix: int) -> Array:
+    """bool [T, S]: may token t attend to token s."""
+    t, s = np.arange(length)[:, None], np.arange(length)[None, :]
+    causal = s <= t
+    return causal | (s < prefix) if layer.mask == "prefix" else causal
+
+
+def attention(layer: Layer, leaves: Params, x: Array, prefix: int, number: Any) -> Array:
+    """[T, D]: the sum of the heads' outputs; sums are taken before the one division."""
+    T = len(x)
+    mask = visible(layer, T, prefix)
+    distance = np.arange(T)[:, None] - np.arange(T)[None, :]
+    out = np.zeros_like(x)
+    for h in range(layer.heads):
+        q, k, v = (x @ leaves[name][h] for name in ("w_q", "w_k", "w_v"))
+        scores = (q @ k.T) * number(np.array(layer.scale)).item()
+        if layer.window:
+            scores = scores + leaves["bias"][h][np.clip(distance, 0, layer.window - 1)]
+        if layer.attend == "linear":
+            head = np.where(mask, scores, 0 * scores) @ v
+        else:
+            best = np.where(mask, scores, scores.min()).max(axis=1, keepdims=True)
+            if layer.attend == "softmax":
+                weight = np.exp(np.where(mask, scores - best, -np.inf))
+            else:
+                weight = number((mask & (scores == best)).astype(np.float32))
+            head = (weight @ v) / weight.sum(axis=1, keepdims=True)
+        out = out + head @ leaves["w_o"][h]
+    return out
+
+
+def gated_mlp(layer: Layer, leaves: Params, x: Array) -> Array:
+    """[T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
+    z = x @ leaves["w_gate"] + leaves["b_gate"]
+    if layer.gate == "hard_sigmoid":
+        gate = np.minimum(np.maximum(z, 0), 1)
+    elif layer.gate == "relu":
+        gate = np.maximum(z, 0)
+    else:
+        # z * sigmoid(z), without overflow for very negative z.
+        gate = z * np.exp(-np.logaddexp(0, -z))
+    return (gate * (x @ leaves["w_up"] + leaves["b_up"])) @ leaves["w_down"]
+
+
+def _norm(spec: TransformerSpec, x: Array, gain: Array | None) -> Array:
+    if spec.norm == "none" or gain is None:
+        return x
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + RMS_EPSILON) * gain
+
+
+def _leaves_of_layer(weights: Params, i: int) -> Params:
+    start = f"layer_{i}."
+    return {
+        name.removeprefix(start): leaf for name, leaf in weights.items() if name.startswith(start)
+    }
+
+
+def _floats(values: Array) -> Array:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _fractions(values: Array) -> Array:
+    flat = [Fraction(value) for value in np.asarray(values).reshape(-1).tolist()]
+    out = np.empty(len(flat), dtype=object)
+    out[:] = flat
+    return out.reshape(np.shape(values))
+
+
+def _require_rational(spec: TransformerSpec) -> None:
+    faults = [] if spec.norm == "none" else [f"norm {spec.norm}"]
+    for i, layer in enumerate(spec.layers):
+        if layer.heads and layer.attend == "softmax":
+            faults.append(f"layer {i}: softmax attention")
+        if layer.hidden and layer.gate == "silu":
+            faults.append(f"layer {i}: silu gate")
+    if faults:
+        raise ValueError(
+            "exact arithmetic needs rational switches (hardmax or linear attention, hard_sigmoid "
+            f"or relu, no norm), got {'; '.join(faults)}"
+        )

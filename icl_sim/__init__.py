@@ -1,0 +1,26 @@
+"""In-context learning against fine-tuning: run, train, compare and judge.
+
+Names are imported when first used (PEP 562), so that importing this package costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "InputError": "errors",
+    "Transformer": "transformer",
+    "forward": "transformer",
+    "load": "transformer",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

@@ -1,0 +1,270 @@
+"""The one architecture in JAX: a pure forward pass, a Flax shell over it, one door for weights.
+
+`forward` computes what `constructions.reference.forward` defines, in the dtype of its params, for
+any leading batch axes.  `Transformer` declares the very same leaves, so the params of a
+hand-written construction and those of a trained network are the same flat dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from constructions.construction import Construction
+from constructions.spec import RMS_EPSILON, Layer, TransformerSpec, check_params, param_shapes
+from icl_sim.errors import InputError
+
+Params = Mapping[str, jax.Array]
+
+
+def forward(
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Any,
+    *,
+    prefix: Any = 0,
+    offset: Any = 0,
+) -> jax.Array:
+    """The decoder's output at every position; pure and jittable with ``spec`` static.
+
+    Args:
+      spec: the architecture.
+      params: leaves of `param_shapes(spec)`, all of one floating dtype, which is the dtype of all
+        arithmetic.
+      inputs: int [..., T] below ``spec.input_size`` (tokens), or float [..., T, I] (vectors).
+      prefix: how many leading tokens the ``prefix`` mask shows to every token; may be traced.
+      offset: index of the first token, for the position features; may be traced.
+
+    Returns:
+      Logits or laws (see `TransformerSpec.readout`), [..., T, V].
+
+    Raises:
+      ValueError: inputs of the wrong rank or kind.
+
+    >>> from constructions.spec import blank
+    >>> spec = TransformerSpec(input_size=2, width=2, output_size=2, layers=())
+    >>> params = blank(spec) | {"embed": np.eye(2, dtype="f4"), "w_out": np.eye(2, dtype="f4")}
+    >>> forward(spec, params, np.array([1, 0])).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    x = _embed(spec, params["embed"], jnp.asarray(inputs))
+    T = x.shape[-2]
+    if spec.positions:
+        features = position_features(spec, T, offset, x.dtype)
+        x = x + _lift(_dot(features, params["positions"]), x.ndim)
+
+    def stack(x: jax.Array) -> jax.Array:
+        for i, layer in enumerate(spec.layers):
+            x = _layer(spec, params, i, layer, x, prefix)
+        return x
+
+    if spec.loops == 1:
+        x = stack(x)
+    else:
+        x = jax.lax.fori_loop(0, spec.loops, lambda _, x: stack(x), x)
+    return _dot(_norm(spec, x, params.get("norm_out")), params["w_out"])
+
+
+def position_features(spec: TransformerSpec, length: int, offset: Any, dtype: Any) -> jax.Array:
+    """[T, P]: the spec's features of the indices offset, offset + 1, ... (int32 arithmetic).
+
+    The square is taken in ``dtype``: exact below 2^12 in float32, rounded beyond.
+    """
+    p = jnp.arange(length, dtype=jnp.int32) + jnp.asarray(offset, jnp.int32)
+    columns: list[jax.Array] = []
+    for feature in spec.positions:
+        if feature == "index":
+            columns.append(p.astype(dtype))
+        elif feature == "square":
+            columns.append(p.astype(dtype) * p.astype(dtype))
+        else:
+            bits = int(feature.removeprefix("bits"))
+            columns.extend((2 * ((p >> k) & 1) - 1).astype(dtype) for k in range(bits))
+    return jnp.stack(columns, axis=1)
+
+
+def gate(kind: str, z: jax.Array) -> jax.Array:
+    """The gate of the MLP; `Layer.gate` defines the three."""
+    if kind == "hard_sigmoid":
+        return jnp.clip(z, 0, 1)
+    return jax.nn.relu(z) if kind == "relu" else jax.nn.silu(z)
+
+
+def visible(layer: Layer, length: int, prefix: Any) -> jax.Array:
+    """bool [T, S]: may token t attend to token s."""
+    s = jnp.arange(length, dtype=jnp.int32)
+    mask = s[None, :] <= s[:, None]
+    return mask | (s[None, :] < prefix) if layer.mask == "prefix" else mask
+
+
+def _layer(
+    spec: TransformerSpec, params: Params, i: int, layer: Layer, x: jax.Array, prefix: Any
+) -> jax.Array:
+    leaf = {
+        name.partition(".")[2]: value for name, value in params.items() if f"layer_{i}." in name
+    }
+    if layer.heads:
+        x = x + attention(layer, leaf, _norm(spec, x, leaf.get("norm_attention")), prefix)
+    if layer.hidden:
+        x = x + gated_mlp(layer, leaf, _norm(spec, x, leaf.get("norm_mlp")))
+    return x
+
+
+def attention(layer: Layer, leaf: Params, x: jax.Array, prefix: Any) -> jax.Array:
+    """[..., T, D] -> [..., T, D]: the sum of the heads' outputs.
+
+    Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
+    that an average of small integers has exact sums and a single rounding.
+    """
+    T = x.shape[-2]
+    q = _einsum("...td,hdk->...htk", x, leaf["w_q"])
+    k = _einsum("...td,hdk->...htk", x, leaf["w_k"])
+    v = _einsum("...td,hdu->...htu", x, leaf["w_v"])
+    scores = _einsum("...htk,...hsk->...hts", q, k) * jnp.asarray(layer.scale, x.dtype)
+    if layer.window:
+        t = jnp.arange(T, dtype=jnp.int32)
+        distance = jnp.clip(t[:, None] - t[None, :], 0, layer.window - 1)
+        scores = scores + _lift(leaf["bias"][:, distance], scores.ndim)
+    mask = jnp.broadcast_to(visible(layer, T, prefix), scores.shape)
+    if layer.attend == "linear":
+        head = _einsum("...hts,...hsu->...htu", jnp.where(mask, scores, 0), v)
+    else:
+        scores = jnp.where(mask, scores, -jnp.inf)
+        best = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+        if layer.attend == "softmax":
+            weight = jnp.exp(scores - best)
+        else:
+            weight = (scores == best).astype(x.dtype)
+        total = weight.sum(axis=-1, keepdims=True)
+        head = _einsum("...hts,...hsu->...htu", weight, v) / total
+    return _einsum("...htu,hud->...td", head, leaf["w_o"])
+
+
+def gated_mlp(layer: Layer, leaf: Params, x: jax.Array) -> jax.Array:
+    """[..., T, D] -> [..., T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
+    z = _dot(x, leaf["w_gate"]) + _lift(leaf["b_gate"], x.ndim)
+    up = _dot(x, leaf["w_up"]) + _lift(leaf["b_up"], x.ndim)
+    return _dot(gate(layer.gate, z) * up, leaf["w_down"])
+
+
+def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array) -> jax.Array:
+    if spec.inputs == "vectors":
+        if inputs.ndim < 2 or inputs.shape[-1] != spec.input_size:
+            raise InputError(
+                f"inputs: expected shape [..., T, {spec.input_size}], got {inputs.shape}"
+            )
+        return _dot(inputs.astype(embed.dtype), embed)
+    if inputs.ndim < 1 or not jnp.issubdtype(inputs.dtype, jnp.integer):
+        raise InputError(f"inputs: expected integers [..., T], got {inputs.dtype} {inputs.shape}")
+    # Out-of-range tokens become NaN instead of the last row, so that they cannot pass unseen.
+    return embed.at[inputs].get(mode="fill", fill_value=jnp.nan)
+
+
+def _norm(spec: TransformerSpec, x: jax.Array, gain: jax.Array | None) -> jax.Array:
+    if spec.norm == "none" or gain is None:
+        return x
+    mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(mean_square + RMS_EPSILON) * _lift(gain, x.ndim)
+
+
+def _einsum(formula: str, *operands: jax.Array) -> jax.Array:
+    # TF32 and bfloat16 products break the margins of hand-written weights.
+    return jnp.einsum(formula, *operands, precision=jax.lax.Precision.HIGHEST)
+
+
+def _dot(x: jax.Array, w: jax.Array) -> jax.Array:
+    return _einsum("...i,ij->...j", x, w)
+
+
+def _lift(x: jax.Array, ndim: int) -> jax.Array:
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape)
+
+
+class Transformer(nn.Module):
+    """Flax shell over `forward`: the same leaves, under the same names, with an initializer.
+
+    Weights start normal with deviation 1/sqrt(fan-in) (1 for the embedding rows), biases at zero
+    and norm gains at one; every leaf is ``dtype``.
+
+    >>> spec = TransformerSpec(3, 4, 3, (Layer(hidden=2, gate="relu"),))
+    >>> model = Transformer(spec)
+    >>> variables = model.init(jax.random.key(0), np.array([0, 1]))
+    >>> sorted(variables["params"]) == sorted(param_shapes(spec))
+    True
+    """
+
+    spec: TransformerSpec
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Any, *, prefix: Any = 0, offset: Any = 0) -> jax.Array:
+        """`forward` with this module's params."""
+        params = {
+            name: self.param(name, _initializer(name), shape, self.dtype)
+            for name, shape in param_shapes(self.spec).items()
+        }
+        return forward(self.spec, params, inputs, prefix=prefix, offset=offset)
+
+
+def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:
+    """Fresh params of ``model``: a flat dict of leaves.  The key is consumed."""
+    empty = (1,) if model.spec.inputs == "tokens" else (1, model.spec.input_size)
+    kind = jnp.int32 if model.spec.inputs == "tokens" else model.dtype
+    return dict(model.init(key, jnp.zeros(empty, kind))["params"])
+
+
+def load(construction: Construction) -> tuple[Transformer, dict[str, jax.Array]]:
+    """The trained class and, as its params, the construction's weights.
+
+    Returns:
+      (model, params): ``model.apply({"params": params}, inputs)`` runs the construction.
+
+    Raises:
+      InputError: a missing, extra, misshapen or mistyped leaf.
+
+    >>> from constructions import CONSTRUCTIONS
+    >>> model, params = load(CONSTRUCTIONS["lookup"]())
+    """
+    return Transformer(construction.spec), load_params(construction.spec, construction.params)
+
+
+def load_params(
+    spec: TransformerSpec, params: Mapping[str, Any], *, dtype: Any = np.float32
+) -> dict[str, jax.Array]:
+    """The one checked door for weights: ``params`` as JAX arrays if they fit ``spec`` exactly.
+
+    Raises:
+      InputError: a missing, extra or misshapen leaf, or a leaf that is not ``dtype``.
+    """
+    try:
+        leaves = {name: np.asarray(leaf) for name, leaf in params.items()}
+        check_params(spec, leaves)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    for name, leaf in leaves.items():
+        if leaf.dtype != np.dtype(dtype):
+            raise InputError(f"{name}: expected {np.dtype(dtype)}, got {leaf.dtype}: convert it")
+        if not np.isfinite(leaf).all():
+            raise InputError(f"{name}: expected finite weights, got NaN or infinity")
+    return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def _initializer(name: str) -> nn.initializers.Initializer:
+    kind = name.rpartition(".")[2]
+    if kind.startswith("norm_"):
+        return nn.initializers.ones
+    if kind in ("b_gate", "b_up", "bias"):
+        return nn.initializers.zeros
+    if kind == "embed":
+        return nn.initializers.normal(1.0)
+    if kind == "w_o":
+        # [H, U, D]: the heads' outputs are summed, so the fan-in is H U.
+        return nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=(0, 1))
+    batch = (0,) if kind in ("w_q", "w_k", "w_v") else ()
+    return nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=batch)
