@@ -180,7 +180,7 @@ def certify(
     agree, differ = [], []
     for j, name in enumerate(names, start=1):
         block = score[residual[name], residual[f"previous_{j}"]]
-        agree.append(block.diagonal())
+        agree.append(block.diagonal().copy())
         differ.append(block[~np.eye(alphabet, dtype=bool)])
         score[residual[name], residual[f"previous_{j}"]] = 0
     default = float(
