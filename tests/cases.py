@@ -1,0 +1,108 @@
+"""Named cases that every engine runs: reference, jit, Flax (and cached decoding where it applies).
+
+`ARCHITECTURES` has one case for each switch of the spec; `LOOKUPS` are problems for the lookup.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from constructions.spec import Layer, TransformerSpec, blank
+
+BASE = TransformerSpec(
+    input_size=5,
+    width=6,
+    output_size=4,
+    layers=(Layer(heads=2, key_size=3, value_size=2, hidden=7),),
+)
+
+
+def _with_layer(spec=BASE, **changes):
+    return replace(spec, layers=tuple(replace(layer, **changes) for layer in spec.layers))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    spec: TransformerSpec
+    arguments: dict = field(default_factory=dict)
+
+    def params(self, seed=0):
+        """Small integers (norm gains positive): exact in every dtype."""
+        rng = np.random.default_rng(seed)
+        return {
+            name: rng.integers(1 if "norm" in name else -2, 3, leaf.shape).astype(np.float32)
+            for name, leaf in blank(self.spec).items()
+        }
+
+    def inputs(self, length=9, seed=1):
+        rng = np.random.default_rng(seed)
+        if self.spec.inputs == "vectors":
+            return rng.integers(-2, 3, (length, self.spec.input_size)).astype(np.float32)
+        return rng.integers(0, self.spec.input_size, length).astype(np.int32)
+
+
+ARCHITECTURES = {
+    "softmax": Architecture(_with_layer(scale=0.25)),
+    "hardmax": Architecture(_with_layer(attend="hardmax")),
+    "linear": Architecture(_with_layer(attend="linear", scale=0.5)),
+    "prefix mask": Architecture(_with_layer(mask="prefix", scale=0.25), {"prefix": 4}),
+    "prefix of nothing": Architecture(_with_layer(mask="prefix", attend="hardmax"), {"prefix": 0}),
+    "relative bias": Architecture(_with_layer(window=3, scale=0.25)),
+    "relative bias and prefix": Architecture(
+        _with_layer(window=4, mask="prefix", attend="hardmax"), {"prefix": 5}
+    ),
+    "relu": Architecture(_with_layer(gate="relu", attend="hardmax")),
+    "silu": Architecture(_with_layer(gate="silu", attend="hardmax")),
+    "no heads": Architecture(_with_layer(heads=0, key_size=0, value_size=0)),
+    "no hidden units": Architecture(_with_layer(hidden=0, attend="hardmax")),
+    "no layers": Architecture(replace(BASE, layers=())),
+    "rms norm": Architecture(replace(_with_layer(scale=0.25, gate="silu"), norm="rms")),
+    "positions": Architecture(
+        replace(_with_layer(attend="hardmax"), positions=("index", "square", "bits4")),
+        {"offset": 11},
+    ),
+    "vectors": Architecture(replace(_with_layer(attend="linear"), inputs="vectors")),
+    "simplex": Architecture(replace(_with_layer(attend="hardmax"), readout="simplex")),
+    "loops": Architecture(replace(_with_layer(attend="hardmax", gate="hard_sigmoid"), loops=3)),
+    "mixed layers": Architecture(
+        replace(
+            BASE,
+            layers=(
+                Layer(heads=3, key_size=2, value_size=4, attend="hardmax", window=2),
+                Layer(hidden=3, gate="relu"),
+                Layer(heads=1, key_size=5, value_size=1, attend="linear", scale=2.0**-24, hidden=2),
+            ),
+        )
+    ),
+}
+
+
+def random_stream(rng, vocab, length):
+    return {"stream": rng.integers(0, vocab, length).tolist()}
+
+
+def random_pairs(rng, contexts, vocab, length):
+    pairs = np.stack([rng.integers(0, contexts, length), rng.integers(0, vocab, length)], 1)
+    return {"pairs": pairs.tolist(), "query": int(rng.integers(contexts))}
+
+
+LOOKUPS = {
+    "bigram stream": ({"vocab": 4}, lambda rng: random_stream(rng, 4, 200)),
+    "binary order 3": ({"vocab": 2, "order": 3}, lambda rng: random_stream(rng, 2, 150)),
+    "order 2": ({"vocab": 5, "order": 2}, lambda rng: random_stream(rng, 5, 120)),
+    "stream shorter than the order": (
+        {"vocab": 3, "order": 4},
+        lambda rng: random_stream(rng, 3, int(rng.integers(1, 4))),
+    ),
+    "pairs": ({"vocab": 8, "contexts": 6}, lambda rng: random_pairs(rng, 6, 8, 90)),
+    "no data": ({"vocab": 3, "contexts": 2}, lambda rng: random_pairs(rng, 2, 3, 0)),
+    "one context": ({"vocab": 2, "contexts": 1}, lambda rng: random_pairs(rng, 1, 2, 7)),
+    "smoothed pairs": (
+        {"vocab": 5, "contexts": 7, "smoothing": 0.5},
+        lambda rng: random_pairs(rng, 7, 5, 20),
+    ),
+    "smoothed order 2": (
+        {"vocab": 3, "order": 2, "smoothing": 1.0},
+        lambda rng: random_stream(rng, 3, 30),
+    ),
+}
