@@ -216,11 +216,12 @@ def certify(
     def error(length: int) -> float:
         # Mismatches hold at most T exp(-gap) against one match or against smoothing * V; without
         # smoothing the start tokens are the other loser (k of them) or, unseen, the winner.
-        # Sums of one-hots are exact, so rounding is one division, and with smoothing one exp
-        # (a few units) of the start tokens' weight.
+        # Sums of one-hots are exact, so rounding is one division; with smoothing the start
+        # tokens' score has three roundings and its exp four more.  A relative error r of the
+        # weight of a share s of the law moves it by at most r s (1 - s) <= r / 4.
         if smoothing:
             leak = length * math.exp(-gap) / min(1.0, smoothing * vocab)
-            return leak + 8 * (1 + abs(default)) * UNIT["float32"]
+            return leak + ((3 * abs(default) + 4) / 4 + 2) * UNIT["float32"]
         half = least_match - default
         against = order * math.exp(-half) + length * math.exp(-gap)
         unseen = length * math.exp(-(gap - half)) / order
