@@ -1,0 +1,218 @@
+"""The command line: parses, calls one function a command, prints.  The only module that prints.
+
+Heavy imports stand inside the commands, so that ``--help`` answers at once.
+Exit codes: 0 done, 1 a claim or check failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from absl.flags import argparse_flags
+
+from icl_sim.errors import InputError
+
+PROFILES = ("smoke", "standard", "full")
+
+
+class _Parser(argparse_flags.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # One line instead of argparse's usage dump.
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs ``argv[1:]`` and returns the exit code."""
+    try:
+        arguments = _parser().parse_args(list(argv[1:]))
+        return int(arguments.command(arguments))
+    except InputError as error:
+        print(f"icl-sim: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("icl-sim: interrupted; --resume continues a run", file=sys.stderr)
+        return 130
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="icl-sim", description=_ABOUT)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, function: Callable[[Any], int], about: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+        sub.set_defaults(command=function)
+        sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        sub.add_argument("--seed", type=int, default=0, help="root of all randomness (0)")
+        return sub
+
+    def runs(sub: argparse.ArgumentParser, out: str | None) -> None:
+        sub.add_argument("--profile", choices=PROFILES, default="smoke")
+        sub.add_argument("--out", default=out, metavar="DIR", help="records and report go here")
+        sub.add_argument("--resume", action="store_true", help="continue the run in --out")
+
+    runs(command("reproduce", _reproduce, "judge every claim and write the report"), "out")
+    verify = command("verify", _verify, "judge claims or single statements")
+    verify.add_argument("names", nargs="*", metavar="CLAIM | STATEMENT", help="e.g. C1, C1.sum")
+    runs(verify, None)
+    size = command("sample-size", _sample_size, "how many demonstrations suffice per context")
+    size.add_argument("--vocab", type=int, required=True, metavar="V")
+    size.add_argument("--eps", type=str, required=True, metavar="E", help="total variation")
+    size.add_argument("--delta", type=float, required=True, metavar="D", help="failure probability")
+    size.add_argument("--contexts", type=int, required=True, metavar="M")
+    size.add_argument("--length", type=int, default=1, metavar="L", help="output tokens (1)")
+    size.add_argument("--dim", type=int, default=None, metavar="D", help="of linear classification")
+    command("list", _list, "what this installation holds")
+    command("doctor", _doctor, "versions, devices and arithmetic of this machine")
+    return parser
+
+
+_ABOUT = (
+    "In-context learning against fine-tuning: hand-written transformers, genuine training, and "
+    "certified verdicts on the claims of arXiv:2506.08060."
+)
+
+
+def _reproduce(arguments: Any) -> int:
+    from icl_sim.report.pages import write_report
+
+    results = _judge([], arguments)
+    page = write_report(results, arguments.out)
+    if arguments.json:
+        _print_json(results | {"report": str(page)})
+    else:
+        _print_statements(results)
+        print(f"report: {page}")
+    return _verdict_code(results)
+
+
+def _verify(arguments: Any) -> int:
+    results = _judge(arguments.names, arguments)
+    if arguments.json:
+        _print_json(results)
+    else:
+        _print_statements(results)
+    return _verdict_code(results)
+
+
+def _judge(names: Sequence[str], arguments: Any) -> dict[str, Any]:
+    from icl_sim.claims import judge
+
+    if arguments.resume and arguments.out is None:
+        raise InputError("--resume: expected --out DIR, the run to continue")
+    with _Progress() as progress:
+        return judge(
+            names,
+            profile=arguments.profile,
+            seed=arguments.seed,
+            out=arguments.out,
+            resume=arguments.resume,
+            progress=progress,
+        )
+
+
+def _verdict_code(results: dict[str, Any]) -> int:
+    """1 if a statement did not get the verdict that its theory derives."""
+    return int(any(s["verdict"] != s["derived"] for s in results["statements"]))
+
+
+def _sample_size(arguments: Any) -> int:
+    from dataclasses import asdict
+
+    from icl_sim.bounds import sample_size
+
+    size = asdict(
+        sample_size(
+            vocab=arguments.vocab,
+            eps=arguments.eps,
+            delta=arguments.delta,
+            contexts=arguments.contexts,
+            length=arguments.length,
+            dim=arguments.dim,
+        )
+    )
+    if arguments.json:
+        _print_json(size)
+    else:
+        for name, value in size.items():
+            if value is not None:
+                print(
+                    f"{name:>14}  {value:,}" if isinstance(value, int) else f"{name:>14}  {value}"
+                )
+    return 0
+
+
+def _list(arguments: Any) -> int:
+    from icl_sim.inventory import inventory
+
+    found = inventory()
+    if arguments.json:
+        _print_json(found)
+        return 0
+    for kind, items in found.items():
+        print(f"{kind}:")
+        for item in items:
+            line = item if isinstance(item, str) else "  ".join(str(v) for v in item.values())
+            print(f"  {line}")
+    return 0
+
+
+def _doctor(arguments: Any) -> int:
+    from icl_sim.inventory import examine
+
+    findings = examine()
+    if arguments.json:
+        _print_json(findings)
+    else:
+        for name, value in findings.items():
+            print(f"{name:>24}  {value}")
+    return int(not findings["exact products"])
+
+
+def _print_statements(results: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("statement", "verdict", "confidence", "replicates", "why", box=None)
+    for s in results["statements"]:
+        table.add_row(s["id"], s["verdict"], s["confidence"], f"{s['replicates']:,}", s["why"])
+    console = Console()
+    console.print(table)
+    console.print(f"seed {results['seed']}, digest {results['digest']}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, sort_keys=True, allow_nan=False))
+
+
+class _Progress:
+    """A rich progress bar on stderr; called as progress(label, done, total)."""
+
+    def __enter__(self) -> _Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        self._bars = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._bars.start()
+        return self
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()

@@ -1,0 +1,63 @@
+"""What this installation holds, and whether its arithmetic is what certificates assume."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "symspellpy")
+
+
+def inventory() -> dict[str, list[Any]]:
+    """Names of everything a user can ask for.
+
+    Returns:
+      constructions: name, kind, certificate and source of each; machines, claims, predictors and
+      tasks: names.
+    """
+    from constructions import CONSTRUCTIONS
+    from constructions.machines.programs import PROGRAMS
+    from icl_sim.claims import CLAIMS
+    from icl_sim.predictors import PREDICTORS
+    from icl_sim.tasks import TASKS
+
+    built = {name: build() for name, build in CONSTRUCTIONS.items()}
+    return {
+        "constructions": [
+            {
+                "name": name,
+                "kind": construction.kind,
+                "certificate": construction.certificate.summary(),
+                "source": construction.source,
+            }
+            for name, construction in built.items()
+        ],
+        "machines": sorted(PROGRAMS),
+        "claims": [
+            {"id": s.id, "verdict derived": s.derived, "statement": s.statement}
+            for claim in CLAIMS.values()
+            for s in claim.statements
+        ],
+        "predictors": sorted(PREDICTORS),
+        "tasks": sorted(TASKS),
+    }
+
+
+def examine() -> dict[str, Any]:
+    """Versions, devices, and whether matrix products keep 24 bits.
+
+    ``exact products`` multiplies 1 + 2^-12 by itself inside a matrix product of ordinary precision:
+    float32 keeps the 2^-11 and the last bits that TF32 (11 bits) and bfloat16 (8 bits) drop.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    fine = jnp.full((16, 16), 1 + 2.0**-12, jnp.float32)
+    product = jnp.dot(fine, fine, precision=jax.lax.Precision.HIGHEST)
+    exact = bool((product == jnp.float32(16 * (1 + 2.0**-12) ** 2)).all())
+    findings: dict[str, Any] = {"python": platform.python_version()}
+    findings |= {name: version(name) for name in PACKAGES}
+    findings["devices"] = ", ".join(map(str, jax.devices()))
+    findings["exact products"] = exact
+    return findings

@@ -1,0 +1,1 @@
+"""One self-contained HTML page: verdicts, figures as inline SVG, tables; nothing is fetched."""

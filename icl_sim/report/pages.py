@@ -1,0 +1,94 @@
+"""Results -> report.html, results.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from icl_sim.errors import InputError
+from icl_sim.report import plots
+
+
+def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
+    """Writes ``report.html`` and ``results.json`` into ``out`` and returns the page's path.
+
+    Args:
+      results: what `icl_sim.claims.judge` returns, with an optional list ``comparisons`` of what
+        `icl_sim.comparison.compare` returns.
+      out: the directory; made if missing.
+
+    Raises:
+      InputError: the directory cannot be written.
+    """
+    directory = Path(out)
+    page = directory / "report.html"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "results.json").write_text(
+            json.dumps(results, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        )
+        page.write_text(render(results))
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: expected a directory that can be written, got {error.strerror}: choose "
+            "another"
+        ) from None
+    return page
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """The page as text; all that came from data is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("icl_sim.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = number
+    pictures = [
+        {
+            "title": f"Predictors against the truth: {comparison['task']}",
+            "caption": (
+                "Means over contexts and tasks; bands are 95 % bootstrap intervals over tasks. "
+                "The hand-written lookup lies on the counts, and fine-tuning ends there too."
+            ),
+            # The SVG is drawn here from numbers and names of the library, hence safe.
+            "svg": Markup(plots.svg(plots.compared, comparison, panels=2)),  # noqa: S704
+        }
+        for comparison in results.get("comparisons", [])
+    ]
+    for statement in results["statements"]:
+        rows = statement["figures"].get("sizes")
+        if rows:
+            pictures.append(
+                {
+                    "title": "Sizes: exact n* beside the formulas",
+                    "caption": (
+                        "Left: demonstrations per context that suffice, on all contexts at once. "
+                        "Right: what more contexts cost; the dotted lines are what a product of V "
+                        "and ln(m/delta) would ask."
+                    ),
+                    "svg": Markup(  # noqa: S704
+                        plots.svg(plots.sizes_against_contexts, rows, panels=2)
+                    ),
+                }
+            )
+    page = environment.get_template("report.html")
+    return page.render(results=results, pictures=pictures)
+
+
+def number(value: Any) -> str:
+    """A table cell: integers with separators, floats with four significant digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)

@@ -1,0 +1,142 @@
+"""Figures as inline SVG: the same bytes for the same numbers (fixed ids, no date)."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart under every color blindness.
+COLORS = {
+    "counts": "#000000",
+    "lookup": "#009E73",
+    "fine-tuned": "#D55E00",
+    "truth": "#0072B2",
+    "mcdiarmid": "#E69F00",
+    "weissman": "#CC79A7",
+    "abstract": "#D55E00",
+    "lower": "#56B4E9",
+    "exact": "#000000",
+}
+MARKERS = dict(zip(COLORS, "osD^vPX*o", strict=True))
+STYLE = {
+    "svg.hashsalt": "icl-sim",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+Row = Mapping[str, Any]
+
+
+def svg(draw: Callable[..., None], *arguments: Any, panels: int = 1) -> str:
+    """The SVG element that ``draw(*axes, *arguments)`` paints on ``panels`` axes side by side."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.2 * panels, 3.8), layout="constrained")
+        axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+        draw(*axes, *arguments)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    # Inline in HTML the XML prologue does not belong, and the page sets the size.
+    text = text[text.index("<svg") :]
+    return re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
+
+
+def distance_to_truth(axes: Axes, comparison: Mapping[str, Any], column: str) -> None:
+    """Mean total variation from each predictor to ``column``, against demonstrations a context."""
+    sizes = comparison["per_context"]
+    for name in comparison["predictors"]:
+        if name == column:
+            continue
+        cells = [comparison["matrix"][str(size)][name][column] for size in comparison["sizes"]]
+        mean = [cell["mean"] for cell in cells]
+        if max(mean) <= 0:
+            continue
+        axes.fill_between(
+            sizes,
+            [max(cell["low"], 1e-9) for cell in cells],
+            [max(cell["high"], 1e-9) for cell in cells],
+            color=COLORS.get(name),
+            alpha=0.15,
+            linewidth=0,
+        )
+        # The lookup lies on the counts: hollow markers let both be seen.
+        axes.plot(
+            sizes,
+            mean,
+            color=COLORS.get(name),
+            marker=MARKERS.get(name, "o"),
+            markerfacecolor="none",
+            markersize=5 + 3 * (name == "lookup"),
+            linewidth=1.4,
+            label=name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("demonstrations per context, n")
+    axes.set_ylabel(f"mean total variation to {column}")
+    axes.legend()
+
+
+def compared(left: Axes, right: Axes, comparison: Mapping[str, Any]) -> None:
+    """Two panels: each predictor's distance to the truth, and to the counts."""
+    distance_to_truth(left, comparison, "truth")
+    left.set_title(f"{comparison['task']}: estimation error")
+    distance_to_truth(right, comparison, "counts")
+    right.set_title("distance to the empirical law")
+
+
+def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
+    """Exact n* beside the formulas over the number of contexts, and its growth beside two laws."""
+    largest = max(row["vocab"] for row in rows)
+    chosen = [row for row in rows if row["vocab"] == largest]
+    m = [row["contexts"] for row in chosen]
+    for name in ("abstract", "mcdiarmid", "weissman", "exact", "lower"):
+        left.plot(
+            m,
+            [row[name] for row in chosen],
+            label="exact n*" if name == "exact" else name,
+            color=COLORS[name],
+            marker=MARKERS[name],
+            markersize=4,
+        )
+    left.set(xscale="log", yscale="log", xlabel="contexts, m", ylabel="demonstrations per context")
+    left.set_title(f"V = {largest}, eps = {chosen[0]['eps']}, delta = {chosen[0]['delta']}")
+    left.legend(fontsize=8)
+    shades = ["#56B4E9", "#0072B2", "#000000"]
+    for vocab, color in zip(sorted({row["vocab"] for row in rows}), shades, strict=False):
+        mine = [row for row in rows if row["vocab"] == vocab]
+        first = mine[0]
+        m = [row["contexts"] for row in mine]
+        right.plot(
+            m,
+            [row["exact"] - first["exact"] for row in mine],
+            color=color,
+            marker="o",
+            markersize=4,
+            label=f"exact, V = {vocab}",
+        )
+        right.plot(
+            m,
+            [(row["log_term"] / first["log_term"] - 1) * first["exact"] for row in mine],
+            color=color,
+            linestyle=":",
+            label=f"product law, V = {vocab}",
+        )
+    right.set(xscale="log", xlabel="contexts, m", ylabel="n*(m) - n*(1)")
+    right.set_title("growth with m: a sum, not a product")
+    right.legend(fontsize=8)
