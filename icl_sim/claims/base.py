@@ -1,0 +1,92 @@
+"""What a claim is made of: statements, each with an experiment that computes its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from icl_sim.experiments.sweep import Progress
+from icl_sim.store import Store
+
+HOLDS = "HOLDS"
+LOOSE = "HOLDS-LOOSE"  # true, and a better bound is given
+FALSE = "FALSE-AS-STATED"  # with a counterexample family and a corrected statement
+OPEN = "INCONCLUSIVE"
+
+PROFILES = ("smoke", "standard", "full")
+
+Figures = dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What an experiment may use.
+
+    Args:
+      profile: smoke (seconds a statement), standard (minutes) or full (hours).
+      key: root key of the statement; its randomness comes from nowhere else.
+      store: where every Monte-Carlo result is recorded, and found again on resuming.
+      progress: called as progress(label, done, total).
+    """
+
+    profile: str
+    key: jax.Array
+    store: Store
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment found.
+
+    Args:
+      verdict: one of HOLDS, HOLDS-LOOSE, FALSE-AS-STATED, INCONCLUSIVE.
+      confidence: 1 for proofs and exact values, 1 - alpha over the family for sampled cells.
+      replicates: trials drawn; 0 if nothing was sampled.
+      why: the decisive figures, in a sentence or two.
+      figures: tables for the report and the JSON output.
+    """
+
+    verdict: str
+    confidence: float
+    replicates: int
+    why: str
+    figures: Figures = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One reading of a claim that is either true or not.
+
+    Args:
+      id: e.g. ``C1.token``.
+      statement: what is judged, in a line.
+      reading: which words are the abstract's and what this project takes them to mean.
+      basis: PROOF, EXACT, TEST or several.
+      derived: the verdict that the theory derives; the experiment does not see it.
+      sources: theorems and papers.
+      experiment: run -> outcome.
+      corrected: what is true in its place, where the statement is false or loose.
+    """
+
+    id: str
+    statement: str
+    reading: str
+    basis: str
+    derived: str
+    sources: str
+    experiment: Callable[[Run], Outcome] = field(repr=False)
+    corrected: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the abstract and its statements."""
+
+    id: str
+    title: str
+    abstract: str
+    statements: tuple[Statement, ...]

@@ -1,0 +1,42 @@
+"""The empirical law, by arithmetic and by the hand-written transformer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from constructions.construction import Construction
+from constructions.learners.lookup import lookup as build_lookup
+from icl_sim.tasks import Demonstrations, empirical_law
+from icl_sim.transformer import forward
+
+
+def counts(data: Demonstrations, key: jax.Array) -> jax.Array:
+    """The empirical law of each context; uniform where there is no data."""
+    del key
+    return empirical_law(data.counts)
+
+
+def lookup(data: Demonstrations, key: jax.Array) -> jax.Array:
+    """The same law, computed by the lookup's weights from a prompt that holds the data.
+
+    All m queries stand behind one copy of the data: start, c_1, y_1, ..., c_N, y_N, 0, 1, ..., m-1.
+    A query's own position is a key whose previous symbol is the query before it (or y_N), never
+    the query itself, so no query counts as evidence for another: each reads what it would read
+    alone.
+    """
+    del key
+    m, V = data.counts.shape
+    construction = _lookup(m, V, 2 * data.contexts.shape[0] + 1 + m)
+    pairs = jnp.stack([data.contexts, data.outputs + m], axis=1).reshape(-1)
+    queries = jnp.arange(m, dtype=pairs.dtype)
+    prompt = jnp.concatenate([jnp.full(1, m + V, pairs.dtype), pairs, queries])
+    return forward(construction.spec, construction.params, prompt)[-m:]
+
+
+@lru_cache(maxsize=64)
+def _lookup(m: int, V: int, length: int) -> Construction:
+    return build_lookup(vocab=V, contexts=m, length=int(np.maximum(length, 4)))
