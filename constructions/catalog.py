@@ -24,4 +24,6 @@ def _lazy(module: str, function: str) -> Callable[..., Construction]:
 
 CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
     "lookup": _lazy("constructions.learners.lookup", "lookup"),
+    "single": _lazy("constructions.machines.single", "single"),
+    "universal": _lazy("constructions.machines.universal", "universal"),
 }

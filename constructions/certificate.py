@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,6 +14,31 @@ from constructions.spec import Params, TransformerSpec
 
 # Unit roundoff of each float type: the largest relative error of one operation.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an addressed head looks: a query answers with the keys whose code equals its own.
+
+    Codes are integers, 0 <= code < size.  Code 0 is nobody's: no certified query asks for it, and
+    the tokens that must not be found (or answer by default) have it.
+
+    Args:
+      query: the code of a query vector q is the inner product with this, [K].
+      key: the code of a key vector k likewise, [K].
+      size: the number of codes.
+      default: what the default tokens, of value zero, weigh against one match.
+      fixed: only prompts hold keys: all tokens that the readout can produce have the code 0.
+      remainder: columns of the residual stream that are zero, up to 1/2, exactly while the address
+        of the query is in range.
+    """
+
+    query: tuple[float, ...]
+    key: tuple[float, ...]
+    size: int
+    default: float
+    fixed: bool
+    remainder: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +54,7 @@ class Record:
       exact: every term is a multiple of a unit u with magnitude / u below 1/UNIT, so the result
         has no rounding error at all.
       note: the reason in words.
+      address: for an addressed head, its codes; its values are integers.
     """
 
     part: str
@@ -35,6 +63,7 @@ class Record:
     magnitude: float
     exact: bool
     note: str = ""
+    address: Address | None = None
 
 
 @dataclass(frozen=True)
@@ -47,13 +76,15 @@ class Certificate:
       records: one for each head and MLP.
       error: maps sizes (the names of ``limits``) to the largest distance from the oracle.
       unit: what ``error`` measures, e.g. ``total variation``.
+      weights: `digest` of what it was computed from.
     """
 
     dtype: str
-    limits: Mapping[str, int]
+    limits: Mapping[str, int] = field(hash=False)
     records: tuple[Record, ...]
     error: Callable[..., float] = field(repr=False, compare=False)
     unit: str = "wrong tokens"
+    weights: str = ""
 
     def check(self, **sizes: int) -> None:
         """Raises ValueError where a size is over its limit.
@@ -73,6 +104,59 @@ class Certificate:
         """One line: dtype, limits and the error at the limits."""
         limits = ", ".join(f"{name} <= {limit:,}" for name, limit in self.limits.items())
         return f"{self.dtype}: {limits}; {self.unit} <= {self.error(**self.limits):.1e}"
+
+
+def digest(spec: TransformerSpec, params: Params) -> str:
+    """SHA-256 of the spec and of name, dtype, shape and values of every leaf, in hexadecimal."""
+    state = hashlib.sha256(repr(spec).encode())
+    for name in sorted(params):
+        leaf = np.asarray(params[name])
+        state.update(f"{name} {leaf.dtype} {leaf.shape};".encode())
+        state.update(leaf.tobytes())
+    return state.hexdigest()
+
+
+class Ledger:
+    """Params still to be accounted for: a proof strikes out every weight that it uses.
+
+    Once the proof is through, `close` makes sure that nothing is left, so that no weight escapes
+    it.
+
+    >>> ledger = Ledger("example", {"w": np.array([[2.0, 0.0]])})
+    >>> ledger.expect("w", np.s_[0, 0], 1)
+    Traceback (most recent call last):
+    ValueError: example: w[0, 0]: expected 1, got 2.0
+    """
+
+    def __init__(self, name: str, params: Params) -> None:
+        self.name = name
+        self.left = {leaf: value.astype(np.float64) for leaf, value in params.items()}
+
+    def take(self, leaf: str, index: Any) -> np.ndarray:
+        """The weights at ``index``, struck out."""
+        value = np.array(self.left[leaf][index])
+        self.left[leaf][index] = 0
+        return value
+
+    def expect(self, leaf: str, index: Any, expected: Any) -> None:
+        """Strikes out weights that must be ``expected``."""
+        value = self.take(leaf, index)
+        wrong = value != expected
+        if wrong.any():
+            expected = np.broadcast_to(expected, value.shape)
+            self.refuse(leaf, index, f"expected {expected[wrong][0]}, got {value[wrong][0]}")
+
+    def refuse(self, leaf: str, index: Any, reason: str) -> NoReturn:
+        """Raises ValueError: the proof does not hold for this weight."""
+        where = ", ".join(str(i) for i in (index if isinstance(index, tuple) else (index,)))
+        raise ValueError(f"{self.name}: {leaf}[{where}]: {reason}")
+
+    def close(self) -> None:
+        """Raises ValueError if a weight is left over."""
+        for leaf, value in self.left.items():
+            if value.any():
+                where = tuple(int(i) for i in np.argwhere(value)[0])
+                self.refuse(leaf, where, f"expected 0, got {value[where]}")
 
 
 def bilinear(spec: TransformerSpec, params: Params, layer: int, head: int) -> np.ndarray:

@@ -21,11 +21,14 @@ class Construction:
       spec, params: the architecture and float32 weights.
       residual: the named slices of the residual stream.
       encode: problem -> inputs of `forward`.  Raises ValueError beyond the certificate.
-      decode: outputs of `forward` [T, V] -> answer.
+      decode: outputs of `forward` [T, V] -> answer; of a machine, all tokens from the prompt to
+        the end of the run -> answer.
       oracle: problem -> answer, computed without any network.
       certificate: when decode(forward(encode(problem))) equals the oracle, and how closely.
       source: theorem and paper.
       proof: the argument, in a few lines.
+      stop: of a machine, the token that ends a run.
+      transcribe: of a machine, trace -> the tokens that decoding must produce.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Construction:
     certificate: Certificate
     source: str
     proof: str
+    stop: int | None = None
+    transcribe: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
         check_params(self.spec, self.params)

@@ -1,0 +1,108 @@
+"""The certificate of a machine simulator: how long, and on how much tape, it is certain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from constructions.certificate import UNIT, Certificate, digest, softmax_leak
+from constructions.machines.reader import Reading, read_weights
+from constructions.machines.vocabulary import Vocabulary
+from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+
+def certify(
+    name: str,
+    spec: TransformerSpec,
+    params: Params,
+    residual: Residual,
+    vocabulary: Vocabulary,
+    *,
+    actions: np.ndarray | None,
+    steps: int,
+    cells: int,
+    dtype: str = "float32",
+) -> Certificate:
+    """Largest steps and cells for which the weights are certain to carry out a machine.
+
+    A run "on n cells" may visit any cells less than n away from the first, on either side.
+
+    Args:
+      actions: the rules that the weights should hold, or None where the prompt holds them.
+      steps, cells: what must be reached.  The limits are the most steps on so many cells, and the
+        most cells in so many steps.
+      dtype: the arithmetic, a key of `UNIT`.
+
+    Raises:
+      ValueError: weights that are not of the proven form, or limits out of reach, with the reason.
+    """
+    if dtype not in UNIT:
+        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    reading = read_weights(name, spec, params, residual, vocabulary, actions)
+    reason = fault(reading, dtype, steps, cells)
+    if reason:
+        raise ValueError(
+            f"{name}: {dtype} does not certify {steps:,} steps on {cells:,} cells: {reason}"
+        )
+    return Certificate(
+        dtype=dtype,
+        limits={
+            "steps": _largest(2**31, lambda n: fault(reading, dtype, n, cells)),
+            "cells": _largest(reading.size, lambda n: fault(reading, dtype, steps, n)),
+        },
+        records=reading.records,
+        error=lambda steps, cells: 0.0,
+        weights=digest(spec, params),
+    )
+
+
+def fault(reading: Reading, dtype: str, steps: int, cells: int) -> str | None:
+    """Why so many steps on so many cells are not certain, or None if they are.
+
+    Proof that they are certain without a fault; u is the unit roundoff.
+
+    The head's position.  Sums of moves are integers, exact.  Their mean is rounded once, the
+    product with the count once more; from 1/u tokens on so are the two forms of the count, its
+    increment and the index.  So the position has a relative error of 2 u or 5 u, and its sum with
+    the offset is rounded once.  Within the tolerance the digits are exact integers, and so are
+    their squares and all scores, whose terms add up to less than 1/u units.
+
+    The symbol.  Matches weigh 1 each, so that their changes add up to 0 or 1 exactly, and their
+    mean is 0 or at least 1/tokens, up to four roundings and the leak: the mass of the sink and of
+    fewer than ``tokens`` mismatches.  Where no token matches, the sink answers 0.
+
+    The rule.  Table position q S + a + 1 is read up to the leak.  A logit is the sum of four
+    entries, and the right token's exceeds all others' by 1.  QED
+    """
+    u = UNIT[dtype]
+    tokens = reading.prompt + cells + steps
+    if tokens >= 2**31:
+        return f"{tokens:,} tokens need indices of more than 32 bits"
+    if cells > min(reading.offset, reading.size - reading.offset):
+        return f"there are {reading.size:,} addresses, the first one's is {reading.offset:,}"
+    roundings = 2 if tokens * u < 1 else 5
+    error = cells * roundings * u / (1 - roundings * u) + (reading.offset + cells) * u
+    if error > reading.tolerance:
+        return f"addresses are off by up to {error:.2g} cells (tolerance {reading.tolerance:g})"
+    if reading.magnitude * u >= 1:
+        return f"sums reach {reading.magnitude:g} units, exact only below {1 / u:g}"
+    mismatches = softmax_leak(tokens, reading.match_gap)
+    leak = softmax_leak(1, reading.sink_gap) + mismatches
+    if reading.on * tokens > 1 - leak - 4 * u:
+        return f"the mean of one symbol over {tokens:,} tokens reads as none"
+    if softmax_leak(tokens, reading.sink_gap) > reading.off:
+        return f"the leak from {tokens:,} tokens reads as a symbol"
+    if 8 * mismatches >= 1:
+        return f"the leak from {tokens:,} tokens reaches the readout's margin"
+    return None
+
+
+def _largest(most: int, fault: Callable[[int], str | None]) -> int:
+    """The largest n <= most without a fault; faults stay as n grows, and n = 0 has none."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (low, middle - 1) if fault(middle) else (middle, high)
+    return low
