@@ -1,0 +1,210 @@
+"""Fixed-block execution: each trial's bits do not depend on how many devices run it.
+
+A plain vmap sharded over devices is compiled anew for each device count and its floating-point
+kernels change with it.  Here the compiled unit never changes:
+
+* trial i draws from the key fold_in(root, i), and sits in lane i mod B of block i // B, also when a
+  run starts in the middle (the lanes outside the request are computed and thrown away);
+* one block is vmap(trial) over B lanes; a device runs its blocks in a loop whose length is data, so
+  that the compiled body is the same for every number of trials and of devices;
+* devices share nothing: `shard_map` only says which block numbers each one runs.
+
+Letters: B trials in a block, S blocks that a device runs in one dispatch, D devices.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+BLOCK = 64
+MAX_TRIALS = 2**32  # fold_in takes 32 bits
+
+
+class Batch(NamedTuple):
+    """Results of consecutive trials.
+
+    first: number of the first of them.
+    values: pytree of NumPy arrays [trials, ...].
+    """
+
+    first: int
+    values: Any
+
+
+def device_mesh() -> Mesh:
+    """The one-axis mesh of all devices of all processes."""
+    return jax.make_mesh((len(jax.devices()),), ("blocks",), axis_types=(AxisType.Auto,))
+
+
+@functools.partial(jax.jit, static_argnames=("trial", "key_impl", "block", "capacity", "mesh"))
+def _dispatch(key_data, first_block, blocks, args, *, trial, key_impl, block, capacity, mesh):
+    """Device d runs blocks first_block[d], first_block[d] + 1, ... (blocks[d] <= S of them).
+
+    Returns a pytree of arrays [D S, B, ...]; the rows past blocks[d] are zero.
+    """
+
+    def on_one_device(key_data, first_block, blocks, args):
+        root = jax.random.wrap_key_data(key_data, impl=key_impl)
+        lanes = jnp.arange(block, dtype=jnp.uint32)
+        one_trial = jax.jit(trial)  # traced once for the shapes and the block
+        shapes = jax.eval_shape(one_trial, root, *args)
+        empty = jax.tree.map(lambda s: jnp.zeros((capacity, block, *s.shape), s.dtype), shapes)
+
+        def run_block(row, results):
+            ids = (first_block[0] + row.astype(jnp.uint32)) * jnp.uint32(block) + lanes
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(root, ids)
+            values = jax.vmap(lambda key: one_trial(key, *args))(keys)
+            return jax.tree.map(lambda all_, new: all_.at[row].set(new), results, values)
+
+        return jax.lax.fori_loop(jnp.int32(0), blocks[0], run_block, empty)
+
+    shared, split = PartitionSpec(), PartitionSpec(*mesh.axis_names)
+    return jax.shard_map(
+        on_one_device,
+        mesh=mesh,
+        in_specs=(shared, split, split, shared),
+        out_specs=split,
+        check_vma=False,
+    )(key_data, first_block, blocks, args)
+
+
+def _to_host(array: jax.Array) -> np.ndarray:
+    """The whole array, on every process."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def iter_blocks(
+    trial: Callable[..., Any],
+    *,
+    key: jax.Array,
+    trials: int,
+    args: tuple[Any, ...] = (),
+    first: int = 0,
+    block: int = BLOCK,
+    blocks_per_dispatch: int = 8,
+    mesh: Mesh | None = None,
+) -> Iterator[Batch]:
+    """Run trials first, ..., first + trials - 1 and yield them, dispatch by dispatch.
+
+    The generator returns to the host after each dispatch: a progress bar, Ctrl-C and early
+    stopping need nothing else.  Every process of a multi-process run must consume it in step, and
+    each receives all the results.
+
+    Args:
+        trial: trial(key, *args) -> pytree of arrays or scalars; jittable, one typed key.  Pass the
+            same function object again to reuse its compiled code: only another function, another
+            shape or dtype in `args`, block, blocks_per_dispatch or mesh compiles anew.
+        key: root key; not consumed, the key of trial i is fold_in(key, i).
+        trials: number of trials, positive.
+        args: pytrees of arrays or scalars given to each trial, traced: a new n, eps or law
+            recompiles nothing.
+        first: number of the first trial.
+        block: B.  The last bits of floating-point results may depend on it, and on nothing else
+            here; keep it fixed within an experiment.
+        blocks_per_dispatch: S, so that a dispatch runs at most D S B trials.
+        mesh: a one-axis mesh; all devices by default.
+
+    Yields:
+        Batch(first, values), consecutive, in the order of the trials.
+
+    Raises:
+        ValueError: trials, first, block, blocks_per_dispatch or mesh out of range.
+    """
+    mesh = device_mesh() if mesh is None else mesh
+    if min(trials, block, blocks_per_dispatch) < 1 or first < 0:
+        raise ValueError(
+            "trials, block and blocks_per_dispatch must be positive and first non-negative, got "
+            f"trials={trials}, block={block}, blocks_per_dispatch={blocks_per_dispatch}, "
+            f"first={first}"
+        )
+    if len(mesh.axis_names) != 1:
+        raise ValueError(f"mesh must have one axis, got {mesh.axis_names}; see device_mesh()")
+    stop = first + trials
+    stop_block = math.ceil(stop / block)
+    if stop_block * block > MAX_TRIALS:
+        raise ValueError(f"trials are numbered below 2^32, got last number {stop - 1}")
+    return _dispatches(
+        trial,
+        np.asarray(jax.random.key_data(key)),
+        jax.random.key_impl(key),
+        range(first, stop),
+        range(first // block, stop_block),
+        args,
+        block,
+        blocks_per_dispatch,
+        mesh,
+    )
+
+
+def _dispatches(trial, key_data, key_impl, ids, blocks, args, block, capacity, mesh):
+    """The generator behind `iter_blocks`, which checks its arguments before the first dispatch."""
+    device = np.arange(mesh.size)
+    for start in range(blocks.start, blocks.stop, capacity * mesh.size):
+        count = min(capacity * mesh.size, blocks.stop - start)
+        share = math.ceil(count / mesh.size)
+        rows = np.clip(count - share * device, 0, share).astype(np.int32)
+        results = _dispatch(
+            key_data,
+            (start + share * device).astype(np.uint32),
+            rows,
+            args,
+            trial=trial,
+            key_impl=key_impl,
+            block=block,
+            capacity=capacity,
+            mesh=mesh,
+        )
+        results = jax.block_until_ready(results)  # unlike np.asarray, it lets Ctrl-C in
+        used = (np.arange(capacity) < rows[:, None]).ravel()
+        begin = max(ids.start, start * block)
+        end = min(ids.stop, (start + count) * block)
+        lanes = slice(begin - start * block, end - start * block)
+        yield Batch(
+            begin,
+            jax.tree.map(
+                lambda x, used=used, lanes=lanes: _to_host(x)[used].reshape(-1, *x.shape[2:])[
+                    lanes
+                ],
+                results,
+            ),
+        )
+
+
+def run_blocks(trial: Callable[..., Any], *, key: jax.Array, trials: int, **options: Any) -> Any:
+    """All the results of `iter_blocks` at once: pytree of NumPy arrays [trials, ...].
+
+    Args:
+        trial, key, trials: see `iter_blocks`.
+        **options: its args, first, block, blocks_per_dispatch and mesh.
+
+    >>> flips = run_blocks(jax.random.bernoulli, key=jax.random.key(0), trials=1000)
+    >>> flips.shape, abs(float(flips.mean()) - 0.5) < 0.08
+    ((1000,), True)
+    """
+    batches = [batch.values for batch in iter_blocks(trial, key=key, trials=trials, **options)]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+
+
+def exact_sum(values: Any) -> float | np.ndarray:
+    """Sum over the first axis, correctly rounded in float64, hence the same in any order.
+
+    Args:
+        values: real array [trials, ...], on the host.
+
+    >>> exact_sum([1e16, 1.0, -1e16])
+    1.0
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim == 1:
+        return math.fsum(values)
+    columns = values.reshape(len(values), -1).T
+    return np.array([math.fsum(column) for column in columns]).reshape(values.shape[1:])

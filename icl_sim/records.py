@@ -1,0 +1,181 @@
+"""Records: what a result is, its one JSON text, its checksum, its digest.
+
+A record file is JSON lines, {"crc32": "<8 hex digits>", "record": {...}}, where the checksum is of
+the record's bytes.  The first record is the header: the schema, and the configuration that the
+results belong to.  Each further one is a `Record`.
+"""
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icl_sim.errors import InputError
+
+SCHEMA = 1
+
+_LINE = re.compile(rb'\{"crc32":"([0-9a-f]{8})","record":(.*)\}')
+
+
+@dataclass(frozen=True)
+class Record:
+    """One result.
+
+    key: its identity within a directory, such as "C1.token/V=32/look=2".
+    result: JSON value; a deterministic function of the configuration and the key.
+    info: JSON object of what may differ from run to run (times, hosts); outside the digest.
+    """
+
+    key: str
+    result: Any
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """What one record file holds.
+
+    header: {"schema", "config", "info"}, or None if the file is empty.
+    size: bytes up to the end of the last whole line.
+    torn: bytes after it, of a line that was being written when its run died.
+    """
+
+    path: Path
+    header: dict[str, Any] | None
+    records: list[Record]
+    size: int
+    torn: int
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, floats by repr, no NaN or infinity.
+
+    Args:
+        value: dicts with string keys, lists, tuples, strings, numbers (NumPy scalars too), bools
+            and None.
+
+    Raises:
+        ValueError: anything else, named.
+
+    >>> canonical_json({"b": 0.1, "a": (1, None)})
+    '{"a":[1,null],"b":0.1}'
+    """
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError(f"a record's keys must be strings, got {list(value)}")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise ValueError(f"a record holds plain JSON values, got {type(value).__name__}: {value!r}")
+
+
+def digest(records: Iterable[Record]) -> str:
+    """SHA-256, in hexadecimal, of the keys and results of records.
+
+    Independent of their order, of repetitions and of `info`: so of resumption, and of the device
+    count wherever the results are.
+    """
+    lines = {canonical_json([record.key, record.result]) for record in records}
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def encode_line(record: Mapping[str, Any]) -> bytes:
+    """The line of a header or record, newline included."""
+    body = canonical_json(record).encode()
+    return b'{"crc32":"%08x","record":%s}\n' % (zlib.crc32(body), body)
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """The header or record of a line without its newline; None if the line is not intact."""
+    match = _LINE.fullmatch(line)
+    if match is None or int(match[1], 16) != zlib.crc32(match[2]):
+        return None
+    return json.loads(match[2])
+
+
+def read_file(path: Path) -> RecordFile:
+    """Read and check one record file.
+
+    Raises:
+        InputError: the file cannot be read, a whole line does not match its checksum, or the
+            schema is another one.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    *lines, torn = content.split(b"\n")
+    decoded = []
+    for number, line in enumerate(lines, start=1):
+        record = decode_line(line)
+        if record is None:
+            raise InputError(
+                f"{path}, line {number}: expected a record that matches its checksum, found "
+                f"{line[:40]!r}; delete that line to have its result computed again"
+            )
+        decoded.append(record)
+    if decoded and decoded[0].get("schema") != SCHEMA:
+        raise InputError(
+            f"{path}: expected records of schema {SCHEMA}, found {decoded[0].get('schema')!r}; "
+            "read them with the version of icl-sim that wrote them, or choose another directory"
+        )
+    return RecordFile(
+        path=path,
+        header=decoded[0] if decoded else None,
+        records=[Record(**record) for record in decoded[1:]],
+        size=len(content) - len(torn),
+        torn=len(torn),
+    )
+
+
+def read_directory(directory: Path) -> list[RecordFile]:
+    """The record files of a directory, in the order of their processes; possibly none."""
+    paths = directory.glob("records-*.jsonl")
+    return [read_file(path) for path in sorted(paths, key=lambda p: (len(p.name), p.name))]
+
+
+def merge(files: Iterable[RecordFile]) -> dict[str, Record]:
+    """The records of several files by key; of equal results, the first one's record stays.
+
+    Raises:
+        InputError: two results for one key, which a deterministic computation cannot give.
+    """
+    merged: dict[str, Record] = {}
+    for file in files:
+        for record in file.records:
+            first = merged.setdefault(record.key, record)
+            if canonical_json(first.result) != canonical_json(record.result):
+                raise InputError(
+                    f"{file.path}: another result for {record.key!r} than an earlier one; the "
+                    "directory mixes runs, choose another directory"
+                )
+    return merged
+
+
+def read_records(directory: str | Path) -> list[Record]:
+    """The records of a directory, sorted by key, each key once; takes no lock.
+
+    Raises:
+        InputError: no records, a corrupt line, or two results for one key.
+    """
+    files = read_directory(Path(directory))
+    if not files:
+        raise InputError(
+            f"expected records-*.jsonl in {directory}, found none; name a directory of results"
+        )
+    merged = merge(files)
+    return [merged[key] for key in sorted(merged)]

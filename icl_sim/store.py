@@ -1,0 +1,224 @@
+"""The one writer of a directory of results: locked, append-only, durable, resumable.
+
+A directory holds, for each process p of a run,
+
+    records-p.jsonl    its records, see `icl_sim.records`
+    run-p.lock         flock-ed while the run lives; names its holder
+
+A record is acknowledged once `Store.append` returns: then it has reached the disk (fdatasync), and
+a kill at any moment costs at most the line that was being written.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from icl_sim.errors import InputError
+from icl_sim.records import SCHEMA, Record, canonical_json, encode_line, merge, read_directory
+
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
+
+
+class Store:
+    """A directory of records, held by this process until closed.
+
+    Args:
+        directory: created if missing.
+        config: what the results depend on: profile, seed, sizes, versions; a JSON object.  A
+            directory begun with another configuration is refused, naming what differs.
+        resume: whether the directory may hold earlier results.
+        process: index of this process in a multi-process run, each of which writes its own file.
+
+    Attributes:
+        directory: its Path.
+        recovered: one line for each unfinished last line that was dropped on opening.
+
+    Raises:
+        InputError: the directory cannot be written, is in use by another run, holds results that
+            are not to be resumed or belong to another configuration, or is corrupt.
+
+    >>> import tempfile
+    >>> with Store(tempfile.mkdtemp(), config={"seed": 1}) as store:
+    ...     store.append(Record("a", {"failures": 3}, info={"seconds": 0.1}))
+    ...     store.has("a"), store.get("a").result
+    (True, {'failures': 3})
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        config: Mapping[str, Any],
+        resume: bool = True,
+        process: int = 0,
+    ) -> None:
+        self.directory = Path(directory)
+        self._path = self.directory / f"records-{process}.jsonl"
+        self._lock = self._file = -1
+        with _one_line("create", self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = _acquire(self.directory / f"run-{process}.lock")
+            self._open(json.loads(canonical_json(config)), resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, config: dict[str, Any], resume: bool) -> None:
+        files = read_directory(self.directory)
+        for file in files:
+            if file.header is not None:
+                _require_same_config(file.path, file.header["config"], config)
+        self._records = merge(files)
+        if self._records and not resume:
+            raise InputError(
+                f"{self.directory} already holds {len(self._records)} results; ask to resume them "
+                "(--resume) or choose another directory"
+            )
+        self.recovered = tuple(
+            f"{file.path}: dropped an unfinished last line of {file.torn} bytes"
+            for file in files
+            if file.torn
+        )
+        own = next((file for file in files if file.path == self._path), None)
+        with _one_line("open", self._path):
+            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            os.ftruncate(self._file, 0 if own is None else own.size)
+            _sync_directory(self.directory)
+        if own is None or own.header is None:
+            info = {"process": os.getpid(), "host": socket.gethostname(), "start": _now()}
+            self._write({"schema": SCHEMA, "config": config, "info": info})
+
+    def append(self, record: Record) -> None:
+        """Write a record; on return it is on the disk.  Writing a result again does nothing.
+
+        Raises:
+            InputError: the disk refuses, or the key has another result already.
+        """
+        fields = {"key": record.key, "result": record.result, "info": record.info}
+        plain = Record(**json.loads(canonical_json(fields)))
+        known = self._records.get(plain.key)
+        if known is None:
+            self._write(fields)
+            self._records[plain.key] = plain
+        elif canonical_json(known.result) != canonical_json(plain.result):
+            raise InputError(
+                f"{self._path}: {plain.key!r} already has another result; the computation is not "
+                "deterministic, or the directory mixes runs"
+            )
+
+    def _write(self, fields: Mapping[str, Any]) -> None:
+        line = encode_line(fields)
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            with _one_line("write", self._path):
+                written = 0
+                while written < len(line):
+                    written += os.write(self._file, line[written:])
+                _sync(self._file)
+        except BaseException:  # after a full disk or Ctrl-C, no half line may stay before the next
+            try:
+                os.ftruncate(self._file, end)
+            except OSError:
+                self.close()
+            raise
+
+    def has(self, key: str) -> bool:
+        """Whether a result is recorded."""
+        return key in self._records
+
+    def get(self, key: str) -> Record | None:
+        """The record of a key, or None."""
+        return self._records.get(key)
+
+    def records(self) -> list[Record]:
+        """All records of the directory, sorted by key."""
+        return [self._records[key] for key in sorted(self._records)]
+
+    def close(self) -> None:
+        """Release the directory; safe to call twice."""
+        for descriptor in (self._file, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)  # closing the lock file releases its flock
+        self._file = self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _one_line(verb: str, path: Path) -> Iterator[None]:
+    """Turn an OSError into one line that names the path and what to do."""
+    try:
+        yield
+    except OSError as error:
+        cure = "free some space" if error.errno == errno.ENOSPC else "choose another directory"
+        raise InputError(
+            f"cannot {verb} {path}: {error.strerror or error}; {cure} (earlier results are intact)"
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _acquire(path: Path) -> int:
+    """Lock a file for as long as this process holds the descriptor returned.
+
+    The kernel drops a flock with its holder, so that a lock left by a dead run is simply free.
+    """
+    with _one_line("open", path):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with _one_line("lock", path):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(lock, 1000, 0).decode(errors="replace").strip() or "another run"
+                raise InputError(
+                    f"{path.parent} is in use by {holder}; wait for it or choose another directory"
+                ) from None
+            os.ftruncate(lock, 0)
+            holder = f"process {os.getpid()} on {socket.gethostname()}, started {_now()}\n"
+            os.pwrite(lock, holder.encode(), 0)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the names of new files in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _require_same_config(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:
+    differences = list(_differences("", found, asked))
+    if differences:
+        raise InputError(
+            f"{path} was recorded with another configuration: {'; '.join(differences)}; "
+            "use the same settings or choose another directory"
+        )
+
+
+def _differences(name: str, found: Any, asked: Any) -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(asked, dict):
+        for key in sorted(found.keys() | asked.keys()):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(inner, found.get(key), asked.get(key))
+    elif canonical_json(found) != canonical_json(asked):
+        yield f"{name} was {canonical_json(found)}, now {canonical_json(asked)}"

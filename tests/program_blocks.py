@@ -1,0 +1,55 @@
+"""Run by test_blocks.py in fresh processes: one digest of all results for each mesh size.
+
+Arguments: output file, mesh sizes with commas; then, for one of two processes, its index and port.
+"""
+
+import hashlib
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl_sim.blocks import run_blocks
+
+
+def attention(key, shift, scale):
+    """Floats through matrix products, a softmax and reductions, whose rounding kernels choose."""
+    x, w = jnp.split(jax.random.normal(key, (40 * 16,), jnp.float32).reshape(40, 16), [24])
+    y = jax.nn.softmax(x @ w @ x.T * scale, axis=-1) @ x
+    return {"first": y[0], "mean": jnp.tanh(y).mean(), "largest": jnp.argmax(y) + shift}
+
+
+def results_digest(mesh):
+    digest = hashlib.sha256()
+    for first, trials in [(0, 1500), (1500, 37)]:
+        results = run_blocks(
+            attention,
+            key=jax.random.key(3),
+            trials=trials,
+            first=first,
+            args=(np.int32(7), jnp.float32(0.3)),
+            blocks_per_dispatch=3,
+            mesh=mesh,
+        )
+        for name in sorted(results):
+            digest.update(results[name].tobytes())
+    return digest.hexdigest()
+
+
+def main(output, sizes, process=None, port=None):
+    if process is not None:
+        jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(process))
+    digests = []
+    for size in map(int, sizes.split(",")):
+        kinds = (jax.sharding.AxisType.Auto,)
+        devices = jax.devices()[:size]
+        digests.append(results_digest(jax.make_mesh((size,), ("d",), kinds, devices=devices)))
+    pathlib.Path(output).write_text("\n".join(digests))
+    if process is not None:
+        jax.distributed.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
