@@ -1,0 +1,243 @@
+"""Laws whose truth is exactly known, and demonstrations drawn from them.
+
+Letters: m contexts, V outputs, N demonstrations.  A task is a table: one law on V outputs for each
+of m contexts.  English is counted from the 242,342 word bigrams that the symspellpy package ships
+(MIT license; the dictionary goes back to the Google Books n-grams); nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl_sim.errors import InputError
+from icl_sim.sampling import integer_thresholds
+
+BIGRAMS = "frequency_bigramdictionary_en_243_342.txt"
+BIGRAMS_SHA256 = "fd892a160184101dd7ae807ac5a302d01fcea1c47304181a8ed7ed9c94545bcd"
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A table with exactly known truth.
+
+    Args:
+      name: e.g. ``english 3``.
+      contexts, outputs: names of the m contexts and V outputs.
+      law: float64 [m, V], rows summing to one.
+      source: where the truth comes from.
+      counts: int64 [m, V] if the law is a ratio of counts, else None.
+    """
+
+    name: str
+    contexts: tuple[str, ...]
+    outputs: tuple[str, ...]
+    law: np.ndarray
+    source: str
+    counts: np.ndarray | None = None
+
+
+class Demonstrations(NamedTuple):
+    """N demonstrations of a table, in the order of the prompt.
+
+    contexts: int32 [N].
+    outputs: int32 [N].
+    counts: int32 [m, V], how often output y was shown for context c.
+    """
+
+    contexts: Any
+    outputs: Any
+    counts: Any
+
+
+def random_table(
+    index: int = 0, *, contexts: int = 8, vocab: int = 8, concentration: float | None = 0.5
+) -> Task:
+    """A table with independent Dirichlet rows; ``index`` names the table and fixes its bits.
+
+    Args:
+      concentration: of every output; None draws it log-uniformly from 0.1 to 2.
+
+    >>> random_table(3, contexts=2, vocab=4).law.sum(axis=1).round(12).tolist()
+    [1.0, 1.0]
+    """
+    _check_sizes(index, contexts, vocab)
+    rng = np.random.default_rng([7, index, contexts, vocab])
+    if concentration is None:
+        concentration = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
+    if not concentration > 0:
+        raise InputError(f"concentration: expected a number > 0, got {concentration}")
+    law = rng.dirichlet(np.full(vocab, concentration), contexts)
+    return Task(
+        name=f"tables {index}",
+        contexts=tuple(f"c{i}" for i in range(contexts)),
+        outputs=tuple(f"y{i}" for i in range(vocab)),
+        law=law,
+        source=f"Dirichlet({concentration:g}), table {index}",
+    )
+
+
+def english_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
+    """The ``index``-th sub-table of English: what follows each of ``contexts`` words.
+
+    Left words go by frequency, so that table k holds the words ranked from k m to k m + m - 1
+    (of those with at least V successors).  Right words are the V that these words lead to most,
+    each left word counting alike; a row left empty gets its own likeliest successor in place of
+    the least of them.  The truth is the bigram counts of the sub-table, normalized.
+
+    >>> table = english_table(0, contexts=2, vocab=3)
+    >>> table.contexts, table.outputs
+    (('the', 'to'), ('the', 'be', 'a'))
+    """
+    _check_sizes(index, contexts, vocab)
+    eligible = _eligible(vocab)
+    if (index + 1) * contexts > len(eligible):
+        raise InputError(
+            f"english: expected a table index below {len(eligible) // contexts} for {contexts} "
+            f"contexts and {vocab} outputs, got {index}"
+        )
+    bigrams = _bigrams()
+    left = eligible[index * contexts : (index + 1) * contexts]
+    share: dict[str, float] = {}
+    for word in left:
+        total = sum(bigrams[word].values())
+        for successor, count in bigrams[word].items():
+            share[successor] = share.get(successor, 0.0) + count / total
+    ranked = sorted(share, key=lambda word: (-share[word], word))
+    right = ranked[:vocab]
+    needed = [max(bigrams[w], key=lambda s: (bigrams[w][s], s)) for w in left]
+    for i, word in enumerate(left):
+        if not any(successor in bigrams[word] for successor in right):
+            # The least of them on which no other row depends.
+            spare = [s for s in right if s not in needed[:i]]
+            right[right.index(spare[-1] if spare else right[-1])] = needed[i]
+    counts = np.array([[bigrams[a].get(b, 0) for b in right] for a in left], dtype=np.int64)
+    if not counts.sum(axis=1).all():
+        raise InputError(
+            f"english {index}: {vocab} outputs are too few for {contexts} contexts to have one "
+            "each: ask for more outputs or fewer contexts"
+        )
+    return Task(
+        name=f"english {index}",
+        contexts=tuple(left),
+        outputs=tuple(right),
+        law=counts / counts.sum(axis=1, keepdims=True),
+        source=f"English bigram counts ({BIGRAMS})",
+        counts=counts,
+    )
+
+
+def english_tables(*, contexts: int = 8, vocab: int = 8) -> int:
+    """How many sub-tables of this size there are."""
+    return len(_eligible(vocab)) // contexts
+
+
+TASKS: dict[str, Callable[..., Task]] = {"english": english_table, "tables": random_table}
+
+
+def make_task(name: str, index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
+    """Table ``index`` of the named family.
+
+    Raises:
+      InputError: an unknown name, or sizes that the family does not have.
+    """
+    if name not in TASKS:
+        raise InputError(f"task: expected one of {', '.join(sorted(TASKS))}, got {name}")
+    return TASKS[name](index, contexts=contexts, vocab=vocab)
+
+
+def sample_demonstrations(
+    key: jax.Array, law: Any, *, per_context: int | None = None, total: int | None = None
+) -> Demonstrations:
+    """Demonstrations of a table in random order.
+
+    Exactly one of ``per_context`` (S1: each context gets that many) and ``total`` (contexts drawn
+    uniformly) is given; both are static.  Outputs are drawn from ``law`` to within 2^-31 V.
+
+    Args:
+      key: consumed.
+      law: float [m, V].
+
+    >>> data = sample_demonstrations(jax.random.key(0), jnp.eye(3), per_context=2)
+    >>> data.counts.tolist()
+    [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+    """
+    if (per_context is None) == (total is None):
+        raise InputError("sample_demonstrations: expected one of per_context and total")
+    law = jnp.asarray(law)
+    m, V = law.shape
+    context_key, output_key = jax.random.split(key)
+    if per_context is not None:
+        contexts = jnp.repeat(jnp.arange(m, dtype=jnp.int32), per_context)
+        contexts = jax.random.permutation(context_key, contexts)
+    else:
+        contexts = jax.random.randint(context_key, (total,), 0, m, jnp.int32)
+    thresholds = jax.vmap(integer_thresholds)(law)
+    uniform = jax.random.bits(output_key, contexts.shape, jnp.uint32) >> 1
+    outputs = jnp.sum(uniform[:, None] >= thresholds[contexts], axis=1, dtype=jnp.int32)
+    counts = jnp.zeros((m, V), jnp.int32).at[contexts, outputs].add(1)
+    return Demonstrations(contexts, outputs, counts)
+
+
+def subset(key: jax.Array, data: Demonstrations, size: int) -> Demonstrations:
+    """``size`` of the demonstrations, drawn without replacement (S3: access to part of the data).
+
+    >>> data = sample_demonstrations(jax.random.key(0), jnp.eye(2), per_context=2)
+    >>> subset(jax.random.key(1), data, 4).counts.tolist()
+    [[2, 0], [0, 2]]
+    """
+    pool = data.contexts.shape[0]
+    if not 0 <= size <= pool:
+        raise InputError(f"subset: expected 0 to {pool} demonstrations, got {size}")
+    rows = jax.random.permutation(key, pool)[:size]
+    contexts, outputs = data.contexts[rows], data.outputs[rows]
+    counts = jnp.zeros(data.counts.shape, jnp.int32).at[contexts, outputs].add(1)
+    return Demonstrations(contexts, outputs, counts)
+
+
+def empirical_law(counts: Any, *, smoothing: float = 0.0) -> jax.Array:
+    """float32 [..., m, V]: (count + smoothing) normalized; uniform for a row without any weight.
+
+    >>> empirical_law(jnp.array([[3, 1], [0, 0]])).tolist()
+    [[0.75, 0.25], [0.5, 0.5]]
+    """
+    weights = jnp.asarray(counts).astype(jnp.float32) + jnp.float32(smoothing)
+    total = weights.sum(axis=-1, keepdims=True)
+    return jnp.where(total > 0, weights / jnp.maximum(total, 1e-30), 1 / weights.shape[-1])
+
+
+@lru_cache(maxsize=1)
+def _bigrams() -> dict[str, dict[str, int]]:
+    """Left word -> right word -> count, left words by falling total."""
+    data = files("symspellpy").joinpath(BIGRAMS).read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != BIGRAMS_SHA256:
+        raise InputError(
+            f"english: expected {BIGRAMS} with SHA-256 {BIGRAMS_SHA256[:12]}..., got "
+            f"{found[:12]}...: install the locked symspellpy"
+        )
+    table: dict[str, dict[str, int]] = {}
+    for line in data.decode("utf-8-sig").splitlines():
+        left, right, count = line.split()
+        table.setdefault(left, {})[right] = int(count)
+    totals = {left: sum(row.values()) for left, row in table.items()}
+    return {left: table[left] for left in sorted(table, key=lambda word: (-totals[word], word))}
+
+
+@lru_cache(maxsize=8)
+def _eligible(vocab: int) -> list[str]:
+    return [word for word, row in _bigrams().items() if len(row) >= vocab]
+
+
+def _check_sizes(index: int, contexts: int, vocab: int) -> None:
+    for name, value, least in (("index", index, 0), ("contexts", contexts, 1), ("vocab", vocab, 2)):
+        if value < least:
+            raise InputError(f"task: expected {name} >= {least}, got {value}")

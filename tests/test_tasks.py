@@ -1,0 +1,108 @@
+"""Tables with known truth, and demonstrations drawn from them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from icl_sim.errors import InputError
+from icl_sim.tasks import (
+    empirical_law,
+    english_table,
+    english_tables,
+    make_task,
+    random_table,
+    sample_demonstrations,
+    subset,
+)
+
+
+def test_every_english_table_is_a_table_of_counts_without_an_empty_row():
+    tables = english_tables(contexts=8, vocab=8)
+    assert tables == 552
+    seen = set()
+    for index in range(tables):
+        task = english_table(index)
+        assert task.counts.shape == (8, 8)
+        assert (task.counts.sum(axis=1) > 0).all()
+        np.testing.assert_allclose(task.law.sum(axis=1), 1, rtol=1e-14)
+        assert len(set(task.outputs)) == 8
+        assert not seen & set(task.contexts)
+        seen |= set(task.contexts)
+
+
+def test_english_counts_are_those_of_the_file():
+    task = english_table(0)
+    of = task.contexts.index("of")
+    assert task.counts[of, task.outputs.index("the")] == 177_045_273_024
+    assert task.counts[of, task.outputs.index("a")] == 24_771_873_664
+
+
+def test_tables_of_other_sizes_exist_and_impossible_ones_are_refused():
+    assert english_table(2, contexts=3, vocab=16).law.shape == (3, 16)
+    with pytest.raises(InputError, match="expected a table index below 552"):
+        english_table(552)
+    with pytest.raises(InputError, match="expected vocab >= 2, got 1"):
+        random_table(vocab=1)
+    with pytest.raises(InputError, match="expected contexts >= 1"):
+        english_table(contexts=0)
+    with pytest.raises(InputError, match="expected one of english, tables, got french"):
+        make_task("french")
+
+
+def test_random_tables_are_fixed_by_their_index():
+    assert np.array_equal(random_table(4).law, random_table(4).law)
+    assert not np.array_equal(random_table(4).law, random_table(5).law)
+    rows = np.concatenate([random_table(i, concentration=0.5).law for i in range(200)])
+    # Dirichlet(a) on V outputs: the variance of an entry is (1/V)(1 - 1/V)/(a V + 1).
+    variance = rows.var()
+    assert variance == pytest.approx(7 / 64 / 5, rel=0.06)
+
+
+def test_demonstrations_per_context_are_allotted_and_in_random_order():
+    law = random_table(1, contexts=5, vocab=3).law
+    data = sample_demonstrations(jax.random.key(0), law, per_context=40)
+    assert data.counts.sum(axis=1).tolist() == [40] * 5
+    assert data.contexts[:40].tolist() != [0] * 40
+    recounted = np.zeros((5, 3), int)
+    np.add.at(recounted, (np.asarray(data.contexts), np.asarray(data.outputs)), 1)
+    assert np.array_equal(recounted, data.counts)
+
+
+def test_outputs_follow_the_law():
+    law = english_table(0).law
+    n = 20_000
+    data = sample_demonstrations(jax.random.key(2), law, per_context=n)
+    counts = np.asarray(data.counts)
+    assert (counts[law == 0] == 0).all()
+    sigma = np.sqrt(law * (1 - law) * n)
+    assert (np.abs(counts - n * law) <= 5 * sigma + 1e-6).all()
+
+
+def test_drawn_contexts_are_uniform():
+    data = sample_demonstrations(jax.random.key(3), jnp.eye(4), total=40_000)
+    counts = np.asarray(data.counts).sum(axis=1)
+    assert np.abs(counts - 10_000).max() <= 5 * np.sqrt(40_000 * 3 / 16)
+
+
+def test_a_subset_is_drawn_without_replacement():
+    data = sample_demonstrations(jax.random.key(4), random_table(0).law, per_context=10)
+    part = subset(jax.random.key(5), data, 30)
+    assert part.contexts.shape == (30,)
+    assert (np.asarray(part.counts) <= np.asarray(data.counts)).all()
+    assert np.array_equal(subset(jax.random.key(6), data, 80).counts, data.counts)
+    with pytest.raises(InputError, match="expected 0 to 80"):
+        subset(jax.random.key(5), data, 81)
+
+
+def test_sampling_needs_one_design():
+    for options in ({}, {"per_context": 1, "total": 2}):
+        with pytest.raises(InputError, match="one of per_context and total"):
+            sample_demonstrations(jax.random.key(0), jnp.eye(2), **options)
+
+
+def test_the_empirical_law_of_nothing_is_uniform():
+    law = empirical_law(np.array([[0, 0, 0, 0], [2, 1, 1, 0]]))
+    assert law.dtype == jnp.float32
+    assert law.tolist() == [[0.25] * 4, [0.5, 0.25, 0.25, 0.0]]
+    np.testing.assert_allclose(empirical_law(np.array([[3, 0]]), smoothing=1.0), [[0.8, 0.2]])
