@@ -43,8 +43,13 @@ def device_mesh() -> Mesh:
     return jax.make_mesh((len(jax.devices()),), ("blocks",), axis_types=(AxisType.Auto,))
 
 
-@functools.partial(jax.jit, static_argnames=("trial", "key_impl", "block", "capacity", "mesh"))
-def _dispatch(key_data, first_block, blocks, args, *, trial, key_impl, block, capacity, mesh):
+_STATIC = ("trial", "indexed", "key_impl", "block", "capacity", "mesh")
+
+
+@functools.partial(jax.jit, static_argnames=_STATIC)
+def _dispatch(
+    key_data, first_block, blocks, args, *, trial, indexed, key_impl, block, capacity, mesh
+):
     """Device d runs blocks first_block[d], first_block[d] + 1, ... (blocks[d] <= S of them).
 
     Returns a pytree of arrays [D S, B, ...]; the rows past blocks[d] are zero.
@@ -54,13 +59,15 @@ def _dispatch(key_data, first_block, blocks, args, *, trial, key_impl, block, ca
         root = jax.random.wrap_key_data(key_data, impl=key_impl)
         lanes = jnp.arange(block, dtype=jnp.uint32)
         one_trial = jax.jit(trial)  # traced once for the shapes and the block
-        shapes = jax.eval_shape(one_trial, root, *args)
+        number = (jnp.uint32(0),) if indexed else ()
+        shapes = jax.eval_shape(one_trial, root, *number, *args)
         empty = jax.tree.map(lambda s: jnp.zeros((capacity, block, *s.shape), s.dtype), shapes)
 
         def run_block(row, results):
             ids = (first_block[0] + row.astype(jnp.uint32)) * jnp.uint32(block) + lanes
             keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(root, ids)
-            values = jax.vmap(lambda key: one_trial(key, *args))(keys)
+            numbers = (ids,) if indexed else ()
+            values = jax.vmap(lambda key, *i: one_trial(key, *i, *args))(keys, *numbers)
             return jax.tree.map(lambda all_, new: all_.at[row].set(new), results, values)
 
         return jax.lax.fori_loop(jnp.int32(0), blocks[0], run_block, empty)
@@ -88,6 +95,7 @@ def iter_blocks(
     key: jax.Array,
     trials: int,
     args: tuple[Any, ...] = (),
+    indexed: bool = False,
     first: int = 0,
     block: int = BLOCK,
     blocks_per_dispatch: int = 8,
@@ -107,6 +115,7 @@ def iter_blocks(
         trials: number of trials, positive.
         args: pytrees of arrays or scalars given to each trial, traced: a new n, eps or law
             recompiles nothing.
+        indexed: call trial(key, i, *args) instead, i its number as uint32.
         first: number of the first trial.
         block: B.  The last bits of floating-point results may depend on it, and on nothing else
             here; keep it fixed within an experiment.
@@ -134,6 +143,7 @@ def iter_blocks(
         raise ValueError(f"trials are numbered below 2^32, got last number {stop - 1}")
     return _dispatches(
         trial,
+        indexed,
         np.asarray(jax.random.key_data(key)),
         jax.random.key_impl(key),
         range(first, stop),
@@ -145,7 +155,7 @@ def iter_blocks(
     )
 
 
-def _dispatches(trial, key_data, key_impl, ids, blocks, args, block, capacity, mesh):
+def _dispatches(trial, indexed, key_data, key_impl, ids, blocks, args, block, capacity, mesh):
     """The generator behind `iter_blocks`, which checks its arguments before the first dispatch."""
     device = np.arange(mesh.size)
     for start in range(blocks.start, blocks.stop, capacity * mesh.size):
@@ -158,6 +168,7 @@ def _dispatches(trial, key_data, key_impl, ids, blocks, args, block, capacity, m
             rows,
             args,
             trial=trial,
+            indexed=indexed,
             key_impl=key_impl,
             block=block,
             capacity=capacity,

@@ -15,7 +15,7 @@ _CHUNK = 256  # samples drawn at a time; part of the stream, so never to be tune
 _SCALE = 2**31
 
 
-def _thresholds(law: jax.Array) -> jax.Array:
+def integer_thresholds(law: jax.Array) -> jax.Array:
     """Cumulative integer weights uint32 [V] of a law, the last of them 2^31.
 
     Each probability is cut to a multiple of 2^-31 and the remainder goes to the likeliest category.
@@ -54,7 +54,7 @@ def multinomial_counts(key: jax.Array, n: jax.Array | int, law: jax.Array) -> ja
         known = np.asarray(law)
         if not (known.min() >= 0 and abs(known.sum() - 1) < 1e-3):
             raise ValueError(f"law must be non-negative with sum one, got {known}")
-    thresholds = _thresholds(law)
+    thresholds = integer_thresholds(law)
     n = jnp.asarray(n, dtype=jnp.int32)
     position = jnp.arange(_CHUNK, dtype=jnp.int32)
 
