@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.blocks import iter_blocks
+from icl_sim.blocks import iter_blocks, run_blocks
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
-from icl_sim.predictors import get_predictor
+from icl_sim.predictors import Predictor, get_predictor
 from icl_sim.records import Record
 from icl_sim.store import Store
-from icl_sim.tasks import make_task, sample_demonstrations
+from icl_sim.tasks import Demonstrations, make_task, sample_demonstrations
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 RESAMPLES = 2000
@@ -44,7 +45,7 @@ def compare(
       predictors: names in `icl_sim.predictors.PREDICTORS`.
       tasks, seeds: so many tables, so many data sets of each.
       key: root of all randomness; not consumed.
-      store: each size's replicates are recorded there, and found again on resuming.
+      store: each predictor's laws at each size are recorded there, and found again on resuming.
 
     Returns:
       task, sizes, per_context, predictors, tasks, seeds, and
@@ -67,19 +68,22 @@ def compare(
     laws = np.stack(
         [make_task(task, i, contexts=contexts, vocab=vocab).law for i in range(tasks)]
     ).astype(np.float32)
+    laws = np.repeat(laws, seeds, axis=0)
     matrix: dict[str, Any] = {}
     for size in sizes:
-        identity = (
-            f"compare/{task}/{contexts}x{vocab}/{'+'.join(predictors)}/{tasks}x{seeds}/{size}"
-        )
-        record = store.get(identity)
-        if record is None:
-            label = f"{task}, {size} demonstrations"
-            values = _replicates(laws, size, tuple(predictors), seeds, key, progress, label)
-            record = Record(identity, {"values": values.astype(float).round(9).tolist()})
-            store.append(record)
-        distances = np.asarray(record.result["values"]).reshape(tasks, seeds, *(len(names),) * 2, 2)
-        matrix[str(size)] = _summary(distances, names)
+        data = None
+        answers = []
+        for name in predictors:
+            identity = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}/{size}/{name}"
+            record = store.get(identity)
+            if record is None:
+                if data is None:
+                    data = _draw(laws, size, key)
+                found = _predict(name, data, key, partial(progress, f"{task} {size} {name}"))
+                record = Record(identity, {"laws": found.tolist()})
+                store.append(record)
+            answers.append(np.asarray(record.result["laws"], np.float32))
+        matrix[str(size)] = _summary(np.stack([*answers, laws]), names, tasks)
     return {
         "task": task,
         "sizes": list(sizes),
@@ -91,56 +95,74 @@ def compare(
     }
 
 
-def _replicates(
-    laws: np.ndarray,
-    size: int,
-    predictors: tuple[str, ...],
-    seeds: int,
-    key: jax.Array,
-    progress: Callable[[str, int, int], None],
-    label: str,
+def _draw(laws: np.ndarray, size: int, key: jax.Array) -> Demonstrations:
+    """Demonstrations of every copy: arrays with a leading axis of copies."""
+    data: Demonstrations = run_blocks(
+        _sampler(size // laws.shape[1]),
+        key=_stream(key, "data", size),
+        trials=len(laws),
+        args=(jnp.asarray(laws),),
+        indexed=True,
+        block=BLOCK,
+    )
+    return data
+
+
+def _predict(
+    name: str, data: Demonstrations, key: jax.Array, progress: Callable[[int, int], None]
 ) -> np.ndarray:
-    """float32 [tasks * seeds, P, P, 2]: mean and max over contexts of each pairwise distance."""
-    trials = len(laws) * seeds
+    """float32 [copies, m, V]: one predictor's laws on every copy."""
+    predictor = get_predictor(name)
+    copies, size = data.contexts.shape
+    shown = Demonstrations(None, None, data.counts) if predictor.counts_only else data
     parts = []
     for batch in iter_blocks(
-        _trial(size // laws.shape[1], predictors),
-        key=jax.random.fold_in(key, size),
-        trials=trials,
-        args=(jnp.asarray(laws), jnp.uint32(seeds)),
+        _answer(name, predictor),
+        key=_stream(key, name, size),
+        trials=copies,
+        args=(jax.tree.map(jnp.asarray, shown),),
         indexed=True,
         block=BLOCK,
     ):
         parts.append(batch.values)
-        progress(label, batch.first + len(batch.values), trials)
+        progress(batch.first + len(batch.values), copies)
     return np.concatenate(parts)
 
 
 @lru_cache(maxsize=64)
-def _trial(per_context: int, predictors: tuple[str, ...]) -> Callable[..., jax.Array]:
-    """The replicate, one function object for each size so that its code is compiled once."""
-    functions = [get_predictor(name) for name in predictors]
-
-    def trial(key: jax.Array, index: jax.Array, laws: jax.Array, seeds: jax.Array) -> jax.Array:
-        law = laws[(index // seeds) % laws.shape[0]]
-        data_key, *keys = jax.random.split(key, 1 + len(functions))
-        data = sample_demonstrations(data_key, law, per_context=per_context)
-        answers = [f(data, k) for f, k in zip(functions, keys, strict=True)]
-        stack = jnp.stack([*answers, law])
-        distance = total_variation(stack[:, None], stack[None, :])
-        return jnp.stack([distance.mean(axis=-1), distance.max(axis=-1)], axis=-1)
+def _sampler(per_context: int) -> Callable[..., Demonstrations]:
+    # One function object for each size, so that its code is compiled once.
+    def trial(key: jax.Array, index: jax.Array, laws: jax.Array) -> Demonstrations:
+        return sample_demonstrations(key, laws[index], per_context=per_context)
 
     return trial
 
 
-def _summary(distances: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Means with cluster-bootstrap intervals: tasks are resampled whole, seeds stay in them."""
-    by_task = distances.mean(axis=1)
+@lru_cache(maxsize=64)
+def _answer(name: str, predictor: Predictor) -> Callable[..., jax.Array]:
+    def trial(key: jax.Array, index: jax.Array, data: Demonstrations) -> jax.Array:
+        return predictor(jax.tree.map(lambda leaf: leaf[index], data), key)
+
+    return trial
+
+
+def _stream(key: jax.Array, name: str, size: int) -> jax.Array:
+    """A key of its own for each purpose and size, whatever else is computed."""
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), size)
+
+
+def _summary(laws: np.ndarray, names: Sequence[str], tasks: int) -> dict[str, dict[str, Any]]:
+    """Means with cluster-bootstrap intervals: tasks are resampled whole, seeds stay in them.
+
+    laws: float32 [P, copies, m, V].
+    """
+    distance = np.asarray(total_variation(laws[:, None], laws[None, :]), np.float64)
+    by_task = distance.reshape(*distance.shape[:2], tasks, -1, distance.shape[-1])
+    mean_of_task = by_task.mean(axis=(3, 4))
     rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(by_task), (RESAMPLES, len(by_task)))
-    resampled = by_task[draws, ..., 0].mean(axis=1)
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
-    mean, worst = by_task[..., 0].mean(axis=0), by_task[..., 1].mean(axis=0)
+    draws = rng.integers(0, tasks, (RESAMPLES, tasks))
+    low, high = np.quantile(mean_of_task[:, :, draws].mean(axis=3), [0.025, 0.975], axis=2)
+    mean, worst = mean_of_task.mean(axis=2), by_task.max(axis=4).mean(axis=(2, 3))
     return {
         row: {
             column: {

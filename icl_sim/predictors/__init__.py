@@ -1,13 +1,12 @@
 """Predictors: every route from demonstrations of a table to a law for each of its contexts.
 
-A predictor is a function ``(data, key) -> law [m, V]`` of `icl_sim.tasks.Demonstrations` and one
-typed key (consumed; deterministic predictors ignore it).  It must be jittable and vmappable: shapes
-come from ``data.counts`` [m, V] and ``data.contexts`` [N].  `register_predictor` adds your own.
+`register_predictor` adds your own; the report and ``compare`` then treat it like the others.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 
@@ -19,22 +18,40 @@ from icl_sim.tasks import Demonstrations
 __all__ = ["PREDICTORS", "Predictor", "get_predictor", "register_predictor"]
 
 
-class Predictor(Protocol):
-    """The one protocol of this package."""
+@dataclass(frozen=True)
+class Predictor:
+    """One route from data to laws.
+
+    Args:
+      function: (data, key) -> law float32 [m, V], rows summing to one.  Jittable and vmappable:
+        shapes come from ``data.counts`` [m, V] and ``data.contexts`` [N].  The key is consumed;
+        deterministic predictors ignore it.
+      counts_only: the function reads ``data.counts`` alone, so one compiled program serves every
+        number of demonstrations (the other fields are then None).
+    """
+
+    function: Callable[[Demonstrations, jax.Array], jax.Array]
+    counts_only: bool = False
 
     def __call__(self, data: Demonstrations, key: jax.Array) -> jax.Array:
-        """Laws float32 [m, V], rows summing to one."""
+        """The laws, float32 [m, V]."""
+        return self.function(data, key)
 
 
 PREDICTORS: dict[str, Predictor] = {
-    "counts": counts,
-    "fine-tuned": fine_tuned,
-    "lookup": lookup,
+    "counts": Predictor(counts, counts_only=True),
+    "fine-tuned": Predictor(fine_tuned, counts_only=True),
+    "lookup": Predictor(lookup),
 }
 
 
-def register_predictor(name: str, function: Predictor) -> None:
-    """Adds a predictor under a new name.
+def register_predictor(
+    name: str,
+    function: Callable[[Demonstrations, jax.Array], jax.Array],
+    *,
+    counts_only: bool = False,
+) -> None:
+    """Adds a predictor under a new name; see `Predictor` for the arguments.
 
     Raises:
       InputError: the name is taken.
@@ -47,7 +64,7 @@ def register_predictor(name: str, function: Predictor) -> None:
     """
     if name in PREDICTORS:
         raise InputError(f"predictor {name!r} exists already: choose another name")
-    PREDICTORS[name] = function
+    PREDICTORS[name] = Predictor(function, counts_only)
 
 
 def get_predictor(name: str) -> Predictor:
