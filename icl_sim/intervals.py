@@ -1,7 +1,8 @@
 """Confidence limits and three-valued verdicts on probabilities and bounded means.
 
-A failure probability f is judged from k failures in R independent replicates, never by k/R <= delta:
-certified if it is at most delta, refuted if it is above, each with stated confidence, or neither.
+A failure probability f is judged from k failures in R independent replicates, never by comparing
+k/R with delta: it is certified if it is at most delta, refuted if it is above, each with stated
+confidence, or neither.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import bdtr, bdtrc, betaincinv
+from scipy.special import betainc, betaincc, betaincinv
 
 from icl_sim.errors import InputError
 
@@ -84,7 +85,9 @@ def evidence(failures: Any, trials: Any, *, delta: float) -> tuple[Array, Array]
     """
     k, R = _counts(failures, trials)
     _check_probability("delta", delta)
-    return bdtr(k, R, delta), np.where(k == 0, 1.0, bdtrc(np.maximum(k, 1) - 1, R, delta))
+    certify = np.where(k == R, 1.0, betaincc(k + 1, np.maximum(R - k, 1), delta))
+    refute = np.where(k == 0, 1.0, betainc(np.maximum(k, 1), R - k + 1, delta))
+    return certify, refute
 
 
 def verdict(failures: int, trials: int, *, delta: float, alpha: float) -> str:
@@ -150,7 +153,7 @@ def family_verdicts(
 
 
 def mean_limits(values: Any, *, top: float = 1.0, alpha: float = ALPHA) -> tuple[float, float]:
-    """One-sided lower and upper confidence limits, each at alpha, of the mean of values in [0, top].
+    """Lower and upper confidence limits, each one-sided at alpha, of a mean in [0, top].
 
     Empirical Bernstein (Maurer and Pontil 2009, Theorem 4): with sample variance s^2,
     mean <= average + sqrt(2 s^2 ln(2/alpha)/n) + 7 top ln(2/alpha)/(3 (n - 1)), and likewise below.
