@@ -78,45 +78,65 @@ _ABOUT = (
 
 def _reproduce(arguments: Any) -> int:
     from icl_sim.report.pages import write_report
+    from icl_sim.reproduction import reproduce
 
-    results = _judge([], arguments)
-    page = write_report(results, arguments.out)
-    if arguments.json:
-        _print_json(results | {"report": str(page)})
-    else:
-        _print_statements(results)
-        print(f"report: {page}")
-    return _verdict_code(results)
-
-
-def _verify(arguments: Any) -> int:
-    results = _judge(arguments.names, arguments)
-    if arguments.json:
-        _print_json(results)
-    else:
-        _print_statements(results)
-    return _verdict_code(results)
-
-
-def _judge(names: Sequence[str], arguments: Any) -> dict[str, Any]:
-    from icl_sim.claims import judge
-
-    if arguments.resume and arguments.out is None:
-        raise InputError("--resume: expected --out DIR, the run to continue")
     with _Progress() as progress:
-        return judge(
-            names,
+        results = reproduce(
             profile=arguments.profile,
             seed=arguments.seed,
             out=arguments.out,
             resume=arguments.resume,
             progress=progress,
         )
+    page = write_report(results, arguments.out)
+    _show(results | {"report": str(page)}, arguments)
+    if not arguments.json:
+        print(f"report: {page}")
+    return _failed(results)
 
 
-def _verdict_code(results: dict[str, Any]) -> int:
-    """1 if a statement did not get the verdict that its theory derives."""
-    return int(any(s["verdict"] != s["derived"] for s in results["statements"]))
+def _verify(arguments: Any) -> int:
+    from icl_sim.reproduction import verify
+
+    if arguments.resume and arguments.out is None:
+        raise InputError("--resume: expected --out DIR, the run to continue")
+    with _Progress() as progress:
+        results = verify(
+            arguments.names,
+            profile=arguments.profile,
+            seed=arguments.seed,
+            out=arguments.out,
+            resume=arguments.resume,
+            progress=progress,
+        )
+    _show(results, arguments)
+    return _failed(results)
+
+
+def _show(results: dict[str, Any], arguments: Any) -> None:
+    if arguments.json:
+        _print_json(results)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("statement", "verdict", "confidence", "replicates", "why", box=None)
+    for s in results["statements"]:
+        confidence = f"{s['confidence']:.0%}"
+        table.add_row(s["id"], s["verdict"], confidence, f"{s['replicates']:,}", s["why"])
+    for check in results.get("checks", ()):
+        outcome = "passed" if check["passed"] else "FAILED"
+        why = f"{check['name']}: {check['value']:.2g} (limit {check['limit']:g})"
+        table.add_row("check", outcome, "", "", why)
+    console = Console()
+    console.print(table)
+    console.print(f"seed {results['seed']}, digest {results['digest']}")
+
+
+def _failed(results: dict[str, Any]) -> int:
+    """1 if a check failed, or a statement did not get the verdict that its theory derives."""
+    surprise = any(s["verdict"] != s["derived"] for s in results["statements"])
+    return int(surprise or not all(check["passed"] for check in results.get("checks", ())))
 
 
 def _sample_size(arguments: Any) -> int:
@@ -170,18 +190,6 @@ def _doctor(arguments: Any) -> int:
         for name, value in findings.items():
             print(f"{name:>24}  {value}")
     return int(not findings["exact products"])
-
-
-def _print_statements(results: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("statement", "verdict", "confidence", "replicates", "why", box=None)
-    for s in results["statements"]:
-        table.add_row(s["id"], s["verdict"], s["confidence"], f"{s['replicates']:,}", s["why"])
-    console = Console()
-    console.print(table)
-    console.print(f"seed {results['seed']}, digest {results['digest']}")
 
 
 def _print_json(value: Any) -> None:

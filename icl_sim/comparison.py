@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import jax
@@ -15,7 +15,6 @@ from icl_sim.blocks import iter_blocks, run_blocks
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.predictors import Predictor, get_predictor
-from icl_sim.records import Record
 from icl_sim.store import Store
 from icl_sim.tasks import Demonstrations, make_task, sample_demonstrations
 
@@ -71,19 +70,17 @@ def compare(
     laws = np.repeat(laws, seeds, axis=0)
     matrix: dict[str, Any] = {}
     for size in sizes:
-        data = None
-        answers = []
-        for name in predictors:
-            identity = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}/{size}/{name}"
-            record = store.get(identity)
-            if record is None:
-                if data is None:
-                    data = _draw(laws, size, key)
-                found = _predict(name, data, key, partial(progress, f"{task} {size} {name}"))
-                record = Record(identity, {"laws": found.tolist()})
-                store.append(record)
-            answers.append(np.asarray(record.result["laws"], np.float32))
-        matrix[str(size)] = _summary(np.stack([*answers, laws]), names, tasks)
+        draw = cache(partial(_draw, laws, size, key))  # only if some predictor is not recorded
+        answers = [
+            store.result(
+                f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}/{size}/{name}",
+                lambda name=name, draw=draw, size=size: _predict(
+                    name, draw(), key, partial(progress, f"{task} {size} {name}")
+                ).tolist(),
+            )
+            for name in predictors
+        ]
+        matrix[str(size)] = _summary(np.array([*answers, laws], np.float32), names, tasks)
     return {
         "task": task,
         "sizes": list(sizes),

@@ -1,0 +1,89 @@
+"""The audit: every claim of the abstract as statements with verdicts computed from a run."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jax
+
+from icl_sim.claims import c1
+from icl_sim.claims.base import PROFILES, Claim, Run, Statement
+from icl_sim.errors import InputError
+from icl_sim.experiments.sweep import Progress
+from icl_sim.records import digest
+from icl_sim.store import Store
+
+__all__ = ["CLAIMS", "judge", "select"]
+
+CLAIMS: dict[str, Claim] = {claim.id: claim for claim in (c1.CLAIM,)}
+
+
+def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
+    """The statements of the named claims and statements, in the order of the audit.
+
+    Args:
+      names: ids such as ``C1`` or ``C1.sum``; none selects everything.
+
+    Raises:
+      InputError: an unknown name.
+
+    >>> [statement.id for _, statement in select(["C1.sum"])]
+    ['C1.sum']
+    """
+    everything = [(claim, s) for claim in CLAIMS.values() for s in claim.statements]
+    known = [*CLAIMS, *(s.id for _, s in everything)]
+    for name in names:
+        if name not in known:
+            raise InputError(f"claim or statement: expected one of {', '.join(known)}, got {name}")
+    return [(c, s) for c, s in everything if not names or c.id in names or s.id in names]
+
+
+def judge(
+    names: Sequence[str],
+    *,
+    profile: str,
+    seed: int,
+    store: Store,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Runs the experiments of the named statements and gathers their verdicts.
+
+    Args:
+      names: see `select`.
+      profile: smoke, standard or full.
+      seed: root of all randomness; a statement's stream depends on it and on its own id alone.
+      store: records of replicates and verdicts; what it already holds is not computed again.
+      progress: called as progress(label, done, total).
+
+    Returns:
+      seed, profile, digest (SHA-256 over all recorded results), claims and statements; of each
+      statement its texts and id, claim, verdict, derived, confidence, replicates, why, figures.
+    """
+    if profile not in PROFILES:
+        raise InputError(f"--profile: expected one of {', '.join(PROFILES)}, got {profile}")
+    statements = []
+    selected = select(names)
+    for done, (claim, statement) in enumerate(selected):
+        progress("statements", done, len(selected))
+        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(statement.id.encode()))
+        run = Run(profile, key, store, progress)
+        outcome = store.result(
+            f"statement/{statement.id}", lambda s=statement, run=run: asdict(s.experiment(run))
+        )
+        texts = {name: text for name, text in asdict(statement).items() if name != "experiment"}
+        statements.append({"claim": claim.id} | texts | outcome)
+    progress("statements", len(selected), len(selected))
+    claims = {claim.id: claim for claim, _ in selected}
+    return {
+        "seed": seed,
+        "profile": profile,
+        "digest": digest(store.records()),
+        "claims": [
+            {"id": claim.id, "title": claim.title, "abstract": claim.abstract}
+            for claim in claims.values()
+        ],
+        "statements": statements,
+    }

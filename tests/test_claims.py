@@ -1,0 +1,139 @@
+"""Verdicts are computed: a wrong constant changes them; devices, kills and resumption do not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from icl_sim.bounds.tokens import abstract, mcdiarmid
+from icl_sim.claims import CLAIMS, c1, judge, select
+from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.errors import InputError
+from icl_sim.experiments.sweep import quiet
+from icl_sim.store import Store
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Store(tmp_path / "run", config={}) as store:
+        yield Run("smoke", jax.random.key(0), store, quiet)
+
+
+def test_the_abstract_s_size_for_one_token_holds_and_is_loose(run):
+    outcome = c1.token_experiment(run)
+    assert outcome.verdict == LOOSE
+    assert outcome.replicates >= 400 * len(outcome.figures["sampled"])
+    assert all(row["failure"] <= row["delta"] for row in outcome.figures["exact"])
+    assert "0.919" in outcome.why
+
+
+def test_a_tenth_of_the_abstract_s_size_is_refuted(run):
+    tenth = lambda **options: abstract(**options) // 10
+    outcome = c1.token_experiment(run, size=tenth)
+    assert outcome.verdict == FALSE
+    assert "fails with probability" in outcome.why
+
+
+def test_the_sampled_part_alone_refutes_a_wrong_size(run, monkeypatch):
+    monkeypatch.setattr(c1, "_exact_rows", lambda run, size: ROWS)
+    wrong = lambda **options: max(8, mcdiarmid(**options) // 4)
+    outcome = c1.token_experiment(run, size=wrong)
+    assert outcome.verdict == FALSE
+    assert "refuted by sampling" in outcome.why
+
+
+ROWS = [
+    {
+        "vocab": 8,
+        "contexts": 1,
+        "delta": 0.1,
+        "size": 100,
+        "failure": 0.0,
+        "mcdiarmid": 90,
+        "weissman": 95,
+        "exact": 50,
+    }
+]
+
+
+def test_a_size_that_is_the_best_known_holds_without_being_loose(run):
+    outcome = c1.token_experiment(run, size=mcdiarmid)
+    assert outcome.verdict == HOLDS
+
+
+def test_the_size_grows_as_a_sum(run):
+    outcome = c1.sum_experiment(run)
+    assert outcome.verdict == HOLDS
+    assert "137 (V = 2), 154 (V = 8), 221 (V = 32)" in outcome.why
+
+
+def test_a_size_that_grows_as_the_product_is_told_apart(run):
+    assert c1.sum_experiment(run, size=abstract).verdict == FALSE
+
+
+def test_growth_between_the_two_laws_is_inconclusive(run):
+    def between(**options):
+        return round((mcdiarmid(**options) * abstract(**options)) ** 0.5)
+
+    assert c1.sum_experiment(run, size=between).verdict == OPEN
+
+
+def test_selection_by_claim_and_statement():
+    assert [s.id for _, s in select(["C1.sum"])] == ["C1.sum"]
+    assert [s.id for _, s in select(["C1"])][:2] == ["C1.token", "C1.sum"]
+    assert len(select([])) == sum(len(claim.statements) for claim in CLAIMS.values())
+    with pytest.raises(InputError, match="expected one of C1, .*got C9"):
+        select(["C9"])
+
+
+def test_an_unknown_profile_is_refused(tmp_path):
+    with Store(tmp_path, config={}) as store, pytest.raises(InputError, match="--profile"):
+        judge(["C1.sum"], profile="huge", seed=0, store=store, progress=quiet)
+
+
+def verify(*arguments, devices=1, **options):
+    environment = os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_ENABLE_X64": "0",
+    }
+    command = [sys.executable, "-m", "icl_sim", "verify", *arguments, "--seed", "1", "--json"]
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def digest_of(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return json.loads(out)["digest"]
+
+
+@pytest.mark.timeout(900)
+def test_the_digest_is_the_same_on_1_2_and_8_devices_and_after_a_kill(tmp_path):
+    expected = digest_of(verify("C1"))
+    assert digest_of(verify("C1", devices=2)) == expected
+    assert digest_of(verify("C1", devices=8)) == expected
+    directory = tmp_path / "killed"
+    process = verify("C1", "--out", str(directory))
+    records = directory / "records-0.jsonl"
+    deadline = time.monotonic() + 240
+    while not records.exists() or len(records.read_bytes().splitlines()) < 4:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    acknowledged = records.read_bytes()
+    assert digest_of(verify("C1", "--out", str(directory), "--resume")) == expected
+    whole = acknowledged[: acknowledged.rindex(b"\n") + 1]
+    assert records.read_bytes().startswith(whole)

@@ -1,0 +1,141 @@
+"""The command line: its JSON, its exit codes, its one-line errors."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from icl_sim.cli import run
+
+
+def call(capsys, *arguments):
+    code = run(["icl-sim", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_answers_without_heavy_imports():
+    program = (
+        "import sys; from icl_sim.cli import run\n"
+        "try: run(['icl-sim', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'jax', 'scipy', 'matplotlib', 'numpy', 'flax'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "verify" in done.stdout
+    assert time.monotonic() - start < 5
+
+
+def test_sample_size_prints_one_json_object(capsys):
+    code, out, err = call(
+        capsys,
+        *("sample-size", "--vocab", "32", "--eps", "0.15", "--delta", "0.1", "--contexts", "1"),
+        "--json",
+    )
+    assert (code, err) == (0, "")
+    size = json.loads(out)
+    assert size["exact"] == 304
+    assert {"mcdiarmid", "weissman", "abstract", "lower", "exact"} <= size.keys()
+    assert size["lower"] <= size["exact"] <= min(size["mcdiarmid"], size["weissman"])
+    assert len(out.splitlines()) == 1
+
+
+SAMPLE = {"--vocab": "8", "--eps": "0.1", "--delta": "0.1", "--contexts": "2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"--eps": "0"}, "eps"),
+        ({"--eps": "1"}, "eps"),
+        ({"--eps": "1.5"}, "eps"),
+        ({"--eps": "much"}, "eps"),
+        ({"--eps": "nan"}, "eps"),
+        ({"--vocab": "1"}, "vocab"),
+        ({"--vocab": "two"}, "--vocab"),
+        ({"--delta": "0"}, "delta"),
+        ({"--delta": "1"}, "delta"),
+        ({"--contexts": "0"}, "contexts"),
+        ({"--length": "0"}, "length"),
+        ({"--dim": "0"}, "dim"),
+    ],
+)
+def test_bad_numbers_give_one_line_and_code_2(capsys, change, word):
+    arguments = [part for pair in (SAMPLE | change).items() for part in pair]
+    code, out, err = call(capsys, "sample-size", *arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert word in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("nonsense",), "nonsense"),
+        ((), "COMMAND"),
+        (("sample-size",), "--vocab"),
+        (("verify", "C99"), "C99"),
+        (("verify", "C1", "--profile", "huge"), "huge"),
+        (("verify", "C1", "--resume"), "--out"),
+        (("verify", "C1", "--out", "/proc/nowhere"), "/proc/nowhere"),
+        (("reproduce", "--out", "/dev/null/x"), "/dev/null"),
+    ],
+)
+def test_bad_commands_give_one_line_and_code_2(capsys, arguments, word):
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert word in err
+
+
+def test_an_unwritable_directory_is_one_line(capsys, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    code, _, err = call(capsys, "verify", "C1", "--out", str(file / "below"))
+    assert code == 2
+    assert len(err.splitlines()) == 1
+
+
+def test_list_names_what_there_is(capsys):
+    code, out, _ = call(capsys, "list", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert {"constructions", "machines", "claims", "predictors", "tasks"} <= found.keys()
+    lookup = next(c for c in found["constructions"] if c["name"] == "lookup")
+    assert lookup["kind"] == "learner"
+    assert "total variation" in lookup["certificate"]
+    assert "english" in found["tasks"]
+    assert "C1.token" in {claim["id"] for claim in found["claims"]}
+
+
+def test_doctor_finds_exact_products(capsys):
+    code, out, _ = call(capsys, "doctor", "--json")
+    assert code == 0
+    assert json.loads(out)["exact products"] is True
+
+
+def test_an_interrupt_ends_with_130(capsys, monkeypatch):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("icl_sim.reproduction.verify", lambda *_, **__: interrupted())
+    code, _, err = call(capsys, "verify", "C1")
+    assert code == 130
+    assert "--resume" in err
+
+
+def test_the_console_script_is_installed():
+    script = os.path.join(os.path.dirname(sys.executable), "icl-sim")
+    done = subprocess.run([script, "nonsense"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1

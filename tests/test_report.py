@@ -1,0 +1,120 @@
+"""The report: self-contained, escaped, the same bytes for the same numbers."""
+
+import json
+import re
+
+import pytest
+
+from icl_sim.errors import InputError
+from icl_sim.report import plots
+from icl_sim.report.pages import number, render, write_report
+
+
+def cell(mean):
+    return {"mean": mean, "low": mean / 2, "high": mean * 2, "max": mean * 2}
+
+
+NAMES = ["counts", "lookup", "fine-tuned", "truth"]
+COMPARISON = {
+    "task": "english",
+    "sizes": [16, 64],
+    "per_context": [2, 8],
+    "predictors": NAMES,
+    "tasks": 2,
+    "seeds": 1,
+    "matrix": {
+        str(n): {a: {b: cell(0.0 if a == b else 1.0 / n) for b in NAMES} for a in NAMES}
+        for n in (16, 64)
+    },
+}
+STATEMENT = {
+    "id": "C1.token",
+    "claim": "C1",
+    "statement": "one token",
+    "reading": "ours <script>alert(1)</script>",
+    "basis": "EXACT",
+    "derived": "HOLDS-LOOSE",
+    "sources": "docs",
+    "corrected": "",
+    "verdict": "HOLDS-LOOSE",
+    "confidence": 0.95,
+    "replicates": 400,
+    "why": "because & so",
+    "figures": {
+        "sizes": [
+            {
+                "vocab": V,
+                "contexts": m,
+                "eps": "0.15",
+                "delta": 0.1,
+                "log_term": 2.3 * m,
+                "abstract": 40 * V * m,
+                "mcdiarmid": 30 * V + m,
+                "weissman": 31 * V + m,
+                "exact": 20 * V + m,
+                "lower": V + m,
+            }
+            for V in (2, 8)
+            for m in (1, 10)
+        ]
+    },
+}
+RESULTS = {
+    "seed": 1,
+    "profile": "smoke",
+    "digest": "ab" * 32,
+    "claims": [{"id": "C1", "title": "text", "abstract": 'O( "x" )'}],
+    "statements": [STATEMENT],
+    "comparisons": [COMPARISON],
+    "checks": [{"name": "lookup", "value": 1e-8, "limit": 1e-6, "passed": True}],
+}
+
+
+def test_the_page_is_one_file_that_fetches_nothing(tmp_path):
+    page = write_report(RESULTS, tmp_path)
+    text = page.read_text()
+    assert "<svg" in text
+    assert not re.search(r'(src|href)="(https?:)?//', text)
+    assert "@import" not in text
+    assert "<script" not in text
+    assert "default-src 'none'" in text
+    assert json.loads((tmp_path / "results.json").read_text()) == RESULTS
+
+
+def test_all_that_comes_from_data_is_escaped():
+    text = render(RESULTS)
+    assert "&lt;script&gt;alert(1)" in text
+    assert "because &amp; so" in text
+
+
+def test_the_same_numbers_give_the_same_bytes():
+    assert render(RESULTS) == render(RESULTS)
+
+
+def test_ids_of_two_pictures_do_not_collide():
+    drawn = [plots.svg(plots.compared, COMPARISON, panels=2) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+
+
+def test_verdicts_and_words_stand_on_the_page():
+    text = render(RESULTS)
+    for words in ("HOLDS-LOOSE", "C1.token", "O( &#34;x&#34; )", "ab" * 32, "lookup"):
+        assert words in text
+
+
+def test_cells_read_well():
+    assert [number(v) for v in (1234567, 0.123456, True, None, "x", 1.5e-9)] == [
+        "1,234,567",
+        "0.1235",
+        "yes",
+        "",
+        "x",
+        "1.5e-09",
+    ]
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(InputError, match="expected a directory that can be written"):
+        write_report(RESULTS, file / "below")
