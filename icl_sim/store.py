@@ -15,7 +15,8 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -137,6 +138,23 @@ class Store:
     def get(self, key: str) -> Record | None:
         """The record of a key, or None."""
         return self._records.get(key)
+
+    def result(self, key: str, compute: Callable[[], Any]) -> Any:
+        """The recorded result of a key; computed, recorded and timed now if there is none.
+
+        Args:
+            key: its identity.
+            compute: () -> JSON value.
+
+        Returns:
+            The result as JSON gives it back (tuples are lists), whether or not it was recorded.
+        """
+        if not self.has(key):
+            start = time.monotonic()
+            result = compute()
+            seconds = round(time.monotonic() - start, 3)
+            self.append(Record(key, result, info={"seconds": seconds}))
+        return self._records[key].result
 
     def records(self) -> list[Record]:
         """All records of the directory, sorted by key."""

@@ -117,6 +117,21 @@ def test_a_result_written_again_is_kept_once_and_another_result_is_refused(tmp_p
     one_line(caught.value)
 
 
+def test_a_recorded_result_is_not_computed_again(tmp_path):
+    def first():
+        return {"failures": (1, 2)}
+
+    def second():
+        raise AssertionError("computed twice")
+
+    with Store(tmp_path, config=CONFIG) as store:
+        assert store.result("cell", first) == {"failures": [1, 2]}
+        assert store.result("cell", second) == {"failures": [1, 2]}
+        assert store.get("cell").info["seconds"] >= 0
+    with Store(tmp_path, config=CONFIG) as store:
+        assert store.result("cell", second) == {"failures": [1, 2]}
+
+
 def test_earlier_results_are_refused_where_they_are_not_to_be_resumed(tmp_path):
     filled(tmp_path, records=[])
     Store(tmp_path, config=CONFIG, resume=False).close()

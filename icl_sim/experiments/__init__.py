@@ -1,0 +1,1 @@
+"""What claims share: replicate -> error, sweeps over cells, three-valued verdicts."""

@@ -1,0 +1,58 @@
+"""A sweep that test_experiments.py runs in fresh processes, to kill, interrupt and resume them.
+
+Arguments: directory, samples per replicate.  Acknowledged keys go to stdout, one a line.
+"""
+
+import sys
+from fractions import Fraction
+
+import jax
+import numpy as np
+
+from icl_sim.experiments.cells import TailCell
+from icl_sim.experiments.sweep import sweep
+from icl_sim.records import digest
+from icl_sim.sampling import multinomial_counts, scaled_total_variation
+from icl_sim.store import Store
+
+
+def deviation(key, n, law):
+    """2 V n times the total variation between n samples' frequencies and the uniform law."""
+    return scaled_total_variation(multinomial_counts(key, n, law), np.ones(law.shape, np.int32))
+
+
+def cells(n):
+    """Six cells that four looks hardly decide, two that hold and two that do not."""
+    law = np.full(4, 0.25, np.float32)
+    settings = [("0.85", 0.27)] * 6 + [("5", 0.2)] * 2 + [("0.1", 0.2)] * 2
+    return [
+        TailCell(f"{i}", deviation, (np.int32(n - i), law), 8 * round(n**0.5) * Fraction(c), delta)
+        for i, (c, delta) in enumerate(settings)
+    ]
+
+
+def run(directory, n, acknowledge=None):
+    """The sweep's verdicts and the digest of its records."""
+    with Store(directory, config={"n": n}) as store:
+        append = store.append
+
+        def append_and_tell(record):
+            append(record)
+            acknowledge(record.key)
+
+        if acknowledge is not None:
+            store.append = append_and_tell
+        verdicts = sweep("demo", cells(n), key=jax.random.key(5), replicates=100, store=store)
+        return verdicts, digest(store.records())
+
+
+def tell(key):
+    sys.stdout.write(key + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        run(sys.argv[1], int(sys.argv[2]), tell)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,253 @@
+"""Sweeps: exact failures, verdicts with the promised error, and no way to lose a record."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import program_sweep
+import pytest
+
+from icl_sim.errors import InputError
+from icl_sim.experiments.cells import MeanCell, TailCell, exceeds
+from icl_sim.experiments.sweep import sweep
+from icl_sim.records import digest, read_records
+from icl_sim.store import Store
+
+KEY = jax.random.key(21)
+SAMPLES = 4000
+
+
+def coin(key, p):
+    return jax.random.bernoulli(key, p).astype(jnp.int32)
+
+
+def scaled_uniform(key, top):
+    return top * jax.random.uniform(key, (), jnp.float32)
+
+
+def coins(probabilities, delta=0.2):
+    return [TailCell(f"p={p}", coin, (np.float32(p),), 0, delta) for p in probabilities]
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "records", config={}) as store:
+        yield store
+
+
+# --- failures and verdicts -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("errors", "eps", "expected"),
+    [
+        (np.array([2, 3, 4], np.int32), 3, [False, False, True]),
+        (np.array([2, 3, 4], np.int32), Fraction(5, 2), [False, True, True]),
+        (np.array([2, 3, 4], np.int32), 2.999999999999999, [False, True, True]),
+        (np.array([-1, 0]), Fraction(-1, 2), [False, True]),
+        (np.array([2**62, 2**62 + 1]), 2**62, [False, True]),
+        (np.array([False, True]), 0, [False, True]),
+        (np.array([0.25, 0.5], np.float32), 0.25, [False, True]),
+        (np.array([0.1]), Fraction(1, 10), [True]),  # the double 0.1 is above 1/10
+        (np.array([0.3]), Fraction(3, 10), [False]),  # the double 0.3 is below 3/10
+        (np.array([0.1], np.float32), 0.1, [True]),  # and float32's 0.1 above the double's
+        (np.array([np.inf, -np.inf]), 1, [True, False]),
+    ],
+)
+def test_exceeding_is_strict_and_exact(errors, eps, expected):
+    assert exceeds(errors, eps).tolist() == expected
+
+
+def test_each_direction_is_found_and_a_tie_stays_open(store):
+    verdicts = sweep("s", coins([0.02, 0.2, 0.9]), key=KEY, replicates=100, store=store)
+    assert [v.verdict for v in verdicts] == ["certified", "inconclusive", "refuted"]
+    assert [v.trials for v in verdicts] == [100, 800, 100]
+    assert all(v.low < p < v.high for v, p in zip(verdicts, [0.02, 0.2, 0.9], strict=True))
+
+
+def test_counts_are_those_of_the_trials_run_one_by_one(store):
+    (cell,) = coins([0.2])
+    (verdict,) = sweep("s", [cell], key=KEY, replicates=10, store=store)
+    root = jax.random.fold_in(KEY, 0xDA0A8A92)  # CRC-32 of "p=0.2"
+    keys = [jax.random.fold_in(root, i) for i in range(verdict.trials)]
+    failures = sum(int(coin(key, np.float32(0.2))) for key in keys)
+    assert verdict.estimate == failures / verdict.trials
+    assert sum(record.result["failures"] for record in store.records()) == failures
+
+
+def test_a_cell_does_not_depend_on_the_others_but_its_verdict_on_their_number(store):
+    cells = coins([0.1, 0.2, 0.3])
+    together = sweep("s", cells, key=KEY, replicates=50, store=store)
+    before = store.records()
+    for cell, found in zip(cells, together, strict=True):
+        (alone,) = sweep("s", [cell], key=KEY, replicates=50, store=store)
+        assert alone.trials <= found.trials
+    assert store.records() == before  # the family needs at least the looks that each needs alone
+
+
+def test_a_false_verdict_is_rarer_than_alpha_at_the_boundary(tmp_path):
+    """20 families of 10 cells at f = delta: 2 alpha = .1 a family; 8 or more has p < 1e-3."""
+    wrong = 0
+    for family in range(20):
+        with Store(tmp_path / str(family), config={}) as store:
+            cells = [TailCell(f"{i}", coin, (np.float32(0.25),), 0, 0.25) for i in range(10)]
+            key = jax.random.fold_in(KEY, family)
+            found = sweep("s", cells, key=key, replicates=20, store=store)
+            wrong += any(v.verdict != "inconclusive" for v in found)
+    assert wrong < 8
+
+
+def test_means_are_judged_on_their_own_scale(store):
+    tops = [3.0, 3.0, 3.0]
+    bounds = [2.0, 1.5, 1.0]
+    cells = [
+        MeanCell(f"bound={bound}", scaled_uniform, (np.float32(top),), bound, top)
+        for bound, top in zip(bounds, tops, strict=True)
+    ]
+    verdicts = sweep("means", cells, key=KEY, replicates=200, store=store)
+    assert [v.verdict for v in verdicts] == ["certified", "inconclusive", "refuted"]
+    assert verdicts[1].trials == 1600
+    assert all(v.low < 1.5 < v.high for v in verdicts)
+
+
+def test_one_compilation_serves_all_cells_and_looks(store):
+    traced = chex.assert_max_traces(n=1)(coin)
+    cells = [TailCell(f"{p}", traced, (np.float32(p),), 0, 0.2) for p in (0.1, 0.2, 0.3)]
+    sweep("s", cells, key=KEY, replicates=70, store=store)
+
+
+def test_progress_counts_the_replicates_of_each_look(store):
+    seen = []
+
+    def progress(*step):
+        seen.append(step)
+
+    sweep("s", coins([0.001, 0.2]), key=KEY, replicates=1000, store=store, progress=progress)
+    labels = list(dict.fromkeys(label for label, _, _ in seen))
+    assert labels == [f"s, look {look} of 4" for look in (1, 2, 3, 4)]
+    for label, total in zip(labels, (2000, 1000, 2000, 4000), strict=True):
+        done = [d for got, d, t in seen if got == label and t == total]
+        assert done == sorted(done)
+        assert done[-1] == total
+        assert len(done) == sum(got == label for got, _, _ in seen)
+
+
+# --- bad input and bad numbers -------------------------------------------------------------------
+
+
+def test_nan_is_an_error_and_never_a_success(store):
+    def sometimes(key, p):
+        return jnp.where(jax.random.uniform(key, (), jnp.float32) < p, jnp.nan, 0.0)
+
+    cell = TailCell("nan", sometimes, (np.float32(0.01),), 0.5, 0.2)
+    with pytest.raises(FloatingPointError, match=r"s, cell nan: the error of trial \d+ is NaN"):
+        sweep("s", [cell], key=KEY, replicates=300, store=store)
+    assert store.records() == []
+
+
+def test_bad_sweeps_are_refused(store):
+    good = coins([0.1])[0]
+    mean = MeanCell("m", coin, (np.float32(0.5),), 0.5)
+    vector = TailCell("v", lambda key: jnp.zeros(3, jnp.float32), (), 0, 0.5)
+    for cells, replicates, words in [
+        ([], 10, "expected cells of one kind"),
+        ([good, good], 10, "distinct ids"),
+        ([good, mean], 10, "one kind"),
+        ([good], 1, "at least 2 replicates"),
+        ([vector], 10, r"returns one number, got shape \(3,\)"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            sweep("s", cells, key=KEY, replicates=replicates, store=store)
+    for delta in (0, 1, 1.5, float("nan")):
+        with pytest.raises(InputError, match="expected delta in"):
+            TailCell("d", coin, (), 0, delta)
+    with pytest.raises(InputError, match="expected a finite eps"):
+        TailCell("d", coin, (), float("nan"), 0.1)
+    with pytest.raises(InputError, match="expected 0 <= bound < top"):
+        MeanCell("m", coin, (), 2.0)
+
+
+# --- killed, interrupted, resumed ----------------------------------------------------------------
+
+
+def start(directory, cache, *, devices=1, samples=SAMPLES):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    command = [sys.executable, program_sweep.__file__, str(directory), str(samples)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)  # noqa: S603
+
+
+def keys_in(directory):
+    return {record.key for record in read_records(directory)} if directory.exists() else set()
+
+
+def kill_and_resume(tmp_path, kills):
+    """Kills a sweep that many times at random moments, then lets it end; returns its digest."""
+    moments = random.Random(kills)  # noqa: S311
+    directory, cache = tmp_path / "killed", tmp_path / "cache"
+    acknowledged: set[str] = set()
+    for attempt in range(kills):
+        run = start(directory, cache, devices=1 + attempt % 2)
+        told = [run.stdout.readline()]  # it is past compiling, and at work
+        time.sleep(moments.uniform(0, 0.15))
+        run.send_signal(signal.SIGKILL)
+        told += run.stdout.readlines()
+        run.stdout.close()
+        assert run.wait() in (0, -signal.SIGKILL)
+        acknowledged |= {line.decode().strip() for line in told if line.endswith(b"\n")}
+        assert acknowledged <= keys_in(directory)
+    final = start(directory, cache)
+    final.communicate()
+    assert final.returncode == 0
+    return digest(read_records(directory))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The digest of the sweep in this process: two devices, x64, no interruption."""
+    _, expected = program_sweep.run(tmp_path_factory.mktemp("whole"), SAMPLES)
+    return expected
+
+
+def test_killed_at_ten_moments_the_sweep_ends_with_the_same_digest(tmp_path, uninterrupted):
+    assert kill_and_resume(tmp_path, kills=10) == uninterrupted
+
+
+@pytest.mark.slow
+def test_killed_at_fifty_moments_the_sweep_ends_with_the_same_digest(tmp_path, uninterrupted):
+    assert kill_and_resume(tmp_path, kills=50) == uninterrupted
+
+
+def test_ctrl_c_stops_at_once_with_all_records_and_a_second_run_is_refused_until_then(
+    tmp_path, uninterrupted
+):
+    directory, cache = tmp_path / "interrupted", tmp_path / "cache"
+    run = start(directory, cache, devices=8)
+    first = run.stdout.readline().decode().strip()
+    with pytest.raises(InputError, match=f"is in use by process {run.pid}"):
+        Store(directory, config={"n": SAMPLES})
+    asked = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    rest = run.communicate()[0].decode().split()
+    assert run.returncode == 130
+    assert time.monotonic() - asked < 2
+    assert {first, *rest} == keys_in(directory)
+    with Store(directory, config={"n": SAMPLES}) as store:
+        cells, key = program_sweep.cells(SAMPLES), jax.random.key(5)
+        assert len(store.records()) < len(cells) * 4
+        sweep("demo", cells, key=key, replicates=100, store=store)
+        assert digest(store.records()) == uninterrupted
