@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 # Okabe and Ito's palette: told apart under every color blindness.
 COLORS = {
@@ -87,9 +88,13 @@ def distance_to_truth(axes: Axes, comparison: Mapping[str, Any], column: str) ->
     axes.set_yscale("log")
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
+    low, high = axes.get_ylim()
+    if high < 100 * low:  # too few decades for powers of ten alone to be read
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("demonstrations per context, n")
     axes.set_ylabel(f"mean total variation to {column}")
-    axes.legend()
+    axes.legend(loc="best")
 
 
 def compared(left: Axes, right: Axes, comparison: Mapping[str, Any]) -> None:
