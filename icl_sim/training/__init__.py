@@ -1,0 +1,18 @@
+"""Genuine training of the one Transformer class: fine-tuning, and pretraining of the base."""
+
+from icl_sim.training.config import TrainConfig
+from icl_sim.training.examples import Examples, context_laws, draw, loss, table_examples
+from icl_sim.training.fine_tuning import Trained, fine_tune, fine_tune_copies, train
+
+__all__ = [
+    "Examples",
+    "TrainConfig",
+    "Trained",
+    "context_laws",
+    "draw",
+    "fine_tune",
+    "fine_tune_copies",
+    "loss",
+    "table_examples",
+    "train",
+]

@@ -1,0 +1,286 @@
+"""Genuine fine-tuning: Optax on the leaves of the one Transformer class, all copies in one jit.
+
+`train` is the pure loop, to be jitted and vmapped; `fine_tune` and `fine_tune_copies` are hosts.
+A step whose loss, gradient or update is not finite is not taken, nor is any later one
+(`optax.apply_if_finite` lets NaN through after its limit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from constructions.spec import TransformerSpec
+from icl_sim.errors import InputError
+from icl_sim.training.adapters import merge, trainable, trainable_names
+from icl_sim.training.config import TrainConfig
+from icl_sim.training.examples import Examples, check_examples, draw, loss
+from icl_sim.transformer import Params, Transformer
+
+
+class State(NamedTuple):
+    """A run between two steps.
+
+    leaves: flat dict of the leaves that are trained, see `icl_sim.training.adapters`.
+    optimizer: Optax's state.
+    fault: int32, the first step whose update was not finite (training stopped there, the leaves are
+      those before it), or -1.
+    leaf: int32, index among the sorted names of ``leaves`` of the first that was not finite.
+    """
+
+    leaves: dict[str, jax.Array]
+    optimizer: Any
+    fault: jax.Array
+    leaf: jax.Array
+
+
+class Trained(NamedTuple):
+    """What training leaves: the params, the loss before each step, and the first fault.
+
+    params: flat dict of leaves, the adapters merged.
+    losses: float32 [steps], in nats.
+    fault, leaf: see `State`.
+    """
+
+    params: dict[str, jax.Array]
+    losses: jax.Array
+    fault: jax.Array
+    leaf: jax.Array
+
+
+def begin(params: Params, config: TrainConfig, key: jax.Array) -> State:
+    """The state before the first step."""
+    leaves = trainable(params, config, jax.random.fold_in(key, 0))
+    optimizer = config.transformation().init(leaves)
+    return State(leaves, optimizer, jnp.int32(-1), jnp.int32(0))
+
+
+def guarded_update(
+    state: State,
+    value: jax.Array,
+    gradient: Any,
+    step: jax.Array,
+    transformation: optax.GradientTransformation,
+) -> State:
+    """The state after one step, or unchanged but for the fault if anything is not finite."""
+    updates, optimizer = transformation.update(gradient, state.optimizer, state.leaves)
+    leaves = optax.apply_updates(state.leaves, updates)
+    finite = jnp.stack([jnp.isfinite(leaves[name]).all() for name in sorted(leaves)])
+    fine = finite.all() & jnp.isfinite(value) & (state.fault < 0)
+    first_fault = (state.fault < 0) & ~fine
+    new, old = (leaves, optimizer), (state.leaves, state.optimizer)
+    leaves, optimizer = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
+    return State(
+        leaves,
+        optimizer,
+        jnp.where(first_fault, step, state.fault),
+        jnp.where(first_fault, jnp.argmin(finite).astype(jnp.int32), state.leaf),
+    )
+
+
+def advance(
+    spec: TransformerSpec,
+    params: Params,
+    examples: Examples,
+    config: TrainConfig,
+    key: jax.Array,
+    state: State,
+    first: Any,
+    steps: int,
+    *,
+    limit: Any = None,
+) -> tuple[State, jax.Array]:
+    """Takes steps first, first + 1, ... (``steps`` of them, static); also their losses.
+
+    ``limit``: steps numbered from there on change nothing; may be traced.
+    """
+    transformation = config.transformation()
+
+    def one(state: State, step: jax.Array) -> tuple[State, jax.Array]:
+        batch = examples
+        if config.batch is not None:
+            batch = draw(jax.random.fold_in(key, step + 1), examples, config.batch)
+
+        def objective(leaves: Params) -> jax.Array:
+            return loss(spec, merge(params, leaves, config), batch)
+
+        value, gradient = jax.value_and_grad(objective)(state.leaves)
+        new = guarded_update(state, value, gradient, step, transformation)
+        if limit is not None:
+            new = jax.tree.map(lambda a, b: jnp.where(step < limit, a, b), new, state)
+        return new, value
+
+    numbers = jnp.asarray(first, jnp.int32) + jnp.arange(steps, dtype=jnp.int32)
+    return jax.lax.scan(one, state, numbers)
+
+
+def finish(
+    params: Params, examples: Examples, config: TrainConfig, state: State
+) -> dict[str, jax.Array]:
+    """The params that the state stands for.
+
+    Without data there is nothing to fit, so the base comes back: weight decay must not move it.
+    """
+    no_data = jnp.sum(jnp.asarray(examples.counts)) == 0
+    merged = merge(params, state.leaves, config)
+    return {name: jnp.where(no_data, params[name], merged[name]) for name in params}
+
+
+def train(
+    spec: TransformerSpec,
+    params: Params,
+    examples: Examples,
+    config: TrainConfig,
+    key: jax.Array,
+) -> Trained:
+    """Pure training loop: one `lax.scan`, to be jitted and vmapped over copies.
+
+    The key is consumed: it draws LoRA's start and the mini-batches.
+    """
+    state = begin(params, config, key)
+    state, losses = advance(spec, params, examples, config, key, state, 0, config.steps)
+    return Trained(finish(params, examples, config, state), losses, state.fault, state.leaf)
+
+
+_train_jit = jax.jit(train, static_argnums=(0, 3))
+
+
+def fine_tune(
+    model: Transformer,
+    params: Params,
+    examples: Examples,
+    *,
+    config: TrainConfig | None = None,
+    key: jax.Array,
+) -> dict[str, jax.Array]:
+    """The model's params after fine-tuning on ``examples``.
+
+    Args:
+      model, params: the base; its readout must be logits.
+      examples: inputs int32 [E, T] and counts [E, V] of what followed.  Without any count the base
+        comes back unchanged.
+      config: how; by default 300 full-batch steps of Adam on all leaves, cosine schedule.
+      key: consumed; it draws the mini-batches and LoRA's start.
+
+    Returns:
+      A flat dict of leaves, like ``params``.
+
+    Raises:
+      InputError: examples that do not fit the model.
+      FloatingPointError: a step that was not finite; the message names step and leaf.
+
+    >>> from constructions.spec import Layer
+    >>> from icl_sim.training import context_laws, table_examples
+    >>> model = Transformer(TransformerSpec(2, 8, 2, (Layer(hidden=8, gate="silu"),)))
+    >>> base = model.init(jax.random.key(0), np.zeros(1, np.int32))["params"]
+    >>> examples = table_examples(np.array([[9, 1], [0, 5]]))
+    >>> tuned = fine_tune(model, base, examples, key=jax.random.key(1))
+    >>> np.abs(context_laws(model.spec, tuned, 2) - np.array([[0.9, 0.1], [0, 1]])).max() < 1e-2
+    np.True_
+    """
+    check_examples(model.spec, examples)
+    config = TrainConfig() if config is None else config
+    params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    result = _train_jit(model.spec, params, examples, config, key)
+    require_finite(params, config, result.fault, result.leaf)
+    return result.params
+
+
+def fine_tune_copies(
+    model: Transformer,
+    params: Params,
+    examples: Examples,
+    *,
+    config: TrainConfig | None = None,
+    keys: jax.Array,
+    chunk: int = 50,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Trained:
+    """Fine-tunes R copies of one base, each on its own examples, in one vmapped jit.
+
+    Args:
+      model, params: the base, shared by all copies.
+      examples: inputs int32 [R, E, T] and counts [R, E, V].
+      config: how, the same for all.
+      keys: [R] typed keys, consumed; copy r does what `fine_tune` does with keys[r].
+      chunk: steps between two returns to the host.
+      progress: called as progress(label, steps done, steps) after each chunk.
+
+    Returns:
+      `Trained` with a leading axis R on every field.
+
+    Raises:
+      InputError, FloatingPointError: as `fine_tune`; the latter also names the copy.
+    """
+    check_examples(model.spec, examples)
+    config = TrainConfig() if config is None else config
+    params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    examples = Examples(*(jnp.asarray(field) for field in examples))
+    copies = examples.counts.shape[0]
+    if examples.counts.ndim != 3 or keys.shape != (copies,):
+        raise InputError(
+            "copies: expected inputs [R, E, T], counts [R, E, V] and R keys, got "
+            f"{list(examples.inputs.shape)}, {list(examples.counts.shape)}, {list(keys.shape)}"
+        )
+    state = _begin_copies(params, config, keys)
+    losses = [np.zeros((copies, 0), np.float32)]
+    for first in range(0, config.steps, chunk):
+        arguments = (params, examples, config, keys, state, np.int32(first), chunk)
+        state, values = _advance_copies(model.spec, *arguments)
+        last = min(first + chunk, config.steps)
+        losses.append(np.asarray(values)[:, : last - first])
+        require_finite(params, config, state.fault, state.leaf)
+        if progress is not None:
+            progress("fine-tuning", last, config.steps)
+    tuned = _finish_copies(params, examples, config, state)
+    return Trained(tuned, jnp.asarray(np.concatenate(losses, axis=1)), state.fault, state.leaf)
+
+
+@partial(jax.jit, static_argnums=1)
+def _begin_copies(params: Params, config: TrainConfig, keys: jax.Array) -> State:
+    return jax.vmap(lambda key: begin(params, config, key))(keys)
+
+
+@partial(jax.jit, static_argnums=(0, 3, 7))
+def _advance_copies(
+    spec: TransformerSpec,
+    params: Params,
+    examples: Examples,
+    config: TrainConfig,
+    keys: jax.Array,
+    states: State,
+    first: Any,
+    steps: int,
+) -> tuple[State, jax.Array]:
+    def one(examples: Examples, key: jax.Array, state: State) -> tuple[State, jax.Array]:
+        limit = config.steps
+        return advance(spec, params, examples, config, key, state, first, steps, limit=limit)
+
+    return jax.vmap(one)(examples, keys, states)
+
+
+@partial(jax.jit, static_argnums=2)
+def _finish_copies(
+    params: Params, examples: Examples, config: TrainConfig, states: State
+) -> dict[str, jax.Array]:
+    return jax.vmap(lambda e, s: finish(params, e, config, s))(examples, states)
+
+
+def require_finite(params: Params, config: TrainConfig, fault: Any, leaf: Any) -> None:
+    """Raises FloatingPointError, naming step and leaf, if a run (or one of several) stopped."""
+    faults, leaves = np.atleast_1d(np.asarray(fault)), np.atleast_1d(np.asarray(leaf))
+    stopped = np.flatnonzero(faults >= 0)
+    if stopped.size:
+        copy = int(stopped[0])
+        where = f" of copy {copy} of {faults.size}" if faults.size > 1 else ""
+        raise FloatingPointError(
+            f"training{where} stopped at step {faults[copy]}: "
+            f"{trainable_names(params, config)[leaves[copy]]} or the loss is not finite; lower the "
+            "learning rate"
+        )
