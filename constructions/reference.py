@@ -6,7 +6,9 @@ against it.  Shape letters are those of `constructions.spec`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ def forward(
     prefix: int = 0,
     offset: int = 0,
     exact: bool = False,
+    watch: Callable[[int, int, Array], None] | None = None,
 ) -> Array:
     """The decoder's output at every position.
 
@@ -40,6 +43,8 @@ def forward(
       offset: index of the first token, for the position features.
       exact: compute in `fractions.Fraction`, with no rounding at all.  Only the rational switches
         qualify: hardmax or linear attention, hard_sigmoid or relu gates, no norm.
+      watch: called as watch(layer, head, scores [T, S]) with each head's scaled scores, -inf where
+        a token is hidden.
 
     Returns:
       Logits or laws (see `TransformerSpec.readout`), [T, V]; float64, or objects if ``exact``.
@@ -69,7 +74,8 @@ def forward(
             leaves = _leaves_of_layer(weights, i)
             if layer.heads:
                 h = _norm(spec, x, leaves.get("norm_attention"))
-                x = x + attention(layer, leaves, h, prefix, number)
+                seen = None if watch is None else partial(watch, i)
+                x = x + attention(layer, leaves, h, prefix, number, seen)
             if layer.hidden:
                 h = _norm(spec, x, leaves.get("norm_mlp"))
                 x = x + gated_mlp(layer, leaves, h)
@@ -120,7 +126,14 @@ def visible(layer: Layer, length: int, prefix: int) -> Array:
     return causal | (s < prefix) if layer.mask == "prefix" else causal
 
 
-def attention(layer: Layer, leaves: Params, x: Array, prefix: int, number: Any) -> Array:
+def attention(
+    layer: Layer,
+    leaves: Params,
+    x: Array,
+    prefix: int,
+    number: Any,
+    watch: Callable[[int, Array], None] | None = None,
+) -> Array:
     """[T, D]: the sum of the heads' outputs; sums are taken before the one division."""
     T = len(x)
     mask = visible(layer, T, prefix)
@@ -131,6 +144,8 @@ def attention(layer: Layer, leaves: Params, x: Array, prefix: int, number: Any) 
         scores = (q @ k.T) * number(np.array(layer.scale)).item()
         if layer.window:
             scores = scores + leaves["bias"][h][np.clip(distance, 0, layer.window - 1)]
+        if watch:
+            watch(h, np.where(mask, scores.astype(np.float64), -np.inf))
         if layer.attend == "linear":
             head = np.where(mask, scores, 0 * scores) @ v
         else:

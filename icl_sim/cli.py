@@ -65,6 +65,15 @@ def _parser() -> _Parser:
     size.add_argument("--contexts", type=int, required=True, metavar="M")
     size.add_argument("--length", type=int, default=1, metavar="L", help="output tokens (1)")
     size.add_argument("--dim", type=int, default=None, metavar="D", help="of linear classification")
+    emulate = command("emulate", _emulate, "run a machine through a transformer's weights")
+    emulate.add_argument("machine", metavar="MACHINE", help="name, bbchallenge line, or file")
+    emulate.add_argument("--tape", default="", metavar="T", help="input, a character a symbol")
+    emulate.add_argument("--construction", default="universal", metavar="NAME")
+    emulate.add_argument("--engine", default="specialised", metavar="NAME")
+    emulate.add_argument("--max-steps", type=int, default=None, metavar="N")
+    emulate.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
+    emulate.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
+    emulate.add_argument("--resume", action="store_true", help="take up a long run")
     command("list", _list, "what this installation holds")
     command("doctor", _doctor, "versions, devices and arithmetic of this machine")
     return parser
@@ -165,6 +174,37 @@ def _sample_size(arguments: Any) -> int:
     return 0
 
 
+def _emulate(arguments: Any) -> int:
+    from icl_sim.emulation import build, emulate, find_machine
+
+    machine = find_machine(arguments.machine)
+    with _Progress() as progress:
+        found = emulate(
+            machine,
+            arguments.tape,
+            construction=arguments.construction,
+            engine=arguments.engine,
+            max_steps=arguments.max_steps,
+            checkpoints=arguments.out,
+            resume=arguments.resume,
+            progress=progress,
+        )
+    if arguments.trace:
+        from icl_sim.report.viewer import write_viewer
+
+        built = build(machine, construction=arguments.construction, steps=None)
+        write_viewer(machine, arguments.tape, built, arguments.trace, steps=found["steps"])
+    if arguments.json:
+        _print_json(found)
+    else:
+        tape = "".join(found["tape"])
+        found["tape"] = tape if len(tape) <= 200 else f"{tape[:200]}... ({len(tape):,} cells)"
+        for name, value in found.items():
+            shown = f"{value:,.0f}" if isinstance(value, float) else value
+            print(f"{name:>16}  {shown}")
+    return int(not found["agrees"])
+
+
 def _list(arguments: Any) -> int:
     from icl_sim.inventory import inventory
 
@@ -201,14 +241,26 @@ class _Progress:
 
     def __enter__(self) -> _Progress:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            Task,
+            TimeRemainingColumn,
+        )
+
+        class Speed(ProgressColumn):
+            def render(self, task: Task) -> str:
+                return f"{task.speed:,.0f}/s" if task.speed else ""
 
         console = Console(stderr=True)
         self._bars = Progress(
             "{task.description}",
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            Speed(),
+            TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,

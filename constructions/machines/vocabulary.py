@@ -195,17 +195,33 @@ class Transcript:
             self._cells = np.pad(self._cells, pad)
             self._origin += pad[0]
 
+    def span(self) -> np.ndarray:
+        """Symbol codes of the cells visited, uint8, from the leftmost."""
+        return self._cells[self._origin + self._low : self._origin + self._high + 1]
+
     def answer(self) -> dict[str, Any]:
         """Steps, halted, state, head, tape_start and tape (the span visited), by code."""
-        cells = self._cells[self._origin + self._low : self._origin + self._high + 1]
         return {
             "steps": self.steps,
             "halted": self.halted,
             "state": self.state,
             "head": self.head,
             "tape_start": self._low,
-            "tape": cells.tolist(),
+            "tape": self.span().tolist(),
         }
+
+    def saved(self) -> dict[str, Any]:
+        """All of it, as a JSON object; see `restore`."""
+        room = {"origin": self._origin, "cells": self._cells.tolist(), "high": self._high}
+        return self.answer() | room | {"last": self.last}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Becomes the transcript that was `saved`."""
+        self.steps, self.halted = saved["steps"], saved["halted"]
+        self.state, self.head = saved["state"], saved["head"]
+        self.last = tuple(saved["last"]) if saved["last"] else None
+        self._low, self._high = saved["tape_start"], saved["high"]
+        self._origin, self._cells = saved["origin"], np.array(saved["cells"], np.uint8)
 
     def named(self, machine: TuringMachine) -> dict[str, Any]:
         """`answer` with the machine's own names of the state and the symbols."""
