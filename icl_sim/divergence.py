@@ -13,7 +13,8 @@ logits) is the uniform law; log-counts of a context without data then give what 
 by convention.  NaN in a row makes that context's distance NaN, never a neighbor's.  Subnormal
 probabilities count as zero: XLA flushes them on a CPU.
 
-Divergences are in nats.
+Divergences are in nats.  All distances refuse shapes that do not fit with InputError, and are
+float64 if an argument is, else float32.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from icl_sim.errors import InputError
 # Entries of one model's block, 1 MiB in float32.  Smaller blocks pay more for starting kernels
 # than they save, larger ones leave the cache.
 _BLOCK = 2**18
-# A row is summed in at most this many lanes, then the lanes are: float32 terms added one after the
-# other lose 2e-5 at V = 300,000, in lanes 1e-7.
+# A row is summed in at most this many lanes, then the lanes are.  Summed in XLA's own order, a single
+# flat row of V = 32,768 to 1,048,576 can lose 1.5e-5; in lanes it loses 4e-7.
 _LANES = 512
 
 Measure = Callable[[jax.Array, jax.Array], jax.Array]  # two folded arrays [R, C, L] -> [R]
@@ -76,9 +77,6 @@ def total_variation_from_logits(a: Any, b: Any) -> jax.Array:
     Returns:
         [..., m], float64 if an argument is float64, else float32 (absolute error below 1e-6).
 
-    Raises:
-        InputError: the shapes do not fit, or V is 0.
-
     >>> inf = float("inf")
     >>> total_variation_from_logits([[0.0, 0.0], [-inf, -inf]], [[0.0, -inf], [7.0, 7.0]]).tolist()
     [0.5, 0.0]
@@ -96,9 +94,6 @@ def kl_divergence(p: Any, q: Any) -> jax.Array:
 
     Returns:
         [..., m], non-negative.
-
-    Raises:
-        InputError: the shapes do not fit, or V is 0.
 
     >>> kl = kl_divergence([[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.5, 0.5]])
     >>> [round(x, 4) for x in kl.tolist()]
@@ -119,9 +114,6 @@ def kl_from_logits(a: Any, b: Any) -> jax.Array:
     Returns:
         [..., m], non-negative.
 
-    Raises:
-        InputError: the shapes do not fit, or V is 0.
-
     >>> kl_from_logits([[0.0, -1e4]], [[-1e4, 0.0]]).tolist()
     [10000.0]
     """
@@ -138,9 +130,6 @@ def jensen_shannon(p: Any, q: Any) -> jax.Array:
 
     Returns:
         [..., m], in [0, ln 2].
-
-    Raises:
-        InputError: the shapes do not fit, or V is 0.
 
     >>> js = jensen_shannon([[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.0, 1.0]])
     >>> [round(x, 4) for x in js.tolist()]
@@ -160,9 +149,6 @@ def jensen_shannon_from_logits(a: Any, b: Any) -> jax.Array:
     Returns:
         [..., m], in [0, ln 2].
 
-    Raises:
-        InputError: the shapes do not fit, or V is 0.
-
     >>> round(float(jensen_shannon_from_logits([0.0, -1e4], [-1e4, 0.0])), 4)
     0.6931
     """
@@ -179,9 +165,6 @@ def top1_disagreement(p: Any, q: Any) -> jax.Array:
 
     Returns:
         [..., m], 0 or 1, of the same float type as the other distances.
-
-    Raises:
-        InputError: the shapes do not fit, or V is 0.
 
     >>> top1_disagreement([[0.6, 0.4], [0.6, 0.4]], [[0.9, 0.1], [0.2, 0.8]]).tolist()
     [0.0, 1.0]
@@ -305,7 +288,7 @@ def _fold_logits(a: jax.Array) -> jax.Array:
 
 def _row_sum(x: jax.Array) -> jax.Array:
     """Sum of each row, [R, C, L] to [R, 1, 1]."""
-    lanes = lax.optimization_barrier(jnp.sum(x, axis=1))  # else XLA makes one long sum of the two
+    lanes = lax.optimization_barrier(jnp.sum(x, axis=1))  # else XLA may make one sum of both
     return jnp.sum(lanes, axis=1)[:, None, None]
 
 

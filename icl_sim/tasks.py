@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from importlib.util import find_spec, module_from_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -164,25 +165,31 @@ def sample_demonstrations(
 
     Args:
       key: consumed.
-      law: float [m, V].
+      law: float [m, V], or a Task.
+
+    Raises:
+      InputError: not one of the two sizes, a negative size, or a law that is not a table.
 
     >>> data = sample_demonstrations(jax.random.key(0), jnp.eye(3), per_context=2)
     >>> data.counts.tolist()
     [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
     """
-    if (per_context is None) == (total is None):
-        raise InputError("sample_demonstrations: expected one of per_context and total")
-    law = jnp.asarray(law)
+    for name, size in (("per_context", per_context), ("total", total)):
+        if size is not None and size < 0:
+            raise InputError(f"sample_demonstrations: expected {name} >= 0, got {size}")
+    law = jnp.asarray(law.law if isinstance(law, Task) else law)
+    if law.ndim != 2 or 0 in law.shape:
+        raise InputError(f"sample_demonstrations: expected a law [m, V], got shape {law.shape}")
     m, V = law.shape
     context_key, output_key = jax.random.split(key)
-    if per_context is not None:
+    if per_context is not None and total is None:
         contexts = jnp.repeat(jnp.arange(m, dtype=jnp.int32), per_context)
         contexts = jax.random.permutation(context_key, contexts)
-    else:
+    elif total is not None and per_context is None:
         contexts = jax.random.randint(context_key, (total,), 0, m, jnp.int32)
-    thresholds = jax.vmap(integer_thresholds)(law)
-    uniform = jax.random.bits(output_key, contexts.shape, jnp.uint32) >> 1
-    outputs = jnp.sum(uniform[:, None] >= thresholds[contexts], axis=1, dtype=jnp.int32)
+    else:
+        raise InputError("sample_demonstrations: expected one of per_context and total")
+    outputs = _draw_outputs(output_key, law, contexts)
     counts = jnp.zeros((m, V), jnp.int32).at[contexts, outputs].add(1)
     return Demonstrations(contexts, outputs, counts)
 
@@ -206,6 +213,10 @@ def subset(key: jax.Array, data: Demonstrations, size: int) -> Demonstrations:
 def empirical_law(counts: Any, *, smoothing: float = 0.0) -> jax.Array:
     """float32 [..., m, V]: (count + smoothing) normalized; uniform for a row without any weight.
 
+    Args:
+      counts: [..., m, V], exact below 2^24.
+      smoothing: added to every count, not negative; may be traced.
+
     >>> empirical_law(jnp.array([[3, 1], [0, 0]])).tolist()
     [[0.75, 0.25], [0.5, 0.5]]
     """
@@ -214,10 +225,31 @@ def empirical_law(counts: Any, *, smoothing: float = 0.0) -> jax.Array:
     return jnp.where(total > 0, weights / jnp.maximum(total, 1e-30), 1 / weights.shape[-1])
 
 
+def _draw_outputs(key: jax.Array, law: jax.Array, contexts: jax.Array) -> jax.Array:
+    """int32 [N]: an output of each context's law, by bisection in its integer thresholds.
+
+    Bisection keeps N numbers where a comparison with all thresholds would hold N V of them.
+    """
+    thresholds = jax.vmap(integer_thresholds)(law)
+    uniform = jax.random.bits(key, contexts.shape, jnp.uint32) >> 1
+    V = law.shape[1]
+    # The first threshold above the integer lies in low..high: the last, 2^31, is above them all.
+    low, high = jnp.zeros_like(contexts), jnp.full_like(contexts, V - 1)
+    for _ in range((V - 1).bit_length()):
+        middle = (low + high) // 2
+        beyond = uniform >= thresholds[contexts, middle]
+        low, high = jnp.where(beyond, middle + 1, low), jnp.where(beyond, high, middle)
+    return low
+
+
 @lru_cache(maxsize=1)
 def _bigrams() -> dict[str, dict[str, int]]:
     """Left word -> right word -> count, left words by falling total."""
-    data = files("symspellpy").joinpath(BIGRAMS).read_bytes()
+    package = find_spec("symspellpy")
+    if package is None:
+        raise InputError("english: expected the package symspellpy: pip install symspellpy")
+    # A module that is made but not executed: the data are wanted, not the package's code.
+    data = files(module_from_spec(package)).joinpath(BIGRAMS).read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != BIGRAMS_SHA256:
         raise InputError(

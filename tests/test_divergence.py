@@ -71,8 +71,8 @@ def logits(*shape, seed=0, scale=3.0, dtype=np.float32):
 
 @pytest.mark.parametrize(
     ("m", "V"),
-    [(1, 1), (7, 2), (3, 1000), (70, 32768), (130, 4099), (3, 300_000)],
-    ids=["one-output", "coins", "one-block", "blocks", "short-last-block", "row-above-block"],
+    [(1, 1), (7, 2), (3, 1000), (70, 32768), (130, 4099), (3, 300_000), (1, 2**18)],
+    ids=["one-output", "coins", "one-block", "blocks", "short-last-block", "long-rows", "long-row"],
 )
 def test_distances_of_float32_logits_agree_with_float64(m, V):
     a, b = logits(m, V), logits(m, V, seed=1)
@@ -134,7 +134,7 @@ def test_nan_stays_in_its_context(measure):
 @pytest.mark.parametrize("measure", FROM_LAWS)
 def test_nan_in_a_law_is_nan_in_the_distance(measure):
     half = [0.5, 0.5]
-    assert np.isnan(measure([[nan, 0.5], half, [1.0, 0.0]], [half, [0.5, nan], [nan, nan]])).all()
+    assert np.isnan(measure([[nan, 0.5], half, [1.0, 0.0]], [half, [0.5, nan], [1.0, nan]])).all()
 
 
 # Rows at the edge

@@ -1,10 +1,14 @@
 """Tables with known truth, and demonstrations drawn from them."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from icl_sim import tasks
 from icl_sim.errors import InputError
 from icl_sim.tasks import (
     empirical_law,
@@ -106,3 +110,53 @@ def test_the_empirical_law_of_nothing_is_uniform():
     assert law.dtype == jnp.float32
     assert law.tolist() == [[0.25] * 4, [0.5, 0.25, 0.25, 0.0]]
     np.testing.assert_allclose(empirical_law(np.array([[3, 0]]), smoothing=1.0), [[0.8, 0.2]])
+
+
+def test_reading_the_bigrams_runs_no_code_of_the_package():
+    program = (
+        "import sys; from icl_sim.tasks import english_table; english_table(0); "
+        "sys.exit('symspellpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0  # noqa: S603
+
+
+def test_a_missing_or_changed_data_file_is_one_line(monkeypatch):
+    for name, value, words in (
+        ("find_spec", lambda name: None, "pip install symspellpy"),
+        ("BIGRAMS_SHA256", "0" * 64, "install the locked symspellpy"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(tasks, name, value)
+            with pytest.raises(InputError, match=words):
+                tasks._bigrams.__wrapped__()
+
+
+@pytest.mark.parametrize("V", [1, 2, 3, 8, 1000])
+def test_bisection_finds_what_comparing_with_every_threshold_finds(V):
+    law = jnp.asarray(np.random.default_rng(V).dirichlet(np.full(V, 0.2), 6), jnp.float32)
+    contexts = jnp.arange(3000, dtype=jnp.int32) % 6
+    outputs = tasks._draw_outputs(jax.random.key(7), law, contexts)
+    thresholds = np.asarray(jax.vmap(tasks.integer_thresholds)(law))[contexts]
+    uniform = np.asarray(jax.random.bits(jax.random.key(7), (3000,), jnp.uint32) >> 1)
+    assert outputs.dtype == jnp.int32
+    assert np.array_equal(outputs, (uniform[:, None] >= thresholds).sum(axis=1))
+
+
+def test_demonstrations_are_the_same_jitted_and_of_a_task_or_its_law():
+    task = english_table(1)
+    draw = jax.jit(lambda key, law: sample_demonstrations(key, law, total=50))
+    eager = sample_demonstrations(jax.random.key(8), task, total=50)
+    jitted = draw(jax.random.key(8), task.law)
+    for one, other in zip(eager, jitted, strict=True):
+        assert one.dtype == other.dtype == jnp.int32
+        assert np.array_equal(one, other)
+
+
+def test_no_demonstrations_are_allowed_and_fewer_refused():
+    nothing = sample_demonstrations(jax.random.key(9), jnp.eye(2), per_context=0)
+    assert nothing.contexts.shape == (0,)
+    assert nothing.counts.tolist() == [[0, 0], [0, 0]]
+    with pytest.raises(InputError, match="total >= 0, got -1"):
+        sample_demonstrations(jax.random.key(9), jnp.eye(2), total=-1)
+    with pytest.raises(InputError, match=r"expected a law \[m, V\]"):
+        sample_demonstrations(jax.random.key(9), jnp.ones(2), total=1)
