@@ -2,17 +2,20 @@
 
 A failure probability f is judged from k failures in R independent replicates, never by comparing
 k/R with delta: it is certified if it is at most delta, refuted if it is above, each with stated
-confidence, or neither.
+confidence, or neither.  Looking again at growing data costs confidence: either the looks are few
+and share alpha (`verdict`, `family_verdicts`), or the evidence is an e-process, which may be looked
+at after every replicate (`log_e_values`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc, betaincc, betaincinv
+from scipy.special import betainc, betaincc, betaincinv, betaln
 
 from icl_sim.errors import InputError
 
@@ -25,6 +28,25 @@ ALPHA = 0.05
 LOOKS = (1, 2, 4, 8)
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What trials say about "the failure probability is at most delta".
+
+    Args:
+      status: certified, refuted or inconclusive.
+      estimate: failures/trials.
+      low: lower confidence limit.
+      high: upper confidence limit.
+      trials: trials used.
+    """
+
+    status: str
+    estimate: float
+    low: float
+    high: float
+    trials: int
 
 
 def lower_limit(failures: Any, trials: Any, *, alpha: float) -> Array:
@@ -172,6 +194,35 @@ def mean_limits(values: Any, *, top: float = 1.0, alpha: float = ALPHA) -> tuple
     log_term = math.log(2 / alpha)
     spread = math.sqrt(2 * float(x.var(ddof=1)) * log_term / n) + 7 * top * log_term / (3 * (n - 1))
     return max(0.0, average - spread), min(top, average + spread)
+
+
+def log_e_values(failures: Any, trials: Any, *, delta: float) -> tuple[Array, Array]:
+    """Evidence against "f <= delta" and against "f > delta": ln of two e-processes.
+
+    E = integral of p^k (1-p)^(R-k) / (delta^k (1-delta)^(R-k)) over the Beta(1/2, 1/2) law of p,
+    cut to p > delta and to p < delta.  For a true f <= delta and any p > delta, one factor's mean,
+    f p/delta + (1-f)(1-p)/(1-delta), is at most 1, its value at f = delta; likewise on the other
+    side.  So E is a non-negative supermartingale that starts at 1, and it *ever* reaches 1/alpha
+    with probability at most alpha (Ville): it may be looked at after every trial.
+
+    Args:
+      failures, trials: k and R, broadcast.
+      delta: in (0, 1).
+
+    >>> refute, certify = log_e_values([0, 5], [158, 10], delta=0.05)
+    >>> (refute > math.log(1000)).tolist(), (certify > math.log(1000)).tolist()
+    ([False, True], [True, False])
+
+    Source: H. Robbins (1970), the method of mixtures.
+    """
+    k, R = _counts(failures, trials)
+    _check_probability("delta", delta)
+    a, b = k + 0.5, R - k + 0.5
+    ratio = betaln(a, b) - betaln(0.5, 0.5) - k * math.log(delta) - (R - k) * math.log1p(-delta)
+    with np.errstate(divide="ignore"):  # no mass left on a side: no evidence
+        above = np.log(betaincc(a, b, delta)) - np.log(betaincc(0.5, 0.5, delta))
+        below = np.log(betainc(a, b, delta)) - np.log(betainc(0.5, 0.5, delta))
+    return ratio + above, ratio + below
 
 
 def _counts(failures: Any, trials: Any) -> tuple[Array, Array]:
