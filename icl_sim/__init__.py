@@ -9,8 +9,11 @@ from typing import Any
 _HOME = {
     "InputError": "errors",
     "Transformer": "transformer",
+    "check_lemma": "lemmas",
+    "exact_failure_probability": "bounds",
     "forward": "transformer",
     "load": "transformer",
+    "sample_size": "bounds",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605
