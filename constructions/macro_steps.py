@@ -102,15 +102,19 @@ class MacroSteps:
         row_after, written, move = self._row_after, self._written, self._move
         cells, start, halted = bytearray(before), place, False
         codes: list[int] = []
-        while 0 <= place < _BLOCK and len(codes) < budget:
+        append = codes.append
+        for _ in range(budget):
             code = row + cells[place]
-            if row_after[code] < 0:
+            after = row_after[code]
+            if after < 0:
                 halted = True
                 break
             cells[place] = written[code]
             place += move[code]
-            row = row_after[code]
-            codes.append(code)
-        read = list(accumulate((move[code] for code in codes[:-1]), initial=start))
+            row = after
+            append(code)
+            if not 0 <= place < _BLOCK:
+                break
+        read = list(accumulate(map(move.__getitem__, codes[:-1]), initial=start))
         record = array(self._dtype.char, codes).tobytes()
         return len(codes), bytes(cells), row, place, min(read), max(read), halted, record

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from constructions.turing import MOVES, Rule, Trace, TuringMachine
 
 
@@ -68,3 +70,60 @@ def written(trace: Trace) -> str:
 def halting_state(trace: Trace) -> str:
     """The state that the machine halted in."""
     return trace.state
+
+
+@dataclass(frozen=True)
+class TrainingProgram:
+    """A machine that trains on the data on its tape and then answers the queries there.
+
+    Letters: n examples, k queries.
+
+    Attributes:
+        name: its name in `TRAINING`.
+        machine: the machine; it does not depend on n, k or the data.
+        domain: every query that there is.
+        sample: random generator, n -> inputs and labels of n examples.
+        encode: inputs, labels, queries -> tape.
+        decode: trace of the halted machine -> answers [k].
+        oracle: inputs, labels, queries -> answers [k], of the model trained directly.
+        source: what is trained, and how.
+    """
+
+    name: str
+    machine: TuringMachine
+    domain: np.ndarray
+    sample: Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+    encode: Callable[[np.ndarray, np.ndarray, np.ndarray], str]
+    decode: Callable[[Trace], np.ndarray]
+    oracle: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    source: str
+
+
+def check_least(least: int, **options: int) -> None:
+    """Raises ValueError for options below `least`."""
+    low = {name: value for name, value in options.items() if value < least}
+    if low:
+        raise ValueError(f"{', '.join(low)} must be at least {least}, got {[*low.values()]}")
+
+
+def check_signs(features: int, inputs: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> None:
+    """Raises ValueError unless all are +-1 and inputs and queries have d features."""
+    for name, values, width in (
+        ("inputs", inputs, features),
+        ("labels", labels, None),
+        ("queries", queries, features),
+    ):
+        if width and (values.ndim != 2 or values.shape[1] != width):
+            raise ValueError(f"{name} must be [n, {width}], got shape {values.shape}")
+        if not np.isin(values, (-1, 1)).all():
+            raise ValueError(f"{name} must be -1 or 1, got {sorted({*values.ravel().tolist()})}")
+    if len(inputs) != len(labels):
+        raise ValueError(f"got {len(inputs)} inputs and {len(labels)} labels")
+
+
+def sample_halfspace(
+    rng: np.random.Generator, n: int, features: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """n uniform points of {-1,+1}^d, int64 [n, d], labelled by a Gaussian halfspace, [n]."""
+    inputs = rng.choice((-1, 1), size=(n, features))
+    return inputs, np.where(inputs @ rng.normal(size=features) >= 0, 1, -1)
