@@ -74,9 +74,7 @@ def compare(
         answers = [
             store.result(
                 f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}/{size}/{name}",
-                lambda name=name, draw=draw, size=size: _predict(
-                    name, draw(), key, partial(progress, f"{task} {size} {name}")
-                ).tolist(),
+                partial(_predict, name, draw, key, partial(progress, f"{task} {size} {name}")),
             )
             for name in predictors
         ]
@@ -106,10 +104,13 @@ def _draw(laws: np.ndarray, size: int, key: jax.Array) -> Demonstrations:
 
 
 def _predict(
-    name: str, data: Demonstrations, key: jax.Array, progress: Callable[[int, int], None]
-) -> np.ndarray:
-    """float32 [copies, m, V]: one predictor's laws on every copy."""
-    predictor = get_predictor(name)
+    name: str,
+    draw: Callable[[], Demonstrations],
+    key: jax.Array,
+    progress: Callable[[int, int], None],
+) -> list[Any]:
+    """[copies, m, V], nested lists: one predictor's laws on every copy."""
+    predictor, data = get_predictor(name), draw()
     copies, size = data.contexts.shape
     shown = Demonstrations(None, None, data.counts) if predictor.counts_only else data
     parts = []
@@ -123,7 +124,8 @@ def _predict(
     ):
         parts.append(batch.values)
         progress(batch.first + len(batch.values), copies)
-    return np.concatenate(parts)
+    laws: list[Any] = np.concatenate(parts).tolist()
+    return laws
 
 
 @lru_cache(maxsize=64)

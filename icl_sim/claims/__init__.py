@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import jax
@@ -70,9 +71,7 @@ def judge(
         progress("statements", done, len(selected))
         key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(statement.id.encode()))
         run = Run(profile, key, store, progress)
-        outcome = store.result(
-            f"statement/{statement.id}", lambda s=statement, run=run: asdict(s.experiment(run))
-        )
+        outcome = store.result(f"statement/{statement.id}", partial(_outcome, statement, run))
         texts = {name: text for name, text in asdict(statement).items() if name != "experiment"}
         statements.append({"claim": claim.id} | texts | outcome)
     progress("statements", len(selected), len(selected))
@@ -87,3 +86,7 @@ def judge(
         ],
         "statements": statements,
     }
+
+
+def _outcome(statement: Statement, run: Run) -> dict[str, Any]:
+    return asdict(statement.experiment(run))
