@@ -87,6 +87,13 @@ def test_halting_exactly_at_the_limit_is_halting():
     assert (trace.steps, trace.halted) == (1, True)
 
 
+@pytest.mark.parametrize("cells", [1, 63, 64, 65, 128])
+def test_halting_exactly_at_the_limit_is_seen_at_any_cell(cells):
+    walker = machine({("a", "1"): ("a", "1", 1)})
+    assert walker.run("1" * cells, cells).halted
+    assert not walker.run("1" * cells, cells - 1).halted
+
+
 def test_a_start_without_rules_halts_at_once():
     trace = machine({}).run("1", 10)
     assert (trace.steps, trace.halted, trace.state, trace.head) == (0, True, "a", 0)
