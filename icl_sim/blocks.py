@@ -14,6 +14,7 @@ Letters: B trials in a block, S blocks that a device runs in one dispatch, D dev
 
 import functools
 import math
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 
 BLOCK = 64
 MAX_TRIALS = 2**32  # fold_in takes 32 bits
+_QUICK = 0.2  # seconds of a dispatch that may double
 
 
 class Batch(NamedTuple):
@@ -119,7 +121,7 @@ def iter_blocks(
         first: number of the first trial.
         block: B.  The last bits of floating-point results may depend on it, and on nothing else
             here; keep it fixed within an experiment.
-        blocks_per_dispatch: S, so that a dispatch runs at most D S B trials.
+        blocks_per_dispatch: S: a dispatch runs at most D S B trials, fewer if they are slow.
         mesh: a one-axis mesh; all devices by default.
 
     Yields:
@@ -158,13 +160,18 @@ def iter_blocks(
 def _dispatches(trial, indexed, key_data, key_impl, ids, blocks, args, block, capacity, mesh):
     """The generator behind `iter_blocks`, which checks its arguments before the first dispatch."""
     device = np.arange(mesh.size)
-    for start in range(blocks.start, blocks.stop, capacity * mesh.size):
-        count = min(capacity * mesh.size, blocks.stop - start)
-        share = math.ceil(count / mesh.size)
-        rows = np.clip(count - share * device, 0, share).astype(np.int32)
+    # Blocks per device: one, then more while they are quick, so that Ctrl-C never waits for many
+    # slow ones.  Processes must take the same number, and their clocks differ.
+    share = capacity if mesh.is_multi_process else 1
+    start = blocks.start
+    while start < blocks.stop:
+        began = time.monotonic()
+        count = min(share * mesh.size, blocks.stop - start)
+        each = math.ceil(count / mesh.size)
+        rows = np.clip(count - each * device, 0, each).astype(np.int32)
         results = _dispatch(
             key_data,
-            (start + share * device).astype(np.uint32),
+            (start + each * device).astype(np.uint32),
             rows,
             args,
             trial=trial,
@@ -178,16 +185,13 @@ def _dispatches(trial, indexed, key_data, key_impl, ids, blocks, args, block, ca
         used = (np.arange(capacity) < rows[:, None]).ravel()
         begin = max(ids.start, start * block)
         end = min(ids.stop, (start + count) * block)
-        lanes = slice(begin - start * block, end - start * block)
-        yield Batch(
-            begin,
-            jax.tree.map(
-                lambda x, used=used, lanes=lanes: _to_host(x)[used].reshape(-1, *x.shape[2:])[
-                    lanes
-                ],
-                results,
-            ),
-        )
+        wanted = slice(begin - start * block, end - start * block)
+        host = [_to_host(x)[used] for x in jax.tree.leaves(results)]
+        values = [x.reshape(-1, *x.shape[2:])[wanted] for x in host]
+        yield Batch(begin, jax.tree.unflatten(jax.tree.structure(results), values))
+        start += count
+        if time.monotonic() - began < _QUICK:
+            share = min(2 * share, capacity)
 
 
 def run_blocks(trial: Callable[..., Any], *, key: jax.Array, trials: int, **options: Any) -> Any:

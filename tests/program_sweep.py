@@ -1,6 +1,7 @@
 """A sweep that test_experiments.py runs in fresh processes, to kill, interrupt and resume them.
 
-Arguments: directory, samples per replicate.  Acknowledged keys go to stdout, one a line.
+Arguments: directory, samples per replicate; then, for one of two processes, its index and port.
+Acknowledged keys go to stdout, one a line.
 """
 
 import sys
@@ -31,9 +32,9 @@ def cells(n):
     ]
 
 
-def run(directory, n, acknowledge=None):
+def run(directory, n, acknowledge=None, process=0):
     """The sweep's verdicts and the digest of its records."""
-    with Store(directory, config={"n": n}) as store:
+    with Store(directory, config={"n": n}, process=process) as store:
         append = store.append
 
         def append_and_tell(record):
@@ -51,8 +52,17 @@ def tell(key):
     sys.stdout.flush()
 
 
+def main(directory, n, process=None, port=None):
+    if process is None:
+        run(directory, int(n), tell)
+    else:
+        jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(process))
+        run(directory, int(n), tell, process=int(process))
+        jax.distributed.shutdown()
+
+
 if __name__ == "__main__":
     try:
-        run(sys.argv[1], int(sys.argv[2]), tell)
+        main(*sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)

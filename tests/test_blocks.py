@@ -135,7 +135,7 @@ def start(arguments, devices):
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(PROGRAM.parents[1])}
     command = [sys.executable, str(PROGRAM), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment)  # noqa: S603
+    return subprocess.Popen(command, env=environment)
 
 
 def test_bits_are_the_same_on_any_number_of_devices_and_processes(tmp_path):

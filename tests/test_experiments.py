@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +24,6 @@ from icl_sim.records import digest, read_records
 from icl_sim.store import Store
 
 KEY = jax.random.key(21)
-SAMPLES = 4000
 
 
 def coin(key, p):
@@ -179,7 +179,7 @@ def test_bad_sweeps_are_refused(store):
 # --- killed, interrupted, resumed ----------------------------------------------------------------
 
 
-def start(directory, cache, *, devices=1, samples=SAMPLES):
+def start(directory, cache, *process, devices=1, samples):
     environment = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -188,7 +188,8 @@ def start(directory, cache, *, devices=1, samples=SAMPLES):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     command = [sys.executable, program_sweep.__file__, str(directory), str(samples)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)  # noqa: S603
+    command += map(str, process)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
 
 
 def keys_in(directory):
@@ -196,58 +197,71 @@ def keys_in(directory):
 
 
 def kill_and_resume(tmp_path, kills):
-    """Kills a sweep that many times at random moments, then lets it end; returns its digest."""
+    """Kills sweeps at random moments, resuming each until it ends as one that was never killed."""
     moments = random.Random(kills)  # noqa: S311
-    directory, cache = tmp_path / "killed", tmp_path / "cache"
+    cache, samples = tmp_path / "cache", 6000
+    _, expected = program_sweep.run(tmp_path / "whole", samples)  # two devices, x64
+    everything = keys_in(tmp_path / "whole")
+    cut_short, completed = 0, 0
     acknowledged: set[str] = set()
-    for attempt in range(kills):
-        run = start(directory, cache, devices=1 + attempt % 2)
+    while cut_short < kills or not completed:
+        directory = tmp_path / f"killed-{completed}"
+        run = start(directory, cache, devices=1 + cut_short % 2, samples=samples)
         told = [run.stdout.readline()]  # it is past compiling, and at work
-        time.sleep(moments.uniform(0, 0.15))
-        run.send_signal(signal.SIGKILL)
+        if cut_short < kills:
+            time.sleep(moments.uniform(0, 0.15))
+            run.send_signal(signal.SIGKILL)
         told += run.stdout.readlines()
         run.stdout.close()
         assert run.wait() in (0, -signal.SIGKILL)
         acknowledged |= {line.decode().strip() for line in told if line.endswith(b"\n")}
-        assert acknowledged <= keys_in(directory)
-    final = start(directory, cache)
-    final.communicate()
-    assert final.returncode == 0
-    return digest(read_records(directory))
+        found = read_records(directory)
+        assert acknowledged <= {record.key for record in found} <= everything
+        if len(found) < len(everything):
+            cut_short += 1
+        else:
+            assert digest(found) == expected
+            completed, acknowledged = completed + 1, set()
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    """The digest of the sweep in this process: two devices, x64, no interruption."""
-    _, expected = program_sweep.run(tmp_path_factory.mktemp("whole"), SAMPLES)
-    return expected
-
-
-def test_killed_at_ten_moments_the_sweep_ends_with_the_same_digest(tmp_path, uninterrupted):
-    assert kill_and_resume(tmp_path, kills=10) == uninterrupted
+def test_killed_at_ten_moments_the_sweep_ends_with_the_same_digest(tmp_path):
+    kill_and_resume(tmp_path, kills=10)
 
 
 @pytest.mark.slow
-def test_killed_at_fifty_moments_the_sweep_ends_with_the_same_digest(tmp_path, uninterrupted):
-    assert kill_and_resume(tmp_path, kills=50) == uninterrupted
+def test_killed_at_fifty_moments_the_sweep_ends_with_the_same_digest(tmp_path):
+    kill_and_resume(tmp_path, kills=50)
 
 
-def test_ctrl_c_stops_at_once_with_all_records_and_a_second_run_is_refused_until_then(
-    tmp_path, uninterrupted
-):
-    directory, cache = tmp_path / "interrupted", tmp_path / "cache"
-    run = start(directory, cache, devices=8)
+def test_ctrl_c_stops_at_once_with_all_records_and_a_second_run_is_refused_until_then(tmp_path):
+    directory, cache, samples = tmp_path / "interrupted", tmp_path / "cache", 6000
+    _, expected = program_sweep.run(tmp_path / "whole", samples)
+    run = start(directory, cache, devices=8, samples=samples)
     first = run.stdout.readline().decode().strip()
     with pytest.raises(InputError, match=f"is in use by process {run.pid}"):
-        Store(directory, config={"n": SAMPLES})
+        Store(directory, config={"n": samples})
     asked = time.monotonic()
     run.send_signal(signal.SIGINT)
     rest = run.communicate()[0].decode().split()
     assert run.returncode == 130
-    assert time.monotonic() - asked < 2
-    assert {first, *rest} == keys_in(directory)
-    with Store(directory, config={"n": SAMPLES}) as store:
-        cells, key = program_sweep.cells(SAMPLES), jax.random.key(5)
-        assert len(store.records()) < len(cells) * 4
-        sweep("demo", cells, key=key, replicates=100, store=store)
-        assert digest(store.records()) == uninterrupted
+    assert time.monotonic() - asked < 5  # 1.2 s on a busy machine
+    assert {first, *rest} == keys_in(directory) < keys_in(tmp_path / "whole")
+    _, found = program_sweep.run(directory, samples)
+    assert found == expected
+
+
+def test_two_processes_record_each_what_one_process_does(tmp_path):
+    directory, cache, samples = tmp_path / "two", tmp_path / "cache", 500
+    _, expected = program_sweep.run(tmp_path / "whole", samples)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    runs = [start(directory, cache, i, port, devices=2, samples=samples) for i in (0, 1)]
+    for run in runs:
+        run.communicate()
+        assert run.returncode == 0
+    for process in (0, 1):
+        (directory / f"records-{process}.jsonl").rename(tmp_path / "aside")
+        assert digest(read_records(directory)) == expected
+        (tmp_path / "aside").rename(directory / f"records-{process}.jsonl")
+    assert digest(read_records(directory)) == expected

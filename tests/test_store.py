@@ -316,7 +316,7 @@ time.sleep(60)
 
 def hold(directory):
     command = [sys.executable, "-c", HOLD, str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"held\n"
     return process
 
