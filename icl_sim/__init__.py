@@ -14,6 +14,8 @@ _HOME = {
     "forward": "transformer",
     "load": "transformer",
     "sample_size": "bounds",
+    "total_variation": "divergence",
+    "total_variation_from_logits": "divergence",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605
