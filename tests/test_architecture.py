@@ -26,7 +26,6 @@ CONSTRUCTION_FLOORS = [
 ]
 FLOORS = [
     "errors",
-    "budget",
     "transformer",
     "machine_files",
     "sampling",
@@ -34,11 +33,13 @@ FLOORS = [
     "blocks",
     "records",
     "store",
+    "checkpoints",
     "bounds",
     "intervals",
     "lemmas",
     "halfspaces",
     "decoding",
+    "emulation",
     "divergence",
     "training",
     "base",
@@ -46,6 +47,8 @@ FLOORS = [
     "experiments",
     "comparison",
     "claims",
+    "reproduction",
+    "inventory",
     "report",
     "cli",
     "__main__",
@@ -118,7 +121,10 @@ def test_no_import_cycle():
         names = {name for name, _ in modules(package)}
         for name, path in modules(package):
             if "." in name:
-                graph[name] = {t for t in imports(path) if t in names and t != package}
+                # `from package import sibling` names the package as well: no dependence on it.
+                graph[name] = {
+                    t for t in imports(path) if t in names and not name.startswith(f"{t}.")
+                }
     state = {}
 
     def visit(node, trail):
@@ -135,12 +141,15 @@ def test_no_import_cycle():
         visit(node, [])
 
 
-@pytest.mark.parametrize("package", ["constructions", "icl_sim", "benchmarks", "tests"])
-def test_files_are_short(package):
+@pytest.mark.parametrize(
+    ("package", "limit"),
+    [("constructions", 400), ("icl_sim", 400), ("benchmarks", 400), ("tests", 550)],
+)
+def test_files_are_short(package, limit):
     long = {
         name: count
         for name, path in modules(package)
-        if (count := len(path.read_text().splitlines())) > 400
+        if (count := len(path.read_text().splitlines())) > limit
     }
     assert not long, long
 
