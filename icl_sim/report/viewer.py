@@ -30,8 +30,10 @@ def write_viewer(
       path: the file to write.
 
     Raises:
-      InputError: the file cannot be written.
+      InputError: a construction without machine tokens, or a file that cannot be written.
     """
+    if built.transcribe is None:
+        raise InputError(f"--trace: expected a construction of a machine, got {built.name}")
     trace = machine.run(tape, min(steps, LONGEST))
     prompt = built.encode({"machine": machine, "tape": tape})
     data = run_data(machine, trace, machine.encode_tape(tape)) | {
