@@ -14,18 +14,20 @@ import numpy as np
 from icl_sim.blocks import run_blocks
 
 
-def attention(key, shift, scale):
-    """Floats through matrix products, a softmax and reductions, whose rounding kernels choose."""
-    x, w = jnp.split(jax.random.normal(key, (40 * 16,), jnp.float32).reshape(40, 16), [24])
-    y = jax.nn.softmax(x @ w @ x.T * scale, axis=-1) @ x
-    return {"first": y[0], "mean": jnp.tanh(y).mean(), "largest": jnp.argmax(y) + shift}
+def rounding(key, shift, scale):
+    """Floats whose last bits are the kernels' choice; the sum's change with the lanes of a vmap."""
+    left, right = jax.random.split(key)
+    x, w = jnp.split(jax.random.normal(left, (40 * 16,), jnp.float32).reshape(40, 16), [24])
+    attended = jax.nn.softmax(x @ w @ x.T * scale, axis=-1) @ x
+    total = jnp.exp(jax.random.normal(right, (50,), jnp.float32)).sum()
+    return {"attended": attended[0], "total": total, "largest": jnp.argmax(attended) + shift}
 
 
 def results_digest(mesh):
     digest = hashlib.sha256()
     for first, trials in [(0, 1500), (1500, 37)]:
         results = run_blocks(
-            attention,
+            rounding,
             key=jax.random.key(3),
             trials=trials,
             first=first,

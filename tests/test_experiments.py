@@ -20,6 +20,7 @@ import pytest
 from icl_sim.errors import InputError
 from icl_sim.experiments.cells import MeanCell, TailCell, exceeds
 from icl_sim.experiments.sweep import sweep
+from icl_sim.intervals import mean_limits
 from icl_sim.records import digest, read_records
 from icl_sim.store import Store
 
@@ -117,6 +118,20 @@ def test_means_are_judged_on_their_own_scale(store):
     assert [v.verdict for v in verdicts] == ["certified", "inconclusive", "refuted"]
     assert verdicts[1].trials == 1600
     assert all(v.low < 1.5 < v.high for v in verdicts)
+
+
+def test_a_mean_is_judged_at_alpha_over_looks_and_cells(tmp_path):
+    def half(key):
+        return 0.5 + 0 * jax.random.uniform(key, (), jnp.float32)
+
+    alone, shared = (mean_limits([0.5] * 100, alpha=0.05 / 4 / cells)[1] for cells in (1, 2))
+    bound = (alone + shared) / 2
+    assert alone < bound < shared
+    for cells, trials in (1, 100), (2, 200):
+        family = [MeanCell(f"{i}", half, (), bound) for i in range(cells)]
+        with Store(tmp_path / str(cells), config={}) as store:
+            verdicts = sweep("means", family, key=KEY, replicates=100, store=store)
+        assert [v.trials for v in verdicts] == [trials] * cells
 
 
 def test_one_compilation_serves_all_cells_and_looks(store):
