@@ -48,6 +48,16 @@ def test_a_trial_draws_from_the_key_of_its_number():
     assert got.tolist() == [int(bits(jax.random.fold_in(KEY, i))) for i in range(70)]
 
 
+def test_an_indexed_trial_is_told_its_number():
+    def number_and_bits(key, i, shift):
+        return i + shift, bits(key)
+
+    options = {"key": KEY, "trials": 100, "first": 30}
+    numbers, drawn = run_blocks(number_and_bits, args=(np.uint32(5),), indexed=True, **options)
+    assert numbers.tolist() == list(range(35, 135))
+    assert drawn.tolist() == run_blocks(bits, **options).tolist()
+
+
 def test_results_are_those_of_the_trial_alone():
     got = run_blocks(noisy, key=KEY, trials=65, args=ARGS)
     for i in (0, 63, 64):
