@@ -1,0 +1,1 @@
+"""Speed, as ratios of two things run in one process: ``python -m benchmarks``."""

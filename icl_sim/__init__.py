@@ -12,13 +12,15 @@ _HOME = {
     "check_lemma": "lemmas",
     "exact_failure_probability": "bounds",
     "forward": "transformer",
+    "generate": "decoding",
     "load": "transformer",
     "sample_size": "bounds",
     "total_variation": "divergence",
     "total_variation_from_logits": "divergence",
+    "verify_trace": "decoding",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
