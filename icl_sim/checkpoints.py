@@ -1,0 +1,218 @@
+"""Checkpoints of one training run: Orbax writes them, a manifest of SHA-256 sums vouches for them.
+
+Orbax commits a step atomically but restores flipped bits and other dtypes without a word.  So each
+step carries a manifest, inside the same commit: the run's configuration and, for every leaf, dtype,
+shape and SHA-256.  A step is either restored exactly or refused by name, and then the newest step
+that is intact is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from icl_sim.errors import InputError
+from icl_sim.records import canonical_json
+
+SCHEMA = 1
+
+
+class CheckpointError(InputError):
+    """A checkpoint that is not what was saved; names the step, and the leaf if one is known."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a directory of their own.
+
+    Args:
+      directory: created if missing.
+      config: what the run's bits depend on; a JSON object.  Checkpoints of another configuration
+        are refused, naming what differs.
+      keep: how many of the newest steps stay.
+
+    Attributes:
+      skipped: one line for each step that `restore` could not use.
+
+    >>> import tempfile
+    >>> with Checkpoints(tempfile.mkdtemp(), config={"seed": 1}) as checkpoints:
+    ...     checkpoints.save(10, {"w": np.ones(2, np.float32)})
+    ...     checkpoints.restore({"w": np.zeros(2, np.float32)})
+    (10, {'w': array([1., 1.], dtype=float32)})
+    """
+
+    def __init__(self, directory: str | Path, *, config: Mapping[str, Any], keep: int = 2) -> None:
+        self._directory = Path(directory).absolute()
+        self._config = json.loads(canonical_json(config))
+        self.skipped: tuple[str, ...] = ()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, enable_async_checkpointing=False
+        )
+        with self._one_line("open"):
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+
+    def save(self, step: int, tree: Any) -> None:
+        """Commits ``tree``, a pytree of arrays, as the state before step ``step``.
+
+        Raises:
+          InputError: the directory cannot be written; earlier steps are intact.
+        """
+        leaves = _named(tree)
+        manifest = {
+            "schema": SCHEMA,
+            "step": step,
+            "config": self._config,
+            "leaves": {name: _fingerprint(leaf) for name, leaf in leaves.items()},
+        }
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(leaves),
+            manifest=ocp.args.JsonSave(manifest | {"sha256": _digest(manifest)}),
+        )
+        with self._one_line("write"):
+            self._manager.save(step, args=items)
+
+    def restore(self, template: Any) -> tuple[int, Any] | None:
+        """The newest intact step and its tree, or None if nothing was saved yet.
+
+        Steps that are not intact are removed once an older one is found to be; `skipped` says why.
+
+        Args:
+          template: a pytree of the same structure, shapes and dtypes.
+
+        Raises:
+          CheckpointError: steps were saved and none is intact.
+          InputError: the checkpoints belong to another configuration.
+        """
+        faults = {}
+        for step in self._steps():
+            try:
+                found = step, self._read(step, template)
+            except CheckpointError as error:
+                faults[step] = str(error)
+                continue
+            for bad in faults:
+                shutil.rmtree(self._directory / str(bad))
+            if faults:
+                self._manager.reload()
+            self.skipped = tuple(faults.values())
+            return found
+        if faults:
+            raise CheckpointError(
+                f"{self._directory}: no checkpoint is intact ({'; '.join(faults.values())}); "
+                "remove the directory to start over"
+            )
+        return None
+
+    def _steps(self) -> list[int]:
+        """Every step with a directory, newest first, whether Orbax takes it for complete or not."""
+        names = (path.name for path in self._directory.iterdir() if path.is_dir())
+        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+    def _read(self, step: int, template: Any) -> Any:
+        def fault(why: str) -> CheckpointError:
+            return CheckpointError(f"checkpoint {step}: {' '.join(why.split())[:200]}")
+
+        wanted = _named(template)
+        try:
+            # Whatever damaged files make Orbax raise (it has many ways), the step is unusable.
+            manifest = self._manager.restore(
+                step, args=ocp.args.Composite(manifest=ocp.args.JsonRestore())
+            ).manifest
+            sealed = manifest.pop("sha256")
+        except Exception as error:
+            raise fault(f"unreadable manifest ({type(error).__name__}: {error})") from error
+        if sealed != _digest(manifest) or manifest.get("step") != step:
+            raise fault("the manifest does not match its own SHA-256")
+        if manifest["schema"] != SCHEMA:
+            raise InputError(
+                f"{self._directory}: expected checkpoints of schema {SCHEMA}, found "
+                f"{manifest['schema']!r}: read them with the version of icl-sim that wrote them"
+            )
+        self._require_same(manifest, wanted)
+        try:
+            leaves = self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+            ).state
+        except Exception as error:
+            raise fault(f"unreadable state ({type(error).__name__}: {error})") from error
+        for name, expected in manifest["leaves"].items():
+            if _fingerprint(leaves[name]) != expected:
+                raise fault(f"{name} does not match its SHA-256")
+        return jax.tree.unflatten(
+            jax.tree.structure(template), [np.asarray(leaves[name]) for name in wanted]
+        )
+
+    def _require_same(self, manifest: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:
+        found = manifest["config"]
+        if found != self._config:
+            names = sorted(
+                name
+                for name in found.keys() | self._config.keys()
+                if found.get(name) != self._config.get(name)
+            )
+            raise InputError(
+                f"{self._directory} belongs to a run with another {', '.join(names)}; use the same "
+                "settings or choose another directory"
+            )
+        shapes = {
+            n: (leaf["dtype"], tuple(leaf["shape"])) for n, leaf in manifest["leaves"].items()
+        }
+        expected = {name: (leaf.dtype.name, leaf.shape) for name, leaf in wanted.items()}
+        if shapes != expected:
+            names = sorted(
+                name
+                for name in shapes.keys() | expected.keys()
+                if shapes.get(name) != expected.get(name)
+            )
+            first = names[0]
+            raise InputError(
+                f"{self._directory}: {first}: expected {expected.get(first)}, found "
+                f"{shapes.get(first)}; the checkpoint is of another model or optimizer"
+            )
+
+    def close(self) -> None:
+        """Releases the directory."""
+        self._manager.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _one_line(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"cannot {verb} checkpoints in {self._directory}: {' '.join(str(error).split())}; "
+                "free some space or choose another directory (earlier steps are intact)"
+            ) from error
+
+
+def _named(tree: Any) -> dict[str, np.ndarray]:
+    """Leaves by their path, in the order of the tree."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in leaves
+    }
+
+
+def _fingerprint(leaf: Any) -> dict[str, Any]:
+    array = np.asarray(leaf)
+    digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "sha256": digest}
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()

@@ -1,0 +1,163 @@
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from icl_sim.checkpoints import CheckpointError, Checkpoints
+from icl_sim.errors import InputError
+
+CONFIG = {"seed": 1, "steps": 30}
+
+
+def state(step):
+    rng = np.random.default_rng(step)
+    leaves = {f"layer_{i}.w": jnp.asarray(rng.normal(size=(9, 5)), jnp.float32) for i in range(3)}
+    return leaves, optax.adam(1e-3).init(leaves), jnp.int32(step), np.float32(0.5)
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return jax.tree.structure(a) == jax.tree.structure(b) and all(
+        np.asarray(x).dtype == np.asarray(y).dtype and (np.asarray(x) == np.asarray(y)).all()
+        for x, y in pairs
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("checkpoints") / "good"
+    with Checkpoints(directory, config=CONFIG) as checkpoints:
+        for step in (10, 20, 30):
+            checkpoints.save(step, state(step))
+    return directory
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def test_nothing_saved_is_nothing_restored(tmp_path):
+    with Checkpoints(tmp_path / "new", config=CONFIG) as checkpoints:
+        assert checkpoints.restore(state(0)) is None
+
+
+def test_the_newest_step_comes_back_bit_for_bit_and_old_ones_go(copied):
+    with Checkpoints(copied, config=CONFIG) as checkpoints:
+        step, tree = checkpoints.restore(state(0))
+    assert step == 30
+    assert same(tree, state(30))
+    assert checkpoints.skipped == ()
+    assert sorted(path.name for path in copied.iterdir()) == ["20", "30"]
+
+
+def corrupt(path, kind, rng):
+    content = bytearray(path.read_bytes())
+    if kind == "delete":
+        path.unlink()
+        return
+    if kind == "flip":
+        place = rng.integers(len(content) * 8)
+        content[place // 8] ^= 1 << (place % 8)
+    elif kind == "truncate":
+        del content[rng.integers(len(content)) :]
+    else:
+        start = rng.integers(len(content))
+        content[start : start + 64] = bytes(len(content[start : start + 64]))
+    path.write_bytes(bytes(content))
+
+
+# After a damaged file tensorstore still reports to an event loop that Orbax has closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_hundred_corruptions_load_exactly_or_fall_back_by_name(saved, tmp_path):
+    rng = np.random.default_rng(0)
+    fell_back = 0
+    for trial in range(100):
+        directory = shutil.copytree(saved, tmp_path / str(trial))
+        files = sorted(path for path in (directory / "30").rglob("*") if path.stat().st_size)
+        files = [path for path in files if path.is_file()]
+        # Half of the corruptions hit the data, most of which is in few files.
+        data = max(files, key=lambda path: path.stat().st_size)
+        path = data if trial % 2 else files[rng.integers(len(files))]
+        corrupt(path, ("flip", "flip", "truncate", "delete", "zero")[trial % 5], rng)
+        with Checkpoints(directory, config=CONFIG) as checkpoints:
+            step, tree = checkpoints.restore(state(0))
+            assert same(tree, state(step))
+            if step == 30:
+                assert checkpoints.skipped == ()
+                continue
+            fell_back += 1
+            assert step == 20
+            assert len(checkpoints.skipped) == 1
+            assert checkpoints.skipped[0].startswith("checkpoint 30: ")
+            # The step can be taken and saved again.
+            checkpoints.save(30, state(30))
+            assert checkpoints.restore(state(0))[0] == 30
+        shutil.rmtree(directory)
+    assert fell_back > 40
+
+
+def test_a_flipped_bit_of_a_leaf_is_named(copied, monkeypatch):
+    with Checkpoints(copied, config=CONFIG) as checkpoints:
+        manager = checkpoints._manager
+        honest = manager.restore
+
+        def flipped(step, args):
+            restored = honest(step, args=args)
+            if step == 30 and "state" in restored:
+                restored.state["0/layer_1.w"] = restored.state["0/layer_1.w"] + 1
+            return restored
+
+        monkeypatch.setattr(manager, "restore", flipped)
+        assert checkpoints.restore(state(0))[0] == 20
+    assert checkpoints.skipped == ("checkpoint 30: 0/layer_1.w does not match its SHA-256",)
+
+
+def test_when_no_step_is_intact_nothing_is_invented(copied):
+    for step in ("20", "30"):
+        for path in (copied / step / "manifest").iterdir():
+            path.write_bytes(b"")
+    with (
+        Checkpoints(copied, config=CONFIG) as checkpoints,
+        pytest.raises(
+            CheckpointError, match=r"no checkpoint is intact \(checkpoint 30.*20.*remove"
+        ),
+    ):
+        checkpoints.restore(state(0))
+
+
+def test_another_configuration_is_refused_and_named(copied):
+    with (
+        Checkpoints(copied, config=CONFIG | {"seed": 2}) as checkpoints,
+        pytest.raises(InputError, match="another seed;"),
+    ):
+        checkpoints.restore(state(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: w.astype(jnp.bfloat16),
+            r"\('bfloat16', \(9, 5\)\), found \('float32', \(9, 5\)",
+        ),
+        (lambda w: w[:8], r"\('float32', \(8, 5\)\), found \('float32', \(9, 5\)\)"),
+    ],
+)
+def test_another_dtype_or_shape_is_refused_and_named(copied, change, message):
+    leaves, *rest = state(0)
+    leaves["layer_1.w"] = change(leaves["layer_1.w"])
+    with (
+        Checkpoints(copied, config=CONFIG) as checkpoints,
+        pytest.raises(InputError, match=r"0/layer_1\.w: expected " + message),
+    ):
+        checkpoints.restore((leaves, *rest))
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot open checkpoints in .*file/in"):
+        Checkpoints(tmp_path / "file" / "in", config=CONFIG)
