@@ -8,7 +8,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from multinomials import law_of_total_variation
+from multinomials import law_of_total_variation, uniform_failure
 from scipy.stats import binom
 from tolerances import F64
 
@@ -251,6 +251,10 @@ def test_an_exact_tie_with_delta_is_a_success():
     delta = Fraction(30, 2**14)
     assert exact_sample_size(vocab=2, eps="0.4", delta=delta) == 14
     assert exact_sample_size(vocab=2, eps="0.4", delta=delta * Fraction("0.999999")) == 15
+    # V = 3: 14 and 15 fail less often than 16, whose probability comes out a few ulps too large.
+    tails = {n: uniform_failure(3, n, Fraction("0.4")) for n in range(13, 26)}
+    assert max(tails, key=lambda n: (tails[n] > tails[16], n)) == 13
+    assert exact_sample_size(vocab=3, eps="0.4", delta=tails[16]) == 14
 
 
 def test_sample_size_puts_all_sizes_side_by_side():
