@@ -29,8 +29,8 @@ class Address:
       size: the number of codes.
       default: what the default tokens, of value zero, weigh against one match.
       fixed: only prompts hold keys: all tokens that the readout can produce have the code 0.
-      remainder: columns of the residual stream that are zero, up to 1/2, exactly while the address
-        of the query is in range.
+      remainder: columns of the residual stream that are 0, up to 1/2, exactly while the address
+        of the query is in range; out of range a query counts as one of code 0.
     """
 
     query: tuple[float, ...]

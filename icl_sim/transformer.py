@@ -7,6 +7,7 @@ hand-written construction and those of a trained network are the same flat dict.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.spec import RMS_EPSILON, Layer, TransformerSpec, check_params, param_shapes
 from icl_sim.errors import InputError
@@ -24,7 +26,7 @@ Params = Mapping[str, jax.Array]
 
 def forward(
     spec: TransformerSpec,
-    params: Params,
+    params: Mapping[str, Any],
     inputs: Any,
     *,
     prefix: Any = 0,
@@ -130,7 +132,11 @@ def attention(layer: Layer, leaf: Params, x: jax.Array, prefix: Any) -> jax.Arra
     if layer.window:
         t = jnp.arange(T, dtype=jnp.int32)
         distance = jnp.clip(t[:, None] - t[None, :], 0, layer.window - 1)
-        scores = scores + _lift(leaf["bias"][:, distance], scores.ndim)
+        bias = leaf["bias"][:, distance]
+        # Copied along the batch by a product with ones: its gradient is a matrix product, that of a
+        # broadcast a reduction over the leading axis, a third of a whole training step on a CPU.
+        ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
+        scores = scores + _dot(ones, bias.reshape(1, -1)).reshape(scores.shape)
     mask = jnp.broadcast_to(visible(layer, T, prefix), scores.shape)
     if layer.attend == "linear":
         head = _einsum("...hts,...hsu->...htu", jnp.where(mask, scores, 0), v)
@@ -190,7 +196,8 @@ class Transformer(nn.Module):
     """Flax shell over `forward`: the same leaves, under the same names, with an initializer.
 
     Weights start normal with deviation 1/sqrt(fan-in) (1 for the embedding rows), biases at zero
-    and norm gains at one; every leaf is ``dtype``.
+    and norm gains at one; every leaf is ``dtype``.  A construction's certificate comes along, for
+    decoding; it says nothing about other weights than its own.
 
     >>> spec = TransformerSpec(3, 4, 3, (Layer(hidden=2, gate="relu"),))
     >>> model = Transformer(spec)
@@ -201,6 +208,7 @@ class Transformer(nn.Module):
 
     spec: TransformerSpec
     dtype: Any = jnp.float32
+    certificate: Certificate | None = None
 
     @nn.compact
     def __call__(self, inputs: Any, *, prefix: Any = 0, offset: Any = 0) -> jax.Array:
@@ -231,7 +239,8 @@ def load(construction: Construction) -> tuple[Transformer, dict[str, jax.Array]]
     >>> from constructions import CONSTRUCTIONS
     >>> model, params = load(CONSTRUCTIONS["lookup"]())
     """
-    return Transformer(construction.spec), load_params(construction.spec, construction.params)
+    model = Transformer(construction.spec, certificate=construction.certificate)
+    return model, load_params(construction.spec, construction.params)
 
 
 def load_params(

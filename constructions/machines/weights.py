@@ -153,22 +153,17 @@ def build(
 def _residual(
     vocabulary: Vocabulary, features: dict[str, np.ndarray], digits: int, universal: bool
 ) -> Residual:
-    embedded = ["one", "sink", "is_tape", "move", "change", "action"]
-    embedded += ["row", "is_rule"] if universal else ["state"]
-    return Residual(
-        **{name: features[name].shape[1] for name in embedded},
-        index=1,
-        **({"square": 1, "rule_index": 1, "rule_square": 1} if universal else {}),
-        average=1,
-        read_address=1,
-        write_address=1,
-        read_digits=digits,
-        write_digits=digits,
-        read_square=1,
-        write_square=1,
-        found=vocabulary.symbols - 1,
-        symbol=vocabulary.symbols - 1,
-    )
+    """What is read together stands together: decoding multiplies spans of columns."""
+    sizes = {name: feature.shape[1] for name, feature in features.items()}
+    sizes |= dict.fromkeys(("index", "square", "average", "rule_index", "rule_square"), 1)
+    sizes |= dict.fromkeys(("read_address", "write_address", "read_square", "write_square"), 1)
+    sizes |= dict.fromkeys(("read_digits", "write_digits"), digits)
+    sizes |= dict.fromkeys(("found", "symbol"), vocabulary.symbols - 1)
+    order = "move average index square is_tape is_rule read_address write_address sink read_square"
+    order += " write_square read_digits write_digits change found row rule_index rule_square"
+    order += " state symbol one action"
+    absent = {"state"} if universal else {"square", "is_rule", "row", "rule_index", "rule_square"}
+    return Residual(**{name: sizes[name] for name in order.split() if name not in absent})
 
 
 def _spec(

@@ -25,7 +25,7 @@ COLORS = {
     "exact": "#000000",
 }
 MARKERS = dict(zip(COLORS, "osD^vPX*o", strict=True))
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "icl-sim",
     "svg.fonttype": "none",
     "font.family": "sans-serif",

@@ -1,0 +1,15 @@
+"""Decoding with memories of constant size, the same tokens as attention over the whole past."""
+
+from icl_sim.decoding.decoder import ENGINES, Decoder, State
+from icl_sim.decoding.generation import generate, generate_batch
+from icl_sim.decoding.verification import Verification, verify_trace
+
+__all__ = [
+    "ENGINES",
+    "Decoder",
+    "State",
+    "Verification",
+    "generate",
+    "generate_batch",
+    "verify_trace",
+]

@@ -1,0 +1,287 @@
+"""The decoder: a prompt is read, then every token is fed back until the stop token."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from constructions.certificate import digest
+from icl_sim.decoding import matrices, straight_line
+from icl_sim.decoding.memory import Lanes, Memory, Single, empty, settle
+from icl_sim.decoding.plan import Plan, make_plan
+from icl_sim.errors import InputError
+from icl_sim.transformer import Transformer
+
+ENGINES = ("dense", "cached", "specialised")
+
+
+class State(NamedTuple):
+    """Where decoding stands; arrays only, so that it can be stored and taken up again.
+
+    With lanes, all but the memories have a leading axis [B].
+
+    Attributes:
+      memories: what each head remembers (`icl_sim.decoding.memory`).
+      token: int32, the token that comes next.
+      position: int32, its index.
+      done: bool, the stop token has been given out.
+      lost: bool, an address was out of range: what came since then is void.
+    """
+
+    memories: list[list[Memory]]
+    token: jax.Array
+    position: jax.Array
+    done: jax.Array
+    lost: jax.Array
+
+
+class Decoder:
+    """One transformer, ready to decode.
+
+    Args:
+      model, params: as `icl_sim.load` returns them.
+      engine: ``dense`` keeps all keys and attends to all of them, as attention is defined.
+        ``cached`` gives each head of a known kind a memory of constant size, and the others the
+        dense one, with a warning.  ``specialised`` also evaluates the weights partially; where
+        that is not possible it warns and is ``cached``.
+      stop: a token after which nothing is given out.
+      lanes: decode so many sequences at once.
+
+    Raises:
+      InputError: an unknown engine, a transformer that does not decode tokens causally, or lanes
+        for heads of no known kind.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        params: Mapping[str, Any],
+        *,
+        engine: str = "cached",
+        stop: int | None = None,
+        lanes: int | None = None,
+    ) -> None:
+        if engine not in ENGINES:
+            raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+        spec = model.spec
+        if spec.inputs != "tokens" or any(layer.mask != "causal" for layer in spec.layers):
+            raise InputError("decoding needs token inputs and causal masks in all layers")
+        if spec.input_size < spec.output_size:
+            raise InputError(
+                f"decoding feeds outputs back: expected input_size >= output_size, got "
+                f"{spec.input_size} and {spec.output_size}"
+            )
+        check_arithmetic()
+        self.spec, self.stop, self.lanes = spec, stop, lanes
+        self.plan = make_plan(spec, params, model.certificate, dense=engine == "dense")
+        if engine != "dense" and (slow := self.plan.dense_heads()):
+            warnings.warn(
+                f"{', '.join(slow)}: of no known kind, decoded at a cost of O(t) a token",
+                stacklevel=2,
+            )
+        if lanes is not None and (slow := self.plan.dense_heads()):
+            raise InputError(f"lanes need heads of known kinds, and not {', '.join(slow)}")
+        if engine == "specialised" and (reasons := straight_line.obstacles(self.plan)):
+            warnings.warn(f"not specialised but cached: {'; '.join(reasons)}", stacklevel=2)
+            engine = "cached"
+        self.engine = engine
+        self.params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+        self.weights = Weights.of(self.plan, params) if engine == "specialised" else None
+
+    def start(self, prompts: Any, *, room: int = 0) -> State:
+        """Reads a prompt, or one prompt a lane.
+
+        Args:
+          prompts: int [T], or with lanes B sequences of them.
+          room: for dense heads, the most tokens to come, prompt included.
+        """
+        rows = [self._checked(p) for p in (prompts if self.lanes else [prompts])]
+        if self.lanes not in (None, len(rows)):
+            raise InputError(f"prompts: expected {self.lanes}, one a lane, got {len(rows)}")
+        width = 1 << max(len(row) - 1 for row in rows).bit_length()
+        padded = np.zeros((len(rows), width), np.int32)
+        for row, tokens in zip(padded, rows, strict=True):
+            row[: len(tokens)] = tokens
+        lengths = np.array([len(row) for row in rows], np.int32)
+        if self.lanes is None:
+            return _start(self.plan, self.params, padded[0], lengths[0], room=room)
+        return _start_lanes(self.plan, self.params, padded, lengths)
+
+    def advance(self, state: State, steps: int) -> tuple[State, np.ndarray]:
+        """Decodes up to ``steps`` further tokens, until the stop token (in all lanes).
+
+        Returns:
+          The new state, and int32 [steps or fewer], or with lanes [steps or fewer, B]; a lane that
+          has stopped repeats the stop token.
+
+        Raises:
+          InputError: an address left the range of its codes.
+        """
+        self._check_room(state, steps)
+        width = 1 << max(steps - 1, 0).bit_length()
+        stop = -1 if self.stop is None else self.stop
+        weights: Any = self.weights or self.params
+        advance = _advance_known if self.weights else _advance
+        state, tokens, count = advance(
+            self.plan, weights, self.lanes, width, state, jnp.int32(steps), jnp.int32(stop)
+        )
+        if np.asarray(state.lost).any():
+            raise InputError(
+                "an address left the range of its codes: use a construction with more cells, or "
+                "fewer steps"
+            )
+        return state, np.asarray(tokens[: int(count)])
+
+    def _check_room(self, state: State, steps: int) -> None:
+        keys = [memory["keys"] for row in state.memories for memory in row if "keys" in memory]
+        if keys and int(state.position) + steps > len(keys[0]):
+            raise InputError(
+                f"steps: expected at most {len(keys[0]) - int(state.position)}, for which dense "
+                f"heads have room, got {steps}"
+            )
+
+    def _checked(self, prompt: Any) -> np.ndarray:
+        tokens = np.asarray(prompt)
+        if tokens.ndim != 1 or not tokens.size or tokens.dtype.kind not in "iu":
+            raise InputError(
+                f"prompt: expected integers [T], T >= 1, got {tokens.dtype} {tokens.shape}"
+            )
+        if not 0 <= tokens.min() <= tokens.max() < self.spec.input_size:
+            raise InputError(
+                f"prompt: expected tokens from 0 to {self.spec.input_size - 1}, got "
+                f"{tokens.min()} to {tokens.max()}"
+            )
+        return tokens.astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights as constants of compiled functions, which are told apart by their digest."""
+
+    name: str
+    leaves: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, plan: Plan, params: Mapping[str, Any]) -> Weights:
+        """The weights, named by their digest."""
+        leaves = {name: np.asarray(leaf) for name, leaf in params.items()}
+        return cls(digest(plan.spec, leaves), leaves)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Weights) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "room"))
+def _start(plan: Plan, params: Any, prompt: jax.Array, length: jax.Array, *, room: int) -> State:
+    ready = matrices.prepare(plan, params)
+
+    def feed(i: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        memories, token = matrices.read(plan, ready, carry[0], prompt[i], i, Single())
+        return memories, token.following
+
+    carry = (empty(plan, room=room), jnp.int32(0))
+    memories, token = lax.fori_loop(jnp.int32(0), length, feed, carry)
+    return State(settle(plan, memories), token, length, jnp.array(False), jnp.array(False))
+
+
+@functools.partial(jax.jit, static_argnames=("plan",))
+def _start_lanes(plan: Plan, params: Any, prompts: jax.Array, lengths: jax.Array) -> State:
+    lanes = len(prompts)
+    ready, reading = matrices.prepare(plan, params), Lanes(lanes)
+
+    def feed(i: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+        valid, position = i < lengths, jnp.full(lanes, i, jnp.int32)
+        memories, token = matrices.read(
+            plan, ready, carry[0], prompts[:, i], position, reading, valid
+        )
+        return memories, jnp.where(valid, token.following, carry[1])
+
+    carry = (empty(plan, lanes=lanes), jnp.zeros(lanes, jnp.int32))
+    memories, token = lax.fori_loop(jnp.int32(0), lengths.max(), feed, carry)
+    no = jnp.zeros(lanes, bool)
+    return State(settle(plan, memories), token, lengths, no, no)
+
+
+def _loop(
+    read: Callable[..., Any], width: int, state: State, steps: jax.Array, stop: jax.Array
+) -> tuple[State, jax.Array, jax.Array]:
+    """Gives out the token that comes next and reads it, again and again."""
+
+    start = (np.int32(0),) * state.token.ndim
+
+    def more(carry: tuple[State, jax.Array, jax.Array]) -> jax.Array:
+        return (carry[2] < steps) & ~jnp.all(carry[0].done)
+
+    def body(carry: tuple[State, jax.Array, jax.Array]) -> tuple[State, jax.Array, jax.Array]:
+        state, out, n = carry
+        out = lax.dynamic_update_slice(out, state.token[None], (n, *start))
+        memories, token = read(state.memories, state.token, state.position)
+        lost = state.lost | (token.lost & ~state.done)
+        done = state.done | (state.token == stop)
+        # What follows a stop token is the stop token.
+        following = jnp.where(done, stop, token.following)
+        return State(memories, following, state.position + 1, done, lost), out, n + 1
+
+    out = jnp.zeros((width, *state.token.shape), jnp.int32)
+    return lax.while_loop(more, body, (state, out, jnp.int32(0)))
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "lanes", "width"))
+def _advance(
+    plan: Plan,
+    params: Any,
+    lanes: int | None,
+    width: int,
+    state: State,
+    steps: jax.Array,
+    stop: jax.Array,
+) -> tuple[State, jax.Array, jax.Array]:
+    ready = matrices.prepare(plan, params)
+    reading = Single() if lanes is None else Lanes(lanes)
+
+    def read(memories: Any, token: jax.Array, position: jax.Array) -> Any:
+        return matrices.read(plan, ready, memories, token, position, reading)
+
+    return _loop(read, width, state, steps, stop)
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "weights", "lanes", "width"))
+def _advance_known(
+    plan: Plan,
+    weights: Weights,
+    lanes: int | None,
+    width: int,
+    state: State,
+    steps: jax.Array,
+    stop: jax.Array,
+) -> tuple[State, jax.Array, jax.Array]:
+    reading = Single() if lanes is None else Lanes(lanes)
+
+    def read(memories: Any, token: jax.Array, position: jax.Array) -> Any:
+        return straight_line.read(plan, weights.leaves, memories, token, position, reading)
+
+    return _loop(read, width, state, steps, stop)
+
+
+@functools.cache
+def check_arithmetic() -> None:
+    """Raises InputError where matrix products are not those of float32."""
+    # 2049 needs 12 bits, its square 23: TF32 keeps 11 bits of a factor, bfloat16 8.
+    factor = 2049 * jnp.eye(8, dtype=jnp.float32)
+    product = jax.jit(lambda a: jnp.dot(a, a, precision=lax.Precision.HIGHEST))(factor)
+    if float(product[0, 0]) != 2049**2:
+        raise InputError(
+            "matrix products are rounded to fewer bits than float32 has (TF32 or bfloat16): "
+            "constructions are certified for float32 only; unset the precision override"
+        )

@@ -1,0 +1,168 @@
+"""Verification: would decoding produce this trace?  One pass over all positions, in blocks.
+
+By induction: if the network, given the prompt and the first t tokens of a trace, predicts token
+t + 1 for every t, then decoding produces the trace.  All tokens being known, a block of positions
+is computed at once: a mean is a cumulative sum, an addressed head one visit of its table a token,
+everything else is independent of the order.  Memory is that of the tables and one block.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from constructions.construction import Construction
+from constructions.turing import Trace
+from icl_sim.decoding import matrices, straight_line
+from icl_sim.decoding.decoder import Decoder, Weights
+from icl_sim.decoding.memory import Block, Memory
+from icl_sim.decoding.plan import Plan
+from icl_sim.errors import InputError
+from icl_sim.transformer import load
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a network's predictions compare with a trace.
+
+    Attributes:
+      steps: tokens compared: the trace's steps, and its halt.
+      mismatches: predictions that differ.
+      first: the first token that differs, counted from 0, or None.
+      lost: whether an address was out of range.
+      seconds: wall time, with the compilation that a first call needs.
+    """
+
+    steps: int
+    mismatches: int
+    first: int | None
+    lost: bool
+    seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Decoding produces this very trace."""
+        return self.mismatches == 0 and not self.lost
+
+
+def verify_trace(
+    construction: Construction,
+    trace: Trace | Iterable[Trace],
+    *,
+    tape: Any = None,
+    engine: str = "specialised",
+    block: int = 1 << 16,
+) -> Verification:
+    """Checks that a machine construction decodes to this trace, token for token.
+
+    Args:
+      construction: ``universal`` or ``single``.
+      trace: a whole trace, or its pieces in order (`TuringMachine.run_blocks`), which need not fit
+        in memory.
+      tape: the input; needed with pieces, and otherwise taken from what the trace read.
+      engine: ``specialised``, or ``cached``: the weights as matrices.
+      block: tokens computed at once.
+
+    Raises:
+      InputError: a trace without all its steps, or beyond the certificate.
+
+    >>> from constructions import CONSTRUCTIONS, TuringMachine
+    >>> construction = CONSTRUCTIONS["universal"](states=2, steps=1000, cells=100)
+    >>> trace = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ").run("", 1000)
+    >>> verify_trace(construction, trace).agrees
+    True
+    """
+    start = time.perf_counter()
+    if construction.transcribe is None:
+        raise InputError(f"{construction.name}: expected a machine construction")
+    if isinstance(trace, Trace):
+        if len(trace.codes) != trace.steps:
+            raise InputError(
+                f"trace: expected all {trace.steps} steps recorded, got {len(trace.codes)}"
+            )
+        far = max(abs(trace.tape_start), abs(trace.tape_start + len(trace.cells) - 1))
+        construction.certificate.check(steps=trace.steps, cells=far + 1)
+        tape, trace = _tape_of(trace) if tape is None else tape, [trace]
+    elif tape is None:
+        raise InputError("tape: expected the input tape, which pieces of a trace do not tell")
+    pieces = iter(trace)
+    head = next(pieces)
+    prompt = construction.encode({"machine": head.machine, "tape": tape})
+    decoder = Decoder(*load(construction), engine=engine)
+    if slow := decoder.plan.dense_heads():
+        raise InputError(f"verification needs heads of known kinds, and not {', '.join(slow)}")
+
+    state = decoder.start(prompt)
+    check = functools.partial(_check, decoder.plan, decoder.weights, decoder.params)
+    memories, expected = state.memories, int(state.token)
+    wrong: list[int] = []
+    mismatches = steps = 0
+    lost = False
+    for tokens in _overlapping(map(construction.transcribe, chain([head], pieces)), block):
+        if not steps:
+            wrong = [0] if tokens[0] != expected else []
+            steps, mismatches = 1, len(wrong)
+        n = len(tokens) - 1
+        # The last block is filled up; what it remembers is not used again.
+        given, following = np.zeros((2, block), np.int32) + tokens[-1]
+        given[:n], following[:n] = tokens[:-1], tokens[1:]
+        position = jnp.int32(len(prompt) + steps - 1)
+        memories, count, place, astray = check(memories, given, following, position, jnp.int32(n))
+        if int(count) and not wrong:
+            wrong = [steps + int(place)]
+        mismatches, steps, lost = mismatches + int(count), steps + n, lost or bool(astray)
+    first = wrong[0] if wrong else None
+    return Verification(steps, mismatches, first, lost, time.perf_counter() - start)
+
+
+@functools.partial(jax.jit, static_argnames=("plan", "weights"), donate_argnames="memories")
+def _check(
+    plan: Plan,
+    weights: Weights | None,
+    params: matrices.Params,
+    memories: list[list[Memory]],
+    given: jax.Array,
+    following: jax.Array,
+    position: jax.Array,
+    count: jax.Array,
+) -> tuple[list[list[Memory]], jax.Array, jax.Array, jax.Array]:
+    """Mismatches among the first ``count`` tokens, the first of them, and whether any was lost."""
+    index = jnp.arange(len(given), dtype=jnp.int32)
+    if weights:
+        read = functools.partial(straight_line.read, plan, weights.leaves)
+    else:
+        read = functools.partial(matrices.read, plan, matrices.prepare(plan, params))
+    memories, token = read(memories, given, position + index, Block())
+    wrong = (token.following != following) & (index < count)
+    lost = jnp.any(token.lost & (index < count))
+    return memories, jnp.sum(wrong, dtype=jnp.int32), jnp.argmax(wrong).astype(jnp.int32), lost
+
+
+def _overlapping(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:
+    """Runs of up to block + 1 tokens, each starting with the last token of the one before."""
+    rest = np.zeros(0, np.int32)
+    fresh = True
+    for piece in pieces:
+        rest = np.concatenate([rest, piece])
+        while len(rest) > block:
+            yield rest[: block + 1]
+            rest, fresh = rest[block:], False
+    if (fresh and len(rest)) or len(rest) > 1:
+        yield rest
+
+
+def _tape_of(trace: Trace) -> list[str]:
+    """The input on the cells that the trace visits: what it found on its first visits."""
+    position = trace.position[::-1]
+    found = np.zeros(len(trace.cells), np.intp)
+    # Of equal places the last assignment stays, which is the first visit.
+    found[position - trace.tape_start] = trace.symbol_read[::-1]
+    return [trace.machine.alphabet[code] for code in found[max(0, -trace.tape_start) :]]

@@ -1,0 +1,304 @@
+"""Runs a Turing machine through a transformer, token by token, beside the interpreter."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from constructions.construction import Construction
+from constructions.machines.programs import PROGRAMS
+from constructions.machines.single import single
+from constructions.machines.universal import universal
+from constructions.machines.vocabulary import END, Transcript, Vocabulary
+from constructions.turing import Trace, TuringMachine
+from icl_sim.decoding import Decoder, State, verify_trace
+from icl_sim.errors import InputError
+from icl_sim.machine_files import read_machine
+from icl_sim.transformer import load
+
+# The universal transformers: working states and symbols, smallest first.
+SIZES = ((8, 2), (8, 4), (32, 4), (128, 8))
+# Steps and cells to certify: the first pair that covers the request is taken.
+LIMITS = ((2**20, 2**19), (2**26, 2**15))
+CONSTRUCTIONS = ("single", "universal")
+ENGINES = ("dense", "cached", "specialised", "verify")
+BLOCK = 1 << 20  # tokens decoded between two looks at progress
+SAVE_EVERY = 8  # blocks between two checkpoints
+DENSE_LIMIT = 1 << 14  # steps; dense attention costs O(t) memory and time a step
+
+Progress = Callable[[str, int, int], None]
+
+
+def find_machine(name: str) -> TuringMachine:
+    """A machine by its name in `PROGRAMS`, as a bbchallenge line, or from a file.
+
+    Raises:
+      InputError: none of the three.
+
+    >>> find_machine("1RB1LB_1LA1RZ").states
+    ('A', 'B', 'Z')
+    """
+    if name in PROGRAMS:
+        return PROGRAMS[name].machine
+    try:
+        return TuringMachine.from_bbchallenge(name)
+    except ValueError as error:
+        if os.path.isfile(name):
+            return read_machine(name)
+        raise InputError(
+            f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
+            f"line, got {name!r} ({error})"
+        ) from None
+
+
+def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Construction:
+    """The smallest construction that holds the machine and is certified for so many steps.
+
+    Raises:
+      InputError: an unknown construction, a machine larger than every size, or more steps than any
+        certificate reaches.
+    """
+    if construction not in CONSTRUCTIONS:
+        raise InputError(
+            f"construction: expected one of {', '.join(CONSTRUCTIONS)}, got {construction!r}"
+        )
+    wanted = LIMITS[0][0] if steps is None else steps
+    limits = next((pair for pair in LIMITS if wanted <= pair[0]), None)
+    if limits is None:
+        raise InputError(
+            f"--max-steps: expected at most {LIMITS[-1][0]:,}, the most that is certified, got "
+            f"{wanted:,}"
+        )
+    options: dict[str, Any] = {"steps": limits[0], "cells": limits[1]}
+    if construction == "single":
+        return _checked(lambda: single(machine=machine, **options))
+    states = len({machine.start, *machine.working})
+    symbols = len(machine.alphabet)
+    for K, S in SIZES:
+        if states <= K and symbols <= S:
+            return _checked(lambda: universal(states=K, symbols=S, **options))  # noqa: B023
+    raise InputError(
+        f"machine {machine.name!r}: expected at most {SIZES[-1][0]} working states and "
+        f"{SIZES[-1][1]} symbols, got {states} and {symbols}: use --construction single"
+    )
+
+
+def emulate(
+    machine: TuringMachine,
+    tape: str = "",
+    *,
+    construction: str = "universal",
+    engine: str = "specialised",
+    max_steps: int | None = None,
+    checkpoints: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = lambda label, done, total: None,
+) -> dict[str, Any]:
+    """A machine's run, decoded from a transformer's weights and compared with the interpreter.
+
+    Args:
+      machine: what to run.
+      tape: its input; one character a symbol.
+      construction: ``universal`` (the machine is in the prompt) or ``single`` (in the weights).
+      engine: ``dense``, ``cached`` or ``specialised`` decode; ``verify`` checks the interpreter's
+        trace in teacher-forced passes, which proves by induction that decoding yields it.
+      max_steps: where to stop; by default, and at most, what the certificate reaches.
+      checkpoints: directory for the state of long runs; none is kept by default.
+      resume: take up the run that the directory holds.
+      progress: called as progress(label, steps done, max_steps).
+
+    Returns:
+      machine, construction, engine, steps, halted, state, head, tape (symbols of the visited span),
+      tape_start, certified_steps, agrees (with the interpreter, token for token) and
+      steps_per_second (compilation excluded where more than one block was run).
+
+    Raises:
+      InputError: an unknown symbol, a machine too large, more steps than certified, an address out
+        of the certified range.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    if max_steps is not None and max_steps < 1:
+        raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
+    built = build(machine, construction=construction, steps=max_steps)
+    certified = built.certificate.limits["steps"]
+    steps = min(certified, DENSE_LIMIT) if engine == "dense" else certified
+    steps = steps if max_steps is None else max_steps
+    if engine == "dense" and steps > DENSE_LIMIT:
+        raise InputError(
+            f"--max-steps: expected at most {DENSE_LIMIT:,} with dense attention, whose cost grows "
+            f"with every step, got {steps:,}: use --engine cached"
+        )
+    prompt = _checked(lambda: built.encode({"machine": machine, "tape": tape, "steps": steps}))
+    if engine == "verify":
+        transcript, agrees, rate = _verify(built, machine, tape, prompt, steps, progress)
+    else:
+        transcript, agrees, rate = _decode(
+            built, machine, tape, prompt, steps, engine, checkpoints, resume, progress
+        )
+    return {
+        "machine": machine.name,
+        "construction": construction,
+        "engine": engine,
+        **transcript.named(machine),
+        "certified_steps": certified,
+        "agrees": agrees,
+        "steps_per_second": rate,
+    }
+
+
+def vocabulary_of(built: Construction, machine: TuringMachine) -> Vocabulary:
+    """The vocabulary of a construction that `build` made for the machine."""
+    for K, S in SIZES:
+        if Vocabulary(K, S).size == built.spec.input_size and built.name == "universal":
+            return Vocabulary(K, S)
+    return Vocabulary(len({machine.start, *machine.working}), max(2, len(machine.alphabet)))
+
+
+def _decode(
+    built: Construction,
+    machine: TuringMachine,
+    tape: str,
+    prompt: np.ndarray,
+    steps: int,
+    engine: str,
+    checkpoints: str | Path | None,
+    resume: bool,
+    progress: Progress,
+) -> tuple[Transcript, bool, float]:
+    model, params = load(built)
+    decoder = Decoder(model, params, engine=engine, stop=END)
+    # One token a step, then END.
+    state = decoder.start(prompt, room=_room(len(prompt) + steps + 1))
+    transcript = Transcript(vocabulary_of(built, machine)).extend(prompt)
+    saved = None if checkpoints is None else _Checkpoint(Path(checkpoints), machine, tape, built)
+    if saved and resume:
+        state = saved.load(state, transcript)
+    expected = _interpreted(transcript.vocabulary, machine, tape, steps, skip=transcript.steps)
+    agrees, halted, rates = True, False, []
+    while transcript.steps < steps and not transcript.halted:
+        start = time.monotonic()
+        state, tokens = decoder.advance(state, min(BLOCK, steps - transcript.steps))
+        seconds = time.monotonic() - start
+        right, halted = next(expected, (tokens[:0], halted))
+        agrees &= np.array_equal(tokens[tokens != END], right)
+        transcript.extend(tokens)
+        rates.append((len(tokens), seconds))
+        progress(f"{machine.name}, steps", transcript.steps, steps)
+        if saved and len(rates) % SAVE_EVERY == 0:
+            saved.save(state, transcript)
+    if not transcript.halted:
+        # Whether the machine has halted after the last step is the next token's to say.
+        transcript.halted = bool(decoder.advance(state, 1)[1][0] == END)
+    agrees &= transcript.halted == halted
+    timed = rates[1:] or rates
+    rate = sum(n for n, _ in timed) / max(sum(s for _, s in timed), 1e-9) if timed else 0.0
+    return transcript, bool(agrees), rate
+
+
+def _verify(
+    built: Construction,
+    machine: TuringMachine,
+    tape: str,
+    prompt: np.ndarray,
+    steps: int,
+    progress: Progress,
+) -> tuple[Transcript, bool, float]:
+    transcript = Transcript(vocabulary_of(built, machine)).extend(prompt)
+
+    def pieces() -> Iterator[Trace]:
+        for piece in machine.run_blocks(tape, steps, block=BLOCK):
+            transcript.extend(transcript.vocabulary.transcribe(piece))
+            progress(f"{machine.name}, steps", transcript.steps, steps)
+            yield piece
+
+    result = verify_trace(built, pieces(), tape=tape)
+    return transcript, result.agrees, transcript.steps / max(result.seconds, 1e-9)
+
+
+def _interpreted(
+    vocabulary: Vocabulary, machine: TuringMachine, tape: str, steps: int, *, skip: int
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """The interpreter's run after ``skip`` steps: tokens of each block, and whether it halted."""
+    for piece in machine.run_blocks(tape, steps, block=BLOCK):
+        if piece.steps > skip:
+            yield vocabulary.transcribe(piece)[: len(piece.codes)], piece.halted
+
+
+def _room(tokens: int) -> int:
+    return 1 << (tokens - 1).bit_length()
+
+
+def _checked(call: Callable[[], Any]) -> Any:
+    """The call's result; a ValueError of constructions/ is the user's mistake."""
+    try:
+        return call()
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+class _Checkpoint:
+    """The state of one long run: one file, replaced whole, checked by its SHA-256."""
+
+    def __init__(
+        self, directory: Path, machine: TuringMachine, tape: str, built: Construction
+    ) -> None:
+        shapes = {name: leaf.shape for name, leaf in built.params.items()}
+        what = repr((machine.delta, machine.start, machine.alphabet, tape, built.spec, shapes))
+        self.identity = hashlib.sha256(what.encode()).hexdigest()
+        self.path = directory / f"emulate-{self.identity[:16]}.npz"
+        self.sidecar = self.path.with_suffix(".json")
+
+    def save(self, state: State, transcript: Transcript) -> None:
+        leaves = {f"leaf_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(state))}
+        buffer = io.BytesIO()
+        np.savez(buffer, **leaves)  # type: ignore[arg-type]
+        data = buffer.getvalue()
+        sidecar = {
+            "identity": self.identity,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "transcript": transcript.saved(),
+        }
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # The sidecar names the data that it belongs to, so a kill between the two is seen.
+            _replace(self.path, data)
+            _replace(self.sidecar, json.dumps(sidecar).encode())
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror}): choose another directory"
+            ) from None
+
+    def load(self, state: State, transcript: Transcript) -> State:
+        """The saved state; the given one, from the start, if there is no whole checkpoint."""
+        try:
+            sidecar, data = json.loads(self.sidecar.read_bytes()), self.path.read_bytes()
+        except (OSError, ValueError):
+            return state
+        if sidecar["identity"] != self.identity:
+            raise InputError(f"{self.path} belongs to another run: choose another directory")
+        if hashlib.sha256(data).hexdigest() != sidecar["sha256"]:
+            return state
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            leaves, tree = jax.tree.flatten(state)
+            found = [file[f"leaf_{i}"] for i in range(len(leaves))]
+        transcript.restore(sidecar["transcript"])
+        return jax.tree.unflatten(tree, [jax.numpy.asarray(x) for x in found])
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

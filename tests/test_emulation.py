@@ -1,0 +1,129 @@
+"""The `emulate` command: every engine agrees with the interpreter, and long runs can be resumed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from icl_sim import emulation
+from icl_sim.cli import run
+from icl_sim.emulation import build, emulate, find_machine
+from icl_sim.errors import InputError
+
+BB3 = "1RB1RZ_1LB0RC_1LC1LA"
+BB5 = "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"
+
+
+@pytest.mark.parametrize("construction", ["single", "universal"])
+@pytest.mark.parametrize("engine", ["dense", "cached", "specialised", "verify"])
+def test_every_engine_agrees_with_the_interpreter(construction, engine):
+    machine = find_machine(BB3)
+    found = emulate(machine, "01", construction=construction, engine=engine, max_steps=200)
+    trace = machine.run("01", 200)
+    assert found["agrees"]
+    assert (found["steps"], found["halted"], found["state"]) == (
+        trace.steps,
+        trace.halted,
+        trace.state,
+    )
+    assert (found["head"], found["tape_start"]) == (trace.head, trace.tape_start)
+    assert found["tape"] == trace.tape
+
+
+@pytest.mark.parametrize(("steps", "halted"), [(5, False), (6, True), (7, True)])
+def test_a_machine_that_halts_at_the_last_step_has_halted(steps, halted):
+    found = emulate(find_machine("bb2"), engine="cached", max_steps=steps)
+    assert found["steps"] == min(steps, 6)
+    assert found["halted"] is halted
+    assert found["agrees"]
+
+
+def test_a_long_run_is_resumed_to_the_same_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(emulation, "BLOCK", 512)
+    monkeypatch.setattr(emulation, "SAVE_EVERY", 1)
+    machine = find_machine(BB5)
+    whole = emulate(machine, engine="cached", max_steps=4000)
+    stopped = []
+
+    def stop(label, done, total):
+        if done >= 2048:
+            stopped.append(done)
+            raise KeyboardInterrupt
+
+    options = {"engine": "cached", "max_steps": 4000, "checkpoints": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        emulate(machine, progress=stop, **options)
+    seen = []
+    resumed = emulate(
+        machine, resume=True, progress=lambda label, done, total: seen.append(done), **options
+    )
+    assert stopped == [2048]
+    assert seen[0] == 2048
+    for name in whole.keys() - {"steps_per_second"}:
+        assert resumed[name] == whole[name], name
+
+
+def test_a_flipped_byte_of_a_checkpoint_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(emulation, "BLOCK", 512)
+    monkeypatch.setattr(emulation, "SAVE_EVERY", 1)
+    machine = find_machine(BB5)
+    options = {"engine": "cached", "max_steps": 2000, "checkpoints": tmp_path}
+    whole = emulate(machine, **options)
+    file = next(tmp_path.glob("*.npz"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(bytes(data))
+    seen = []
+    again = emulate(machine, resume=True, progress=lambda *a: seen.append(a[1]), **options)
+    assert seen[0] == 512
+    assert again["tape"] == whole["tape"]
+
+
+def test_the_command_prints_the_contract_s_keys(capsys):
+    code = run(["icl-sim", "emulate", "bb3", "--engine", "cached", "--max-steps", "50", "--json"])
+    assert code == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() >= {
+        *("machine", "construction", "engine", "steps", "halted", "state", "head", "tape"),
+        *("tape_start", "certified_steps", "agrees", "steps_per_second"),
+    }
+
+
+def test_the_viewer_is_written_and_self_contained(capsys, tmp_path):
+    page = tmp_path / "trace.html"
+    arguments = ["emulate", "bb3", "--engine", "cached", "--max-steps", "50"]
+    assert run(["icl-sim", *arguments, "--trace", str(page)]) == 0
+    text = page.read_text()
+    assert "src=" not in text
+    assert "://" not in text
+    assert '"part":"layer_0 head 0"' in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("nonsense",), "bbchallenge"),
+        (("bb3", "--tape", "012"), "2"),
+        (("bb3", "--max-steps", "0"), "at least 1"),
+        (("bb3", "--max-steps", "999999999999"), "most that is certified"),
+        (("bb3", "--engine", "warp"), "engine"),
+        (("bb3", "--construction", "none"), "construction"),
+        (("bb3", "--engine", "dense", "--max-steps", "100000"), "cached"),
+    ],
+)
+def test_bad_requests_are_one_line_and_compute_nothing(capsys, arguments, word):
+    assert run(["icl-sim", "emulate", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert word in captured.err
+
+
+def test_a_machine_larger_than_every_size_is_refused():
+    rng = np.random.default_rng(0)
+    states = [chr(65 + i) for i in range(24)]
+    line = "_".join(
+        "".join(f"{a}R{states[int(rng.integers(24))]}" for a in range(9)) for _ in states
+    )
+    with pytest.raises(InputError, match="at most 128 working states and 8 symbols"):
+        build(find_machine(line), construction="universal", steps=None)
