@@ -87,7 +87,7 @@ def test_selection_by_claim_and_statement():
     assert [s.id for _, s in select(["C1.sum"])] == ["C1.sum"]
     assert [s.id for _, s in select(["C1"])][:2] == ["C1.token", "C1.sum"]
     assert len(select([])) == sum(len(claim.statements) for claim in CLAIMS.values())
-    with pytest.raises(InputError, match="expected one of C1, .*got C9"):
+    with pytest.raises(InputError, match="expected one of C0, .*got C9"):
         select(["C9"])
 
 

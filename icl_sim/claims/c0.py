@@ -1,0 +1,319 @@
+"""C0, any capability of fine-tuning by prompting alone.  Proofs: docs/c0.md."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from constructions.construction import Construction
+from constructions.machines.program import TrainingProgram
+from constructions.machines.training import TRAINING
+from constructions.turing import Trace, TuringMachine
+from icl_sim.claims import coins
+from icl_sim.claims.base import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims.controls import Control, constant_law, convex_hull, too_few_prompts
+from icl_sim.decoding import Decoder
+from icl_sim.errors import InputError
+from icl_sim.transformer import load
+
+ABSTRACT = (
+    "... capabilities acquired through supervised fine-tuning can be approximated by a base "
+    "transformer model using inference-time techniques, specifically in-context learning, without "
+    "altering model parameters, under idealized assumptions including unbounded computational "
+    "resources and access to the fine-tuning dataset."
+)
+
+# Program, its options, examples, random data sets; all in one transformer.
+TASKS: dict[str, list[tuple[str, dict[str, int], int, int]]] = {
+    "smoke": [
+        ("counting", {"contexts": 2, "outputs": 3}, 8, 4),
+        ("perceptron", {"features": 3, "epochs": 8}, 6, 4),
+    ],
+    "standard": [
+        ("counting", {"contexts": 3, "outputs": 4}, 16, 100),
+        ("perceptron", {"features": 4, "epochs": 8}, 12, 100),
+    ],
+    "full": [
+        ("counting", {"contexts": 8, "outputs": 8}, 256, 100),
+        ("perceptron", {"features": 8, "epochs": 32}, 64, 100),
+    ],
+}
+# Tokens after which a run that has not halted is given up, and tokens between two looks.
+LIMIT = {"smoke": 1 << 14, "standard": 1 << 16, "full": 1 << 25}
+BLOCK = 1 << 17
+# Coins of the law that is drawn through the weights.
+DRAWN = {"smoke": (2, 3), "standard": (2, 3, 4, 5), "full": (2, 3, 4, 5, 6)}
+# Outputs, lengths and coins of the laws that are enumerated.
+ENUMERATED = {
+    "smoke": ((2, 3, 5), (1, 2, 3), (1, 2, 4, 8)),
+    "standard": ((2, 3, 5, 8), (1, 2, 3, 4), (1, 2, 4, 8, 16)),
+    "full": ((2, 3, 5, 8), (1, 2, 3, 4), tuple(range(1, 25))),
+}
+
+
+def universal_experiment(
+    run: Run,
+    *,
+    transformer: Callable[[], Construction] = coins.universal_with_coins,
+    programs: Mapping[str, Callable[..., TrainingProgram]] = TRAINING,
+    rounding: coins.Rounding = coins.rounded,
+) -> Outcome:
+    """C0.universal: do the prompted answers equal the trained model's, and its laws nearly so?
+
+    Greedy answers bit for bit on all queries; laws within l V 2^-(b+1), by enumeration and drawn
+    through the weights from the coins that the model's own softmax gives.
+    """
+    reader = _Reader(transformer(), LIMIT[run.profile])
+    trained = [_trained(run, reader, programs[name], task) for name, *task in TASKS[run.profile]]
+    drawn = [_drawn(run, reader, b, rounding) for b in DRAWN[run.profile]]
+    laws = _enumerated(run, rounding)
+    wrong = sum(row["wrong_answers"] for row in trained)
+    differing = sum(row["differing_traces"] for row in trained + drawn)
+    beyond = [row for row in drawn + laws if row["tv"] > row["bound"]]
+    unfair = max(row["coin_error"] for row in drawn)
+    queries, sets = (sum(row[name] for row in trained) for name in ("queries", "data_sets"))
+    tightest = max(laws, key=lambda row: row["tv"] / row["bound"])
+    return Outcome(
+        verdict=HOLDS if not (wrong or differing or beyond or unfair) else FALSE,
+        confidence=1.0,
+        replicates=sets,
+        why=(
+            f"{wrong} of {queries} answers on {sets} data sets differ from those of the model "
+            f"trained directly, {differing} decoded traces from the interpreter's; coins from the "
+            f"model's softmax are off by {unfair:g}; {len(beyond)} of {len(drawn) + len(laws)} "
+            f"laws are beyond l V 2^-(b+1), at most {tightest['tv'] / tightest['bound']:.2f} of it"
+        ),
+        figures={"trained": trained, "drawn": drawn, "laws": laws},
+    )
+
+
+class _Reader:
+    """One transformer and its decoder; every machine and all data come as prompts."""
+
+    def __init__(self, construction: Construction, limit: int) -> None:
+        self.construction, self.limit = construction, limit
+        self.decoder = Decoder(*load(construction), engine="specialised", stop=construction.stop)
+
+    def run(self, machine: TuringMachine, tape: str) -> tuple[Trace | None, bool, int]:
+        """The halted machine as the decoded tokens tell it, None if they do not come to an end;
+        whether they are the interpreter's; and how many they are."""
+        construction = self.construction
+        prompt = construction.encode({"machine": machine, "tape": tape})
+        state = self.decoder.start(prompt)
+        tokens = [prompt]
+        try:
+            while not bool(state.done) and sum(map(len, tokens)) - len(prompt) < self.limit:
+                state, more = self.decoder.advance(state, min(self.limit, BLOCK))
+                tokens.append(more)
+        except InputError:  # an address out of range: the machine went astray
+            return None, False, 0
+        written = np.concatenate(tokens[1:])
+        interpreted = construction.transcribe(machine.run(tape, self.limit))  # type: ignore[misc]
+        same = bool(np.array_equal(written, interpreted))
+        if not bool(state.done):
+            return None, same, len(written)
+        answer = construction.decode(np.concatenate(tokens))
+        ended = Trace(
+            machine=machine,
+            steps=answer["steps"],
+            halted=answer["halted"],
+            # All states without rules share one code.
+            state=machine.states[min(answer["state"], len(machine.states) - 1)],
+            head=answer["head"],
+            tape_start=answer["tape_start"],
+            cells=np.array(answer["tape"], np.uint8),
+            codes=np.zeros(0, np.uint8),
+        )
+        return ended, same, len(written)
+
+
+def _rng(run: Run, *where: int) -> np.random.Generator:
+    root = np.asarray(jax.random.key_data(run.key)).tolist()
+    return np.random.default_rng([*root, *where])
+
+
+def _trained(
+    run: Run, reader: _Reader, program: Callable[..., TrainingProgram], task: list[Any]
+) -> dict[str, Any]:
+    """A row: one program on random data sets, all queries at once and one of them alone."""
+    options, n, data_sets = task
+    built = program(**options)
+
+    def compute(i: int) -> dict[str, int]:
+        rng = _rng(run, len(built.name), i)
+        inputs, labels = built.sample(rng, n)
+        one = int(rng.integers(len(built.domain)))
+        found = {"wrong": 0, "queries": 0, "differing": 0, "tokens": 0}
+        for queries in (built.domain, built.domain[one : one + 1]):
+            expected = built.oracle(inputs, labels, queries)
+            ended, same, tokens = reader.run(built.machine, built.encode(inputs, labels, queries))
+            found["wrong"] += _wrong(built, ended, expected)
+            found["queries"] += len(queries)
+            found["differing"] += not same
+            found["tokens"] = max(found["tokens"], tokens)
+        return found
+
+    rows = []
+    for i in range(data_sets):
+        key = f"C0.universal/{built.name}/{n}/{i}"
+        rows.append(run.store.result(key, partial(compute, i)))
+        run.progress(f"C0.universal {built.name}", i + 1, data_sets)
+    return {
+        "program": built.name,
+        "options": ", ".join(f"{name} = {value}" for name, value in options.items()),
+        "examples": n,
+        "data_sets": data_sets,
+        "queries": sum(row["queries"] for row in rows),
+        "wrong_answers": sum(row["wrong"] for row in rows),
+        "differing_traces": sum(row["differing"] for row in rows),
+        "most_tokens": max(row["tokens"] for row in rows),
+    }
+
+
+def _wrong(program: TrainingProgram, ended: Trace | None, expected: np.ndarray) -> int:
+    """How many of the answers are not as expected; all, if the tape holds no such answers."""
+    if ended is None:
+        return len(expected)
+    try:
+        answers = program.decode(ended)
+    except (IndexError, ValueError):
+        return len(expected)
+    if answers.shape != expected.shape:
+        return len(expected)
+    return int((answers != expected).sum())
+
+
+def _drawn(run: Run, reader: _Reader, b: int, rounding: coins.Rounding) -> dict[str, Any]:
+    """A row: the law of an output that b coins of the model pick, over all strings of coins."""
+    V = len(coins.OUTPUTS)
+    law = _random_law(_rng(run, 0, b), V)
+    table = "".join(y * units for y, units in zip(coins.OUTPUTS, rounding(law, b), strict=True))
+    prompt = reader.construction.encode({"machine": coins.PICK, "tape": f"{table}#01"})
+    strings = np.array(list(itertools.product(prompt[-3:-1], repeat=b)))
+
+    def compute() -> dict[str, Any]:
+        error = coins.coin_error(reader.construction, prompt[:-3], strings)
+        masses, differing = dict.fromkeys(coins.OUTPUTS, 0), 0
+        for bits in itertools.product("01", repeat=b):
+            ended, same, _ = reader.run(coins.PICK, f"{table}#{''.join(bits)}")
+            left = [] if ended is None else [y for y in ended.tape if y in masses]
+            if len(left) == 1:
+                masses[left[0]] += 1
+            differing += not same
+        # Strings without an answer are mass that no output has.
+        off = sum(abs(p - Fraction(masses[y], 2**b)) for y, p in zip(masses, law, strict=True))
+        missing = 1 - Fraction(sum(masses.values()), 2**b)
+        return {"coin_error": error, "differing": differing, "tv": float((off + missing) / 2)}
+
+    found = run.store.result(f"C0.universal/drawn/{b}", compute)
+    run.progress("C0.universal drawn", b, DRAWN[run.profile][-1])
+    return {
+        "coins": b,
+        "vocab": V,
+        "strings": 2**b,
+        "law": " ".join(map(str, law)),
+        "coin_error": found["coin_error"],
+        "differing_traces": found["differing"],
+        "tv": found["tv"],
+        "bound": V * 2.0 ** -(b + 1),
+    }
+
+
+def _enumerated(run: Run, rounding: coins.Rounding) -> list[dict[str, Any]]:
+    """Rows: random Markov laws and the total variation of their rounding over all sequences."""
+    vocabularies, lengths, numbers = ENUMERATED[run.profile]
+    rows = []
+    for V, length in itertools.product(vocabularies, lengths):
+        rng = _rng(run, 1, V, length)
+        laws = [_random_law(rng, V) for _ in range(V + 1)]
+        for b in numbers:
+            error = coins.sequence_error(laws, b, length, rounding)
+            rows.append(
+                {
+                    "vocab": V,
+                    "length": length,
+                    "coins": b,
+                    "tv": float(error),
+                    "bound": length * V * 2.0 ** -(b + 1),
+                }
+            )
+        run.progress(
+            "C0.universal laws", len(rows), len(vocabularies) * len(lengths) * len(numbers)
+        )
+    return rows
+
+
+def _random_law(rng: np.random.Generator, vocab: int) -> list[Fraction]:
+    """Relative frequencies of 101 examples: what maximum likelihood learns from them."""
+    counts = rng.multinomial(101, rng.dirichlet(np.ones(vocab)))
+    return [Fraction(int(count), 101) for count in counts]
+
+
+CONTROLS: Mapping[str, Callable[[np.random.Generator], Control]] = {
+    "zero output layer": constant_law,
+    "one attention head": convex_hull,
+    "short prompts": too_few_prompts,
+}
+
+
+def arbitrary_experiment(
+    run: Run, *, controls: Mapping[str, Callable[[np.random.Generator], Control]] = CONTROLS
+) -> Outcome:
+    """C0.arbitrary: do the three families of base models fail for every prompt, as proved?"""
+    found = {}
+    for done, (name, control) in enumerate(controls.items()):
+        found[name] = control(_rng(run, done))
+        run.progress("C0.arbitrary", done + 1, len(controls))
+    standing = [name for name, control in found.items() if control.stands]
+    rows = {name: list(control.rows) for name, control in found.items()}
+    return Outcome(
+        verdict=FALSE if len(standing) == len(found) else OPEN,
+        confidence=1.0,
+        replicates=0,
+        why="; ".join(
+            f"{name}: {control.why}" + ("" if control.stands else " (does not stand)")
+            for name, control in found.items()
+        ),
+        figures=rows,
+    )
+
+
+CLAIM = Claim(
+    id="C0",
+    title="any capability of fine-tuning, by prompting a frozen model",
+    abstract=ABSTRACT,
+    statements=(
+        Statement(
+            id="C0.universal",
+            statement="One fixed transformer, with program, data and query in its prompt, answers "
+            "as the fine-tuned model does; its laws are within l V 2^-(b+1), with b coins an "
+            "output token.",
+            reading="The base model, the frozen parameters, unbounded computation and the data are "
+            "the abstract's words. Ours: the base model is one universal transformer, fine-tuning "
+            "is a program of finite precision, prompting is (encode, decode) with autoregressive "
+            "decoding only, coins are tokens drawn from the model's own softmax, the distance of "
+            "laws is total variation over whole sequences.",
+            basis="EXACT",
+            derived=HOLDS,
+            sources="Qiu et al. 2025 (arXiv:2411.01992); Perez et al. 2021; docs/c0.md",
+            experiment=universal_experiment,
+        ),
+        Statement(
+            id="C0.arbitrary",
+            statement="Any base transformer will do.",
+            reading="The abstract says a base transformer; we take it for an arbitrary one, whose "
+            "prompts may be chosen with full knowledge of the target.",
+            basis="PROOF, EXACT",
+            derived=FALSE,
+            corrected="There is a base transformer, a universal one, that will do: C0.universal.",
+            sources="Petrov et al. 2023 (arXiv:2310.19698); docs/c0.md",
+            experiment=arbitrary_experiment,
+        ),
+    ),
+)

@@ -1,0 +1,132 @@
+"""Sampling by prompt: coins from a transformer's own softmax, and laws rounded to b coins.
+
+Letters: V outputs, b coins an output, l outputs in a sequence.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+
+import jax
+import numpy as np
+
+from constructions.certificate import digest
+from constructions.construction import Construction
+from constructions.machines.program import from_table
+from constructions.machines.universal import universal
+from constructions.turing import TuringMachine
+from icl_sim.transformer import forward
+
+Law = Sequence[Fraction]
+Rounding = Callable[[Law, int], list[int]]
+
+# Tape symbols by code: 0 is the blank, and these two are the coins.
+COINS = (1, 2)
+OUTPUTS = "abc"
+
+
+def universal_with_coins() -> Construction:
+    """The universal transformer of 128 states and 8 symbols whose tape tokens foretell a coin.
+
+    Two weights are added: a tape token gives the logit 1024 to the tape tokens of codes 1 and 2.
+
+    Proof that decoding is the same: where steps are foretold, the last token is GO, a step or END,
+    whose ``is_tape`` is 0, and nothing writes to this column.  Proof that the coin is fair: both
+    logits are 1024 exactly, for no other weight leads to them, and all others are so far below
+    that their exponentials are 0 in float32.  QED
+    """
+    base = universal(states=128, symbols=8, steps=2**26, cells=2**15)
+    params = dict(base.params)
+    tape = base.encode({"machine": PICK, "tape": "01"})[-3:-1]
+    params["w_out"] = params["w_out"].copy()
+    params["w_out"][base.residual.column("is_tape"), tape] = 1024
+    certificate = replace(base.certificate, weights=digest(base.spec, params))
+    return replace(base, params=params, certificate=certificate)
+
+
+def coin_error(construction: Construction, prefix: np.ndarray, coins: np.ndarray) -> float:
+    """Total variation from b fair coins, given in turn by the model's own softmax after a prefix.
+
+    Args:
+      construction: the transformer.
+      prefix: tokens [T], the last of them on the tape.
+      coins: int [2^b, b], all strings of coin tokens.
+
+    Returns:
+      sum over strings of |P(string) - 2^-b| / 2, and half of the mass of all other strings.
+    """
+    count, b = coins.shape
+    # All laws on the way are those after the strings without their last coin.
+    prompts = np.array([[*prefix, *string[:-1]] for string in coins], np.int32)
+    params = {name: jax.numpy.asarray(leaf) for name, leaf in construction.params.items()}
+    law = jax.jit(partial(_last_laws, construction, b))
+    chance = np.ones(count)
+    known: dict[bytes, np.ndarray] = {}
+    for i, prompt in enumerate(prompts):
+        laws = known.setdefault(prompt.tobytes(), np.empty(0))
+        if not laws.size:
+            laws = known[prompt.tobytes()] = np.asarray(law(params, prompt), np.float64)
+        chance[i] = np.prod(laws[np.arange(b), coins[i]])
+    return float(np.abs(chance - 2.0**-b).sum() + abs(1 - chance.sum())) / 2
+
+
+def _last_laws(
+    construction: Construction, b: int, params: dict[str, jax.Array], prompt: jax.Array
+) -> jax.Array:
+    return jax.nn.softmax(forward(construction.spec, params, prompt)[-b:], axis=-1)
+
+
+# The tape is `outputs # coins`, 2^b outputs and b coins.  Each coin crosses out every other one of
+# the outputs that are left: 0 keeps the first, 1 the second.  After b coins one is left, the u-th,
+# u = coin_0 + 2 coin_1 + ...: with fair coins a uniform choice.
+PICK: TuringMachine = from_table(
+    "pick",
+    """
+    look   01abcx:R #:R coin
+    coin   x:R 0:xL first 1:xL second _:S done
+    first  abcx#:L _:R keep
+    second abcx#:L _:R cross
+    keep   x:R abc:R cross #:R coin
+    cross  x:R abc:xR keep #:R coin
+    """,
+)
+
+
+def rounded(law: Law, b: int) -> list[int]:
+    """A law in units of 2^-b: the cumulative law rounded to the nearest unit.
+
+    Each of the V - 1 inner steps of the cumulative law moves by at most half a unit, and a move
+    changes two probabilities, so the total variation is at most (V - 1) 2^-(b+1).
+
+    Returns:
+      Integers [V] of sum 2^b.
+
+    >>> rounded([Fraction(1, 3)] * 3, 2)
+    [1, 2, 1]
+    """
+    ends = [int(2**b * sum(law[: y + 1], Fraction(0)) + Fraction(1, 2)) for y in range(len(law))]
+    return [end - start for start, end in itertools.pairwise([0, *ends])]
+
+
+def sequence_error(laws: Sequence[Law], b: int, length: int, rounding: Rounding) -> Fraction:
+    """Total variation in V^l between a Markov law and its rounding, by enumeration.
+
+    Args:
+      laws: row 0 of the first output, row y + 1 of what follows y.
+      b: coins an output.
+      length: l.
+      rounding: law, b -> units.
+    """
+    near = [[Fraction(units, 2**b) for units in rounding(law, b)] for law in laws]
+    total = Fraction(0)
+    for outputs in itertools.product(range(len(laws[0])), repeat=length):
+        exact = drawn = Fraction(1)
+        row = 0
+        for y in outputs:
+            exact, drawn, row = exact * laws[row][y], drawn * near[row][y], y + 1
+        total += abs(exact - drawn)
+    return total / 2

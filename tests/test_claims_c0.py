@@ -1,0 +1,200 @@
+"""Claim C0: its verdicts hold with the right parts and change with a wrong one."""
+
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+
+import jax
+import numpy as np
+import pytest
+
+from constructions.certificate import digest
+from constructions.machines.training import TRAINING
+from constructions.reference import forward
+from icl_sim.claims import c0, coins, controls
+from icl_sim.claims.base import FALSE, HOLDS, OPEN, Run
+from icl_sim.experiments.sweep import quiet
+from icl_sim.store import Store
+
+
+@pytest.fixture
+def run(tmp_path):
+    with Store(tmp_path / "run", config={}) as store:
+        yield Run("smoke", jax.random.key(0), store, quiet)
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """Less of everything; one example leaves a context unseen: a tie."""
+    monkeypatch.setitem(c0.TASKS, "smoke", [("counting", {"contexts": 2, "outputs": 3}, 1, 2)])
+    monkeypatch.setitem(c0.DRAWN, "smoke", (2,))
+    monkeypatch.setitem(c0.ENUMERATED, "smoke", ((3, 5), (1, 2), (1, 3)))
+
+
+@pytest.mark.timeout(900)
+def test_one_transformer_answers_as_both_trained_models_do(run):
+    outcome = c0.universal_experiment(run)
+    assert outcome.verdict == HOLDS
+    assert outcome.replicates == 8
+    counting, perceptron = outcome.figures["trained"]
+    for row, queries in ((counting, 2), (perceptron, 8)):
+        assert row["queries"] == 4 * (queries + 1)
+        assert row["wrong_answers"] == row["differing_traces"] == 0
+        assert row["most_tokens"] > 500
+    for row in outcome.figures["drawn"]:
+        assert row["coin_error"] == 0
+        assert row["differing_traces"] == 0
+        assert 0 < row["tv"] <= row["bound"]
+    assert "0 of 48 answers on 8 data sets differ" in outcome.why
+    # A second run finds the records and computes nothing again.
+    assert c0.universal_experiment(run, transformer=_broken) == outcome
+
+
+@pytest.mark.timeout(900)
+def test_an_oracle_with_another_tie_rule_is_noticed(run, brief):
+    def other(**options):
+        program = TRAINING["counting"](**options)
+
+        def oracle(inputs, labels, queries):
+            table = np.zeros((options["contexts"], options["outputs"]), np.int64)
+            np.add.at(table, (inputs, labels), 1)
+            return (table.shape[1] - 1 - table[:, ::-1].argmax(axis=1))[queries]
+
+        return replace(program, oracle=oracle)
+
+    outcome = c0.universal_experiment(run, programs={"counting": other})
+    assert outcome.verdict == FALSE
+    assert outcome.figures["trained"][0]["wrong_answers"] > 0
+    assert outcome.figures["trained"][0]["differing_traces"] == 0
+
+
+@pytest.mark.timeout(900)
+def test_a_program_for_another_table_is_noticed(run, brief):
+    def wrong(**options):
+        machine = TRAINING["counting"](contexts=2, outputs=2).machine
+        return replace(TRAINING["counting"](**options), machine=machine)
+
+    outcome = c0.universal_experiment(run, programs={"counting": wrong})
+    assert outcome.verdict == FALSE
+    assert outcome.figures["trained"][0]["wrong_answers"] > 0
+
+
+def _broken():
+    """Forgets what it reads when the symbol is a tally, and tosses a loaded coin."""
+    whole = coins.universal_with_coins()
+    params = whole.params | {"w_out": whole.params["w_out"].copy()}
+    params["w_out"][whole.residual["symbol"].start + 1] = 0
+    tape = whole.encode({"machine": coins.PICK, "tape": "0"})[-2]
+    params["w_out"][whole.residual.column("is_tape"), tape] -= 1
+    certificate = replace(whole.certificate, weights=digest(whole.spec, params))
+    return replace(whole, params=params, certificate=certificate)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_another_transformer_is_noticed(run, brief):
+    outcome = c0.universal_experiment(run, transformer=_broken)
+    assert outcome.verdict == FALSE
+    row = outcome.figures["trained"][0]
+    assert row["wrong_answers"] > 0
+    assert row["differing_traces"] > 0
+    assert outcome.figures["drawn"][0]["coin_error"] > 0.2
+
+
+@pytest.mark.timeout(900)
+def test_rounding_down_and_leaving_the_rest_to_the_last_output_is_beyond_the_bound(run, brief):
+    def down(law, b):
+        units = [int(2**b * p) for p in law[:-1]]
+        return [*units, 2**b - sum(units)]
+
+    outcome = c0.universal_experiment(run, rounding=down)
+    assert outcome.verdict == FALSE
+    assert any(row["tv"] > row["bound"] for row in outcome.figures["laws"])
+
+
+def test_the_coins_are_fair_exactly_and_a_loaded_one_is_seen():
+    fair = coins.universal_with_coins()
+    prompt = fair.encode({"machine": coins.PICK, "tape": "ab#01"})
+    strings = np.array(list(itertools.product(prompt[-3:-1], repeat=2)))
+    assert coins.coin_error(fair, prompt[:-3], strings) == 0
+    # e / (1 + e) = .731: the strings have .534, .197, .197 and .072.
+    assert coins.coin_error(_broken(), prompt[:-3], strings) == pytest.approx(0.2844, abs=1e-3)
+
+
+@pytest.mark.parametrize("b", [1, 2, 3, 4])
+def test_coins_pick_every_output_of_the_table_once(b):
+    rng = np.random.default_rng(b)
+    table = "".join(rng.choice(list(coins.OUTPUTS), 2**b))
+    for bits in itertools.product("01", repeat=b):
+        trace = coins.PICK.run(f"{table}#{''.join(bits)}", 1 << 12)
+        left = [y for y in trace.tape if y in coins.OUTPUTS]
+        assert trace.halted
+        assert left == [table[sum(int(bit) << j for j, bit in enumerate(bits))]]
+
+
+@pytest.mark.parametrize("vocab", [1, 2, 5, 9])
+def test_rounded_laws_are_laws_within_the_bound(vocab):
+    rng = np.random.default_rng(vocab)
+    for b in (0, 1, 4, 12):
+        counts = rng.multinomial(57, rng.dirichlet(np.ones(vocab)))
+        law = [Fraction(int(n), 57) for n in counts]
+        units = coins.rounded(law, b)
+        assert min(units) >= 0
+        assert sum(units) == 2**b
+        off = sum(abs(p - Fraction(u, 2**b)) for p, u in zip(law, units, strict=True)) / 2
+        assert off <= Fraction(vocab - 1, 2 ** (b + 1))
+
+
+def test_the_distance_of_sequences_is_that_of_independent_coins():
+    third = [Fraction(1, 3), Fraction(2, 3)]
+    # One coin rounds (1/3, 2/3) to (0, 1) + (1/2, 1/2) steps: the cumulative 1/3 to 1/2.
+    assert coins.rounded(third, 1) == [1, 1]
+    assert coins.sequence_error([third] * 3, 1, 1, coins.rounded) == Fraction(1, 6)
+    assert coins.sequence_error([third] * 3, 1, 2, coins.rounded) == Fraction(7, 36)
+
+
+def test_no_base_model_of_the_three_families_will_do(run):
+    outcome = c0.arbitrary_experiment(run)
+    assert outcome.verdict == FALSE
+    assert outcome.figures["zero output layer"][0]["least_tv"] == 0.75
+    assert outcome.figures["short prompts"][-1]["prompts"] == 63
+    assert outcome.figures["short prompts"][-1]["table_with_m_tokens"] == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "mended"),
+    [
+        ("zero output layer", lambda rng: controls.constant_law(rng, readout=1.0, longest=2)),
+        (
+            "one attention head",
+            lambda rng: controls.convex_hull(rng, layers=(controls.ATTENTION,) * 2, longest=2),
+        ),
+        ("short prompts", lambda rng: controls.too_few_prompts(rng, shortfall=0, largest=2)),
+    ],
+)
+def test_a_model_that_is_not_in_its_family_does_not_stand(run, name, mended):
+    outcome = c0.arbitrary_experiment(run, controls={name: mended})
+    assert outcome.verdict == OPEN
+    assert "does not stand" in outcome.why
+
+
+def test_every_seed_finds_an_output_that_one_head_cannot_be_prompted_to():
+    for seed in range(20):
+        control = controls.convex_hull(np.random.default_rng(seed), longest=1)
+        assert control.stands, seed
+
+
+def test_the_table_reads_its_prompt():
+    spec, params = controls.table(3)
+    for prompt in ([1, 0, 1], [1], []):
+        answers = [
+            int(forward(spec, params, np.array([*prompt, 2 + c]))[-1].argmax()) for c in range(3)
+        ]
+        assert answers == [*prompt, 0, 0, 0][:3]
+
+
+def test_the_statements_say_what_they_are_derived_to_be():
+    assert [(s.id, s.derived) for s in c0.CLAIM.statements] == [
+        ("C0.universal", HOLDS),
+        ("C0.arbitrary", FALSE),
+    ]
