@@ -1,6 +1,6 @@
 """Transformer weights written by hand, with proofs and certificates.  NumPy only.
 
->>> construction = CONSTRUCTIONS["lookup"]()
+>>> construction = CONSTRUCTIONS["lookup"](contexts=2)
 >>> prompt = construction.encode({"pairs": [(0, 1), (0, 1), (0, 2)], "query": 0})
 >>> outputs = forward(construction.spec, construction.params, prompt)
 >>> construction.decode(outputs).round(6).tolist()

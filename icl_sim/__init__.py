@@ -7,13 +7,18 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "CLAIMS": "claims",
     "InputError": "errors",
+    "PREDICTORS": "predictors",
     "Transformer": "transformer",
     "check_lemma": "lemmas",
     "exact_failure_probability": "bounds",
+    "fine_tune": "training",
     "forward": "transformer",
     "generate": "decoding",
     "load": "transformer",
+    "read_machine": "machine_files",
+    "register_predictor": "predictors",
     "sample_size": "bounds",
     "total_variation": "divergence",
     "total_variation_from_logits": "divergence",

@@ -46,7 +46,7 @@ def lookup(
 
     Args:
       vocab: V, symbols of the law.
-      contexts: m, or None for the stream form; default 4 when no option is given.
+      contexts: m, or None for the stream form.
       order: k.
       smoothing: pseudo-count lambda of each symbol, (N_y + lambda) / (N + lambda V).
       beta: score gap in logits between k and k - 1 agreeing symbols.
