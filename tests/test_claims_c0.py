@@ -102,12 +102,12 @@ def test_another_transformer_is_noticed(run, brief):
 
 
 @pytest.mark.timeout(900)
-def test_rounding_down_and_leaving_the_rest_to_the_last_output_is_beyond_the_bound(run, brief):
-    def down(law, b):
-        units = [int(2**b * p) for p in law[:-1]]
-        return [*units, 2**b - sum(units)]
+def test_a_rounding_that_wastes_three_coins_is_beyond_the_bound(run, brief):
+    def coarse(law, b):
+        used = max(0, b - 3)
+        return [2 ** (b - used) * units for units in coins.rounded(law, used)]
 
-    outcome = c0.universal_experiment(run, rounding=down)
+    outcome = c0.universal_experiment(run, rounding=coarse)
     assert outcome.verdict == FALSE
     assert any(row["tv"] > row["bound"] for row in outcome.figures["laws"])
 
@@ -147,7 +147,7 @@ def test_rounded_laws_are_laws_within_the_bound(vocab):
 
 def test_the_distance_of_sequences_is_that_of_independent_coins():
     third = [Fraction(1, 3), Fraction(2, 3)]
-    # One coin rounds (1/3, 2/3) to (0, 1) + (1/2, 1/2) steps: the cumulative 1/3 to 1/2.
+    # The cumulative 1/3 is nearest to 1/2.
     assert coins.rounded(third, 1) == [1, 1]
     assert coins.sequence_error([third] * 3, 1, 1, coins.rounded) == Fraction(1, 6)
     assert coins.sequence_error([third] * 3, 1, 2, coins.rounded) == Fraction(7, 36)

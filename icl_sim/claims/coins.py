@@ -59,18 +59,16 @@ def coin_error(construction: Construction, prefix: np.ndarray, coins: np.ndarray
     Returns:
       sum over strings of |P(string) - 2^-b| / 2, and half of the mass of all other strings.
     """
-    count, b = coins.shape
-    # All laws on the way are those after the strings without their last coin.
-    prompts = np.array([[*prefix, *string[:-1]] for string in coins], np.int32)
+    b = coins.shape[1]
     params = {name: jax.numpy.asarray(leaf) for name, leaf in construction.params.items()}
-    law = jax.jit(partial(_last_laws, construction, b))
-    chance = np.ones(count)
-    known: dict[bytes, np.ndarray] = {}
-    for i, prompt in enumerate(prompts):
-        laws = known.setdefault(prompt.tobytes(), np.empty(0))
-        if not laws.size:
-            laws = known[prompt.tobytes()] = np.asarray(law(params, prompt), np.float64)
-        chance[i] = np.prod(laws[np.arange(b), coins[i]])
+    last = jax.jit(partial(_last_laws, construction, b))
+    # A string's chance takes the laws after each of its coins but the last.
+    starts = sorted({tuple(string[:-1].tolist()) for string in coins})
+    laws = {
+        start: np.asarray(last(params, np.array([*prefix, *start], np.int32)), np.float64)
+        for start in starts
+    }
+    chance = np.array([laws[tuple(s[:-1].tolist())][np.arange(b), s].prod() for s in coins])
     return float(np.abs(chance - 2.0**-b).sum() + abs(1 - chance.sum())) / 2
 
 

@@ -187,11 +187,11 @@ def table(contexts: int) -> tuple[TransformerSpec, Params]:
     """A transformer that reads the answer for context c off its prompt's token c.
 
     Tokens 0 and 1 are outputs, 2 + c is context c.  The score of the token at p is
-    2 c p - p^2 = c^2 - (p - c)^2, least far at p = c, and 128 times the gap of 1 leaves no weight
-    to others.  A prompt too short leaves the query itself nearest, which says nothing: output 0.
+    2 c p - p^2 = c^2 - (p - c)^2, best at p = c.  After a prompt that is too short the query itself
+    is nearest, and has no value: output 0.
     """
     columns = {"output": [0, 1], "index": [2], "square": [3], "twice": [4], "minus": [5]}
-    layer = Layer(heads=1, key_size=2, value_size=2, scale=128.0)
+    layer = Layer(heads=1, key_size=2, value_size=2, attend="hardmax")
     spec = TransformerSpec(2 + contexts, 8, 2, (layer,), positions=("index", "square"))
     params = blank(spec)
     params["embed"][[0, 1], columns["output"]] = 1
