@@ -22,8 +22,10 @@ from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
 from icl_sim.sampling import multinomial_counts, scaled_total_variation
 
 ABSTRACT = (
-    "... for text generation, a dataset of size O( (mV/eps^2) log(m/delta) ) suffices, with m "
-    "contexts and vocabulary size V ..."
+    "For text generation tasks with fixed output length l, datasets of size "
+    "O( (mV/eps^2) log(m/delta) ) [...] suffice to approximate fine-tuned behavior across m "
+    "contexts within error eps, where V is the vocabulary size and delta is the failure "
+    "probability."
 )
 
 # Grid of the exact part: symbols, contexts, eps and delta, all with L = ln(m/delta) >= 1/2.
