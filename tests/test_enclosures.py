@@ -13,7 +13,7 @@ from icl_sim.errors import InputError
 
 
 def random_cases(count):
-    rng = random.Random(5)  # noqa: S311
+    rng = random.Random(5)
     while count:
         weights = [rng.randint(0, 9) for _ in range(rng.randint(2, 4))]
         if sum(weights) and len(weights) - weights.count(0) > 1:

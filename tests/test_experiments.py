@@ -213,7 +213,7 @@ def keys_in(directory):
 
 def kill_and_resume(tmp_path, kills):
     """Kills sweeps at random moments, resuming each until it ends as one that was never killed."""
-    moments = random.Random(kills)  # noqa: S311
+    moments = random.Random(kills)
     cache, samples = tmp_path / "cache", 6000
     _, expected = program_sweep.run(tmp_path / "whole", samples)  # two devices, x64
     everything = keys_in(tmp_path / "whole")
