@@ -214,7 +214,7 @@ def keys_in(directory):
 def kill_and_resume(tmp_path, kills):
     """Kills sweeps at random moments, resuming each until it ends as one that was never killed."""
     moments = random.Random(kills)
-    cache, samples = tmp_path / "cache", 6000
+    cache, samples = tmp_path / "cache", 40_000
     _, expected = program_sweep.run(tmp_path / "whole", samples)  # two devices, x64
     everything = keys_in(tmp_path / "whole")
     cut_short, completed = 0, 0
@@ -249,7 +249,7 @@ def test_killed_at_fifty_moments_the_sweep_ends_with_the_same_digest(tmp_path):
 
 
 def test_ctrl_c_stops_at_once_with_all_records_and_a_second_run_is_refused_until_then(tmp_path):
-    directory, cache, samples = tmp_path / "interrupted", tmp_path / "cache", 6000
+    directory, cache, samples = tmp_path / "interrupted", tmp_path / "cache", 40_000
     _, expected = program_sweep.run(tmp_path / "whole", samples)
     run = start(directory, cache, devices=8, samples=samples)
     first = run.stdout.readline().decode().strip()
