@@ -44,7 +44,7 @@ def one_step_error(*, dim: int, n: int) -> float:
     >>> round(one_step_error(dim=20, n=640), 3)
     0.068
 
-    Source: THEORY C3.one-step.
+    Source: statement C3.one-step.
     """
     d, n = whole(dim, name="dim", least=2), whole(n, name="n", least=1)
     return math.atan(math.sqrt(math.pi * (d - 1) / (2 * n))) / math.pi
@@ -116,7 +116,7 @@ def least_squares_error(*, dim: int, n: int) -> float:
     >>> round(least_squares_error(dim=20, n=640), 3)
     0.042
 
-    Source: THEORY C3.
+    Source: statement C3.
     """
     d = whole(dim, name="dim", least=2)
     n = whole(n, name="n", least=d + 2)

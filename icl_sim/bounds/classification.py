@@ -38,7 +38,7 @@ def halfspace_mean_bound(*, dim: int, n: int) -> float:
     >>> halfspace_mean_bound(dim=20, n=399)
     0.05
 
-    Source: Vapnik and Chervonenkis 1974; THEORY C3.mean.
+    Source: Vapnik and Chervonenkis 1974; statement C3.mean.
     """
     return whole(dim, name="dim", least=1) / (whole(n, name="n", least=0) + 1)
 
@@ -79,7 +79,7 @@ def halfspace_tail_size(*, dim: int, eps: Exact, delta: Exact) -> int:
     >>> halfspace_tail_size(dim=2, eps=0.05, delta=0.05)
     235
 
-    Source: Bousquet, Hanneke, Moran, Zhivotovskiy, COLT 2020; THEORY C3.tail-corrected.
+    Source: Bousquet, Hanneke, Moran, Zhivotovskiy, COLT 2020; statement C3.tail-corrected.
     """
     d, delta = whole(dim, name="dim", least=1), float(probability(delta, name="delta"))
     eps = float(probability(eps, name="eps"))
@@ -103,7 +103,7 @@ def halfspace_necessary_mean(*, dim: int, eps: Exact) -> float:
     >>> round(halfspace_necessary_mean(dim=20, eps=0.05), 1)
     68.9
 
-    Source: Ehrenfeucht et al. 1989, with constants; THEORY C3.
+    Source: Ehrenfeucht et al. 1989, with constants; statement C3.
     """
     d, eps = whole(dim, name="dim", least=2), float(probability(eps, name="eps"))
     if eps > 1 / (2 * math.e):
@@ -127,7 +127,7 @@ def halfspace_necessary_tail(*, eps: Exact, delta: Exact) -> float:
     >>> round(halfspace_necessary_tail(eps=0.05, delta=0.05), 1)
     44.9
 
-    Source: THEORY C3.
+    Source: statement C3.
     """
     eps, delta = float(probability(eps, name="eps")), float(probability(delta, name="delta"))
     return max(0.0, math.log(2 * delta) / math.log1p(-eps))
@@ -170,7 +170,7 @@ def basis_mean_error(*, masses: Sequence[Exact], n: int, miss: float = 0.5) -> f
     >>> basis_mean_error(masses=["1/2", "1/2"], n=1)
     0.25
 
-    Source: THEORY C3, C4.
+    Source: statement C3, C4.
     """
     p = np.array([float(mass) for mass in exact_law(masses)])
     return float(miss * np.sum(p * (1 - p) ** whole(n, name="n", least=0)))
@@ -195,7 +195,7 @@ def basis_failure(*, light: int, light_mass: Exact, n: int, eps: Exact, miss: fl
     >>> round(basis_failure(light=1, light_mass="0.0505", n=40, eps=0.05), 3)  # the two-point law
     0.063
 
-    Source: THEORY C3.tail, C4.free-dimension.
+    Source: statement C3.tail, C4.free-dimension.
     """
     light, n = whole(light, name="light", least=1), whole(n, name="n", least=0)
     q, eps = exact_fraction(light_mass, name="light_mass"), probability(eps, name="eps")
@@ -256,7 +256,7 @@ def statistic_size(*, eps: Exact, delta: Exact) -> int:
     >>> statistic_size(eps=0.1, delta=0.05)
     185
 
-    Source: Hoeffding 1963; THEORY C4.statistic.
+    Source: Hoeffding 1963; statement C4.statistic.
     """
     return events_size(events=1, eps=eps, delta=delta)
 
@@ -280,7 +280,7 @@ def margin_size(*, radius: float, margin: float, eps: Exact, delta: Exact) -> in
     >>> margin_size(radius=1, margin=0.5, eps=0.1, delta=0.05)
     2729
 
-    Source: Bartlett and Mendelson 2002; THEORY C4.margin.
+    Source: Bartlett and Mendelson 2002; statement C4.margin.
     """
     eps, delta = float(probability(eps, name="eps")), float(probability(delta, name="delta"))
     root = 2 * _radius_over_margin(radius, margin) + math.sqrt(-math.log(delta) / 2)
@@ -307,7 +307,7 @@ def margin_mean_bound(*, dim: int, radius: float, margin: float, n: int) -> floa
     >>> margin_mean_bound(dim=1000, radius=1, margin=0.5, n=399)
     0.01
 
-    Source: Vapnik 1998, theorem 10.5; THEORY C4.margin.
+    Source: Vapnik 1998, theorem 10.5; statement C4.margin.
     """
     ratio = _radius_over_margin(radius, margin) ** 2
     return min(whole(dim, name="dim", least=1), ratio) / (whole(n, name="n", least=0) + 1)

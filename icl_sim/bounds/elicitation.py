@@ -1,4 +1,4 @@
-"""Choosing among K prompts of one base model: what l log V really buys (THEORY C2.elicitation).
+"""Choosing among K prompts of one base model: what l log V really buys (statement C2.elicitation).
 
 The target is the base under some prompt, M_ft(.|x) = M_base(.|z*, x), z* of l_z tokens, K = V^l_z.
 Joint laws P_z of (input, whole output) are compared in total variation; h^2 = 1 - sum sqrt(P Q).
@@ -30,7 +30,7 @@ def elicitation_size(*, prompts: int, eps: Exact, delta: Exact) -> int:
     >>> elicitation_size(prompts=4**4, eps=0.1, delta=0.05)
     1709
 
-    Source: THEORY C2.elicitation.
+    Source: statement C2.elicitation.
     """
     K, eps, delta = _arguments(prompts, eps, delta)
     return math.ceil(2 * (math.log(K) - math.log(delta)) / eps**2)
@@ -52,7 +52,7 @@ def elicitation_failure(*, prompts: int, n: int, eps: Exact) -> float:
     >>> elicitation_failure(prompts=256, n=1709, eps=0.1) < 0.05
     True
 
-    Source: THEORY C2.elicitation.
+    Source: statement C2.elicitation.
     """
     K, eps, _ = _arguments(prompts, eps, "1/2")
     return min(1.0, (K - 1) * (1 - eps**2) ** (whole(n, name="n", least=0) / 2))
@@ -81,7 +81,7 @@ def misspecified_size(*, prompts: int, eps: Exact, delta: Exact) -> int:
     >>> misspecified_size(prompts=4**4, eps=0.1, delta=0.05)
     2817
 
-    Source: Yatracos 1985; Devroye and Lugosi 2001, theorem 6.3.  THEORY rounds K(K-1) up to K^2.
+    Source: Yatracos 1985; Devroye and Lugosi 2001, theorem 6.3.  statement rounds K(K-1) up to K^2.
     """
     K, eps, delta = _arguments(prompts, eps, delta)
     if K < 2:
@@ -112,7 +112,7 @@ def elicitation_necessary(*, prompts: int, eps: Exact, delta: Exact, proper: boo
     >>> round(elicitation_necessary(prompts=256, eps=0.1, delta=0.05), 1)
     112.8
 
-    Source: THEORY C2.elicitation has a Varshamov code (agreement up to 3/4) for the equidistant
+    Source: statement C2.elicitation has a Varshamov code (agreement up to 3/4) for the equidistant
     one, hence about 8 times less: (1 - 16 eps^2)((1 - delta) ln K - ln 2)/(32 eps^2).
     """
     K, eps, delta = _arguments(prompts, eps, delta)

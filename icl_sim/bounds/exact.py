@@ -89,7 +89,7 @@ def exact_failure_probability(
     >>> round(exact_failure_probability(vocab=2, n=10, eps="2/5"), 12)  # ten heads or ten tails
     0.001953125
 
-    Source: THEORY C1.token; the multinomial as conditioned Poissons is classical.
+    Source: statement C1.token; the multinomial as conditioned Poissons is classical.
     """
     vocab, n = whole(vocab, name="vocab", least=2), whole(n, name="n", least=1)
     contexts = whole(contexts, name="contexts", least=1)

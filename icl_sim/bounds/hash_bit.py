@@ -57,7 +57,7 @@ def hash_bit_risk(*, vocab: int, length: int, n: int) -> float:
     >>> round(hash_bit_risk(vocab=4, length=8, n=3323), 3)
     0.452
 
-    Source: THEORY C2.sequence.
+    Source: statement C2.sequence.
     """
     k = hash_bit_outputs(vocab=vocab, length=length)
     return (1 - 2 / k) ** whole(n, name="n", least=0) / 2
@@ -89,7 +89,7 @@ def hash_bit_failure(*, vocab: int, length: int, n: int, eps: Exact) -> float:
     >>> hash_bit_failure(vocab=4, length=8, n=3323, eps=0.1)
     1.0
 
-    Source: THEORY C2.sequence (the second bound).
+    Source: statement C2.sequence (the second bound).
     """
     k = hash_bit_outputs(vocab=vocab, length=length)
     n, eps = whole(n, name="n", least=0), float(probability(eps, name="eps"))
@@ -141,7 +141,7 @@ def hash_bit_length(*, vocab: int, scale: float) -> int:
     >>> [hash_bit_length(vocab=2, scale=C * 207.6) for C in (1, 2, 4, 8)]
     [15, 16, 17, 18]
 
-    Source: THEORY C2.sequence.
+    Source: statement C2.sequence.
     """
     if not 0 < scale < math.inf:
         raise InputError(f"scale: expected a positive number of samples per token, got {scale}")

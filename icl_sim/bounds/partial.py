@@ -31,7 +31,7 @@ def subset_mean_error(*, vocab: int, pool: int, n: int) -> float:
     >>> [round(subset_mean_error(vocab=8, pool=400, n=n), 4) for n in (200, 400)]
     [0.0662, 0.0]
 
-    Source: THEORY C5.random.
+    Source: statement C5.random.
     """
     V, N, n = _pool(vocab, pool, n)
     return math.sqrt((V - 1) / n * (N - n) / max(N - 1, 1)) / 2
@@ -58,7 +58,7 @@ def subset_failure_mcdiarmid(*, vocab: int, pool: int, n: int, eps: Exact) -> fl
     >>> round(subset_failure_mcdiarmid(vocab=8, pool=400, n=200, eps=0.12), 4)
     0.0998
 
-    Source: El-Yaniv and Pechyony, J. Artif. Intell. Res. 35 (2009); THEORY C5.random.
+    Source: El-Yaniv and Pechyony, J. Artif. Intell. Res. 35 (2009); statement C5.random.
     """
     V, N, n = _pool(vocab, pool, n)
     excess = float(probability(eps, name="eps")) - subset_mean_error(vocab=V, pool=N, n=n)
@@ -90,7 +90,7 @@ def subset_failure_serfling(*, vocab: int, pool: int, n: int, eps: Exact) -> flo
     >>> round(subset_failure_serfling(vocab=8, pool=400, n=200, eps=0.12), 4)
     0.0027
 
-    Source: Serfling, Ann. Statist. 2 (1974), corollary 1.1; THEORY C5.random.
+    Source: Serfling, Ann. Statist. 2 (1974), corollary 1.1; statement C5.random.
     """
     V, N, n = _pool(vocab, pool, n)
     if n == N:
@@ -117,7 +117,7 @@ def subset_size(*, vocab: int, pool: int, eps: Exact, delta: Exact) -> int:
     >>> [subset_size(vocab=8, pool=N, eps=0.12, delta=0.05) for N in (400, 10**6)]
     [171, 297]
 
-    Source: THEORY C5.random.
+    Source: statement C5.random.
     """
     delta = float(probability(delta, name="delta"))
     low, high = 0, whole(pool, name="pool", least=1)  # high suffices, low does not
@@ -148,7 +148,7 @@ def missing_error(*, vocab: int, missing: float) -> float:
     >>> missing_error(vocab=4, missing=0.1), missing_error(vocab=4, missing=1)
     (0.1, 0.75)
 
-    Source: THEORY C5.missing.
+    Source: statement C5.missing.
     """
     V = whole(vocab, name="vocab", least=2)
     if not 0 <= missing <= 1:
@@ -177,7 +177,7 @@ def certified_error(*, vocab: int, n: int, delta: Exact, contexts: int = 1) -> f
     >>> round(certified_error(vocab=32, n=1024, delta=0.05), 4)
     0.1109
 
-    Source: THEORY C1.token.
+    Source: statement C1.token.
     """
     V, n = whole(vocab, name="vocab", least=2), whole(n, name="n", least=1)
     m = whole(contexts, name="contexts", least=1)
@@ -218,7 +218,7 @@ def retrieval_error(
     >>> round(retrieval_error(vocab=8, retrieved=500, delta=0.05, recall=0.8, contaminated=0.1), 3)
     0.193
 
-    Source: THEORY C6.retrieval, which adds kappa to the whole bound.
+    Source: statement C6.retrieval, which adds kappa to the whole bound.
     """
     if not (0 <= recall <= 1 and 0 <= contaminated <= 1):
         raise InputError(
@@ -248,7 +248,7 @@ def softmax_leak(*, gap: float, total: int, matching: int) -> float:
     >>> round(softmax_leak(gap=5.0, total=400, matching=50), 4)
     0.045
 
-    Source: THEORY C6.
+    Source: statement C6.
     """
     N = whole(total, name="total", least=1)
     matching = whole(matching, name="matching", least=1)
@@ -274,7 +274,7 @@ def window_fit(*, window: int, overhead: int, tokens: int) -> int:
     >>> window_fit(window=4096, overhead=0, tokens=4)
     1024
 
-    Source: THEORY C6.
+    Source: statement C6.
     """
     W, o = whole(window, name="window", least=1), whole(overhead, name="overhead", least=0)
     return max(0, (W - o) // whole(tokens, name="tokens", least=1))
@@ -301,7 +301,7 @@ def window_error(*, vocab: int, window: int, overhead: int, tokens: int, delta: 
     >>> round(window_error(vocab=32, window=4096, overhead=0, tokens=4, delta=0.05), 3)
     0.111
 
-    Source: THEORY C6.
+    Source: statement C6.
     """
     n = window_fit(window=window, overhead=overhead, tokens=tokens)
     return certified_error(vocab=vocab, n=n, delta=delta) if n else 1.0

@@ -41,7 +41,7 @@ def prefix_mean_error(*, vocab: int, length: int, n: int) -> float:
     >>> round(prefix_mean_error(vocab=4, length=3, n=449), 4)
     0.0998
 
-    Source: THEORY C1.prefixes; (*) is Krichevsky and Trofimov's argument with add-one.
+    Source: statement C1.prefixes; (*) is Krichevsky and Trofimov's argument with add-one.
     """
     V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
     n = whole(n, name="n", least=0)
@@ -64,7 +64,7 @@ def prefix_size(*, vocab: int, length: int, eps: Exact) -> int:
     >>> prefix_size(vocab=4, length=3, eps=0.1)
     450
 
-    Source: THEORY C1.prefixes.
+    Source: statement C1.prefixes.
     """
     V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
     return math.ceil(length * (V - 1) / (2 * probability(eps, name="eps") ** 2))
@@ -97,7 +97,7 @@ def prefix_tail_size(*, vocab: int, length: int, contexts: int, eps: Exact, delt
     >>> prefix_tail_size(vocab=4, length=3, contexts=21, eps=0.1, delta=0.05)
     2634
 
-    Source: tail of Agrawal, IEEE Trans. Inf. Theory 66 (2020), arXiv:1904.02291; THEORY C1.prefixes
+    Source: tail of Agrawal, IEEE Trans. Inf. Theory 66 (2020), arXiv:1904.02291; statement C1.prefixes
     gives l (sqrt((V-1)/2) + 2 sqrt(L))^2/eps^2, which is larger.
     """
     V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
@@ -124,7 +124,7 @@ def trajectory_size(*, vocab: int, contexts: int, eps: Exact) -> int:
     >>> trajectory_size(vocab=2, contexts=7, eps=0.1)
     350
 
-    Source: THEORY C1.prefixes.
+    Source: statement C1.prefixes.
     """
     V, M = whole(vocab, name="vocab", least=2), whole(contexts, name="contexts", least=1)
     return math.ceil(M * (V - 1) / (2 * probability(eps, name="eps") ** 2))
@@ -150,7 +150,7 @@ def tied_mean_divergence(*, vocab: int, contexts: int, trajectories: int, length
     >>> round(tied_mean_divergence(vocab=2, contexts=3, trajectories=10, length=1000), 2)
     2.73
 
-    Source: THEORY C1.prefixes; regret of Laplace's rule, Cesa-Bianchi and Lugosi 2006, section 9.6.
+    Source: statement C1.prefixes; regret of Laplace's rule, Cesa-Bianchi and Lugosi 2006, section 9.6.
     """
     V, m = whole(vocab, name="vocab", least=2), whole(contexts, name="contexts", least=1)
     N = whole(trajectories, name="trajectories", least=1)
@@ -203,7 +203,7 @@ def absorbing_mean_divergence(*, trajectories: int, length: int, escape: float) 
     >>> round(absorbing_mean_divergence(trajectories=10, length=1000, escape=1 / 11), 1)
     24.4
 
-    Source: THEORY C1.prefixes.
+    Source: statement C1.prefixes.
     """
     N = whole(trajectories, name="trajectories", least=1)
     length = whole(length, name="length", least=1)
@@ -255,7 +255,7 @@ def dkw_size(*, eps: Exact, delta: Exact) -> int:
     >>> dkw_size(eps=0.1, delta=0.05)
     738
 
-    Source: Massart, Ann. Probab. 18 (1990); THEORY C2.sup.
+    Source: Massart, Ann. Probab. 18 (1990); statement C2.sup.
     """
     eps = float(probability(eps, name="eps"))
     return math.ceil(2 * (math.log(2) + _log(1, delta)) / eps**2)
@@ -277,7 +277,7 @@ def sup_norm_size(*, eps: Exact, delta: Exact) -> int:
     >>> sup_norm_size(eps=0.1, delta=0.05)
     495
 
-    Source: THEORY C2.sup.
+    Source: statement C2.sup.
     """
     L = _log(1, delta)
     return math.ceil(((1 + math.sqrt(L / 2)) / float(probability(eps, name="eps"))) ** 2)
@@ -300,7 +300,7 @@ def events_size(*, events: int, eps: Exact, delta: Exact) -> int:
     >>> events_size(events=4**8, eps=0.1, delta=0.05)
     739
 
-    Source: Hoeffding 1963; THEORY C2.events, C4.statistic (K = 1).
+    Source: Hoeffding 1963; statement C2.events, C4.statistic (K = 1).
     """
     eps = float(probability(eps, name="eps"))
     return math.ceil((math.log(2) + _log(events, delta, name="events")) / (2 * eps**2))
@@ -323,7 +323,7 @@ def deterministic_size(*, maps: int, eps: Exact, delta: Exact) -> int:
     >>> deterministic_size(maps=4**8, eps=0.1, delta=0.05)
     141
 
-    Source: Occam's razor, Blumer et al. 1987; THEORY C2.
+    Source: Occam's razor, Blumer et al. 1987; statement C2.
     """
     return math.ceil(_log(maps, delta, name="maps") / float(probability(eps, name="eps")))
 

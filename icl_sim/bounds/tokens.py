@@ -6,7 +6,7 @@ the failure probability allowed; L = ln(m/delta).  The sufficient sizes hold for
 whatever the laws are, and for every larger n too.  The necessary ones hold for every estimator:
 below them some m laws make it fail with probability above delta.
 
-Source: claim C1 of the abstract of arXiv:2506.08060; the definitions are THEORY section 2's.
+Source: claim C1 of the abstract of arXiv:2506.08060; definitions and proofs: docs/c1.md.
 """
 
 import math
