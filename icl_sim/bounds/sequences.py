@@ -97,7 +97,7 @@ def prefix_tail_size(*, vocab: int, length: int, contexts: int, eps: Exact, delt
     >>> prefix_tail_size(vocab=4, length=3, contexts=21, eps=0.1, delta=0.05)
     2634
 
-    Source: tail of Agrawal, IEEE Trans. Inf. Theory 66 (2020), arXiv:1904.02291; statement C1.prefixes
+    Source: tail of Agrawal, IEEE Trans. Inf. Theory 66 (2020), arXiv:1904.02291; C1.prefixes
     gives l (sqrt((V-1)/2) + 2 sqrt(L))^2/eps^2, which is larger.
     """
     V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
@@ -150,7 +150,7 @@ def tied_mean_divergence(*, vocab: int, contexts: int, trajectories: int, length
     >>> round(tied_mean_divergence(vocab=2, contexts=3, trajectories=10, length=1000), 2)
     2.73
 
-    Source: statement C1.prefixes; regret of Laplace's rule, Cesa-Bianchi and Lugosi 2006, section 9.6.
+    Source: C1.prefixes; regret of Laplace's rule, Cesa-Bianchi and Lugosi 2006, section 9.6.
     """
     V, m = whole(vocab, name="vocab", least=2), whole(contexts, name="contexts", least=1)
     N = whole(trajectories, name="trajectories", least=1)
