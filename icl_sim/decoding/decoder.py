@@ -82,16 +82,15 @@ class Decoder:
         check_arithmetic()
         self.spec, self.stop, self.lanes = spec, stop, lanes
         self.plan = make_plan(spec, params, model.certificate, dense=engine == "dense")
-        if engine != "dense" and (slow := self.plan.dense_heads()):
-            warnings.warn(
-                f"{', '.join(slow)}: of no known kind, decoded at a cost of O(t) a token",
-                stacklevel=2,
-            )
-        if lanes is not None and (slow := self.plan.dense_heads()):
+        slow = self.plan.dense_heads()
+        if lanes is not None and slow:
             raise InputError(f"lanes need heads of known kinds, and not {', '.join(slow)}")
         if engine == "specialised" and (reasons := straight_line.obstacles(self.plan)):
             warnings.warn(f"not specialised but cached: {'; '.join(reasons)}", stacklevel=2)
             engine = "cached"
+        elif engine == "cached" and slow:
+            text = f"{', '.join(slow)}: of no known kind, decoded at a cost of O(t) a token"
+            warnings.warn(text, stacklevel=2)
         self.engine = engine
         self.params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
         self.weights = Weights.of(self.plan, params) if engine == "specialised" else None
