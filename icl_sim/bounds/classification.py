@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import binom
 
 from icl_sim.bounds.arguments import Exact, exact_fraction, exact_law, probability, whole
+from icl_sim.bounds.hash_bit import occupancies
 from icl_sim.bounds.sequences import events_size
 from icl_sim.errors import InputError
 
@@ -203,21 +204,13 @@ def basis_failure(*, light: int, light_mass: Exact, n: int, eps: Exact, miss: fl
         raise InputError(f"expected light_mass in (0, 1] and miss in [0, 1], got {q} and {miss}")
     if_heavy_right = _wrong_tail(light, q, eps, miss)
     if_heavy_wrong = _wrong_tail(light, q, eps - (1 - q), miss)
+    undrawn = miss * if_heavy_wrong + (1 - miss) * if_heavy_right  # the heavy atom is unseen too
     draws = binom.pmf(np.arange(n + 1), n, float(q))
-    unseen = np.zeros(light + 1)  # law of the number of unseen light atoms after b light draws
-    unseen[light] = 1.0
     total = 0.0
-    for b in range(n + 1):
-        if b:
-            found = unseen * np.arange(light + 1) / light
-            unseen = unseen - found
-            unseen[:-1] += found[1:]
-        if b < n:
-            total += draws[b] * (unseen @ if_heavy_right)
-        else:  # the heavy atom was never drawn
-            mixed = miss * if_heavy_wrong + (1 - miss) * if_heavy_right
-            total += draws[b] * (unseen @ mixed)
-    return float(total)
+    for b, seen in zip(range(n + 1), occupancies(light), strict=False):
+        if draws[b] > 0:
+            total += draws[b] * (seen @ (if_heavy_right if b < n else undrawn))
+    return min(1.0, float(total))
 
 
 def abstract_fixed_context_size(*, eps: Exact, delta: Exact) -> int:
@@ -313,10 +306,36 @@ def margin_mean_bound(*, dim: int, radius: float, margin: float, n: int) -> floa
     return min(whole(dim, name="dim", least=1), ratio) / (whole(n, name="n", least=0) + 1)
 
 
+def margin_markov_size(*, dim: int, radius: float, margin: float, eps: Exact, delta: Exact) -> int:
+    """Examples for err <= eps w.p. 1 - delta of the hard-margin SVM, at fixed margin.
+
+    ceil(min(d, (R/g)^2)/(eps delta)): `margin_mean_bound` and Markov's inequality.  Of order 1/eps,
+    so for small eps at fixed delta far below `margin_size`.
+
+    Args:
+      dim: d >= 1.
+      radius: R > 0.
+      margin: g in (0, R] of the whole law.
+      eps: in (0, 1).
+      delta: in (0, 1).
+
+    Raises:
+      InputError: an argument out of range.
+
+    >>> margin_markov_size(dim=1000, radius=1, margin=0.5, eps=0.1, delta=0.1)
+    400
+
+    Source: statement C4.margin.
+    """
+    scale = float(probability(eps, name="eps") * probability(delta, name="delta"))
+    bound = margin_mean_bound(dim=dim, radius=radius, margin=margin, n=0)
+    return math.ceil(bound / scale)
+
+
 def _wrong_tail(light: int, q: Fraction, eps: Fraction, miss: float) -> np.ndarray:
-    """P(q/light * Binomial(u, miss) > eps) for u = 0..light unseen atoms: float64 [light + 1]."""
+    """P(q/light * Binomial(light - seen, miss) > eps) for seen = 0..light: float64 [light + 1]."""
     most = math.floor(light * eps / q)  # the largest number of wrong atoms that is no failure
-    return binom.sf(most, np.arange(light + 1), miss)
+    return binom.sf(most, light - np.arange(light + 1), miss)
 
 
 def _radius_over_margin(radius: float, margin: float) -> float:

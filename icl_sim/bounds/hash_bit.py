@@ -11,6 +11,8 @@ total variation is U/k exactly.
 """
 
 import math
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from icl_sim.bounds.arguments import Exact, probability, whole
 from icl_sim.errors import InputError
 
 OCCUPANCY_LIMIT = 10**9  # bins times samples: some seconds
+_NEGLIGIBLE = 1e-290
 
 
 def hash_bit_outputs(*, vocab: int, length: int) -> int:
@@ -154,8 +157,8 @@ def hash_bit_length(*, vocab: int, scale: float) -> int:
 def occupancy_law(*, bins: int, n: int) -> np.ndarray:
     """Law of the number of distinct bins hit by n uniform draws: float64 [bins + 1].
 
-    One draw at a time: P_(t+1)(d) = P_t(d) d/bins + P_t(d - 1) (bins - d + 1)/bins, non-negative
-    terms.
+    One draw at a time, masses below 1e-290 dropped: P_(t+1)(d) = P_t(d) d/bins + P_t(d - 1) (bins -
+    d + 1)/bins, non-negative terms.
 
     Args:
       bins: at least 1.
@@ -170,12 +173,25 @@ def occupancy_law(*, bins: int, n: int) -> np.ndarray:
     bins, n = whole(bins, name="bins", least=1), whole(n, name="n", least=0)
     if bins * n > OCCUPANCY_LIMIT:
         raise InputError(f"n: expected bins * n of at most {OCCUPANCY_LIMIT}, got {bins * n}")
+    return next(islice(occupancies(bins), n, None)).copy()
+
+
+def occupancies(bins: int) -> Iterator[np.ndarray]:
+    """`occupancy_law` for n = 0, 1, 2, ..., each array valid until the next is asked for."""
     distinct = np.arange(bins + 1)
-    stay, move = distinct / bins, (bins - distinct[:-1]) / bins
     law = np.zeros(bins + 1)
     law[0] = 1.0
-    for _ in range(n):
-        moved = law[:-1] * move
-        law *= stay
-        law[1:] += moved
-    return law
+    low = high = 0  # law is zero outside
+    while True:
+        yield law
+        here = slice(low, high + 1)
+        moved = law[here] * ((bins - distinct[here]) / bins)
+        law[here] *= distinct[here] / bins
+        law[low + 1 : high + 2] += moved[: bins - low]  # from `bins` nothing moves on
+        high = min(high + 1, bins)
+        while law[low] < _NEGLIGIBLE:  # before the numbers become denormal, and slow
+            law[low] = 0.0
+            low += 1
+        while law[high] < _NEGLIGIBLE:
+            law[high] = 0.0
+            high -= 1

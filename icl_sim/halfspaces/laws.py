@@ -60,10 +60,10 @@ def error_trial(law: Law, learner: Learner, rows: int) -> Callable[..., jax.Arra
     """
 
     def trial(key: jax.Array, n: jax.Array) -> jax.Array:
-        examples = law.sample(key, rows)
-        counts = jnp.arange(rows) < n
-        labels = jnp.where(counts, examples.labels, 0)
-        return law.risk(learner(examples.inputs, labels), examples.target)
+        with jax.default_matmul_precision("highest"):
+            examples = law.sample(key, rows)
+            labels = jnp.where(jnp.arange(rows) < n, examples.labels, 0)
+            return law.risk(learner(examples.inputs, labels), examples.target)
 
     return trial
 

@@ -29,6 +29,7 @@ class Perceptron(NamedTuple):
     consistent: jax.Array
 
 
+@jax.default_matmul_precision("highest")
 def perceptron(inputs: jax.Array, labels: jax.Array, *, max_passes: int = 10_000) -> Perceptron:
     """Rosenblatt's perceptron: w <- w + y x at each mistake, in passes until one is clean.
 
@@ -64,6 +65,7 @@ def perceptron(inputs: jax.Array, labels: jax.Array, *, max_passes: int = 10_000
     return Perceptron(*jax.lax.while_loop(goes_on, one_pass, start)[:3])
 
 
+@jax.default_matmul_precision("highest")
 def one_step(inputs: jax.Array, labels: jax.Array) -> jax.Array:
     """One linear-attention step from zero: w = sum y_i x_i, up to scale.
 
@@ -76,17 +78,41 @@ def one_step(inputs: jax.Array, labels: jax.Array) -> jax.Array:
     return labels @ inputs
 
 
+@jax.default_matmul_precision("highest")
 def least_squares(inputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Least squares on the labels, of least norm: w = (X'X)^+ X'y.
+    """Least squares on the labels, of least norm: w = X^+ y.
+
+    Conjugate gradients on the normal equations (CGLS), which end after rank(X) steps in exact
+    arithmetic and, started at zero, never leave the row space of X.  Products only: a LAPACK call
+    inside the blocks of several CPU devices can wait for itself.
 
     >>> w = least_squares(jnp.array([[1.0, 0.0], [1.0, 2.0]]), jnp.array([1.0, -1.0]))
     >>> [round(float(x), 5) for x in w]
     [1.0, -1.0]
+
+    Source: Hestenes and Stiefel 1952; Bjorck 1996, section 7.4.
     """
     x = inputs * (labels != 0)[:, None].astype(inputs.dtype)
-    return jnp.linalg.pinv(x.T @ x, hermitian=True) @ (labels @ x)
+    pull = labels @ x
+    size = pull @ pull
+    enough = size * jnp.finfo(x.dtype).eps ** 2
+
+    def step(_, state):
+        weights, residual, direction, size = state
+        image = x @ direction
+        going = size > enough
+        length = jnp.where(going, size / jnp.where(going, image @ image, 1), 0)
+        residual = residual - length * image
+        pull = residual @ x
+        new_size = pull @ pull
+        direction = jnp.where(going, pull + new_size / jnp.where(going, size, 1) * direction, 0)
+        return weights + length * state[2], residual, direction, jnp.where(going, new_size, size)
+
+    start = (jnp.zeros_like(pull), labels, pull, size)
+    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(3 * len(pull) + 10), step, start)[0]
 
 
+@jax.default_matmul_precision("highest")
 def logistic(inputs: jax.Array, labels: jax.Array, *, steps: int = 1000) -> jax.Array:
     """Normalized gradient descent on the logistic loss: w <- w - grad/loss, steps of size 1/R^2.
 

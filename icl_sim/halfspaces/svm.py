@@ -52,6 +52,7 @@ class _State(NamedTuple):
     done: jax.Array
 
 
+@jax.default_matmul_precision("highest")
 def hard_margin_svm(inputs: jax.Array, labels: jax.Array, *, max_steps: int | None = None) -> Svm:
     """The separating halfspace of largest margin, through the origin.
 
@@ -74,6 +75,7 @@ def hard_margin_svm(inputs: jax.Array, labels: jax.Array, *, max_steps: int | No
     dtype = inputs.dtype
     max_steps = 20 * d + 100 if max_steps is None else max_steps
     scale = jnp.sqrt(jnp.max(jnp.sum(inputs**2, axis=1) * labels**2))
+    scale = jnp.where(scale > 0, scale, 1)
     z = inputs * (labels / scale)[:, None]  # rows of norm at most 1
     tiny = jnp.asarray(jnp.finfo(dtype).eps, dtype)
 
@@ -167,7 +169,7 @@ def _certified(z: jax.Array, labels: jax.Array, s: _State, scale: jax.Array) -> 
     """Scales to margin 1 and measures what was reached."""
     n = len(z)
     margin = jnp.min(jnp.where(labels != 0, z @ s.weights, jnp.inf))
-    separates = margin > 0
+    separates = (margin > 0) & jnp.any(labels != 0)
     weights = jnp.where(separates, s.weights / jnp.where(separates, margin, 1), 0)
     # The best multiple of the multipliers: max_t t sum u - t^2 ||sum u z||^2 / 2.
     dual = jnp.sum(s.duals) ** 2 / (2 * jnp.sum((s.duals @ _active(z, s.members)) ** 2))
