@@ -69,6 +69,9 @@ class Statement:
       derived: the verdict that the theory derives; the experiment does not see it.
       sources: theorems and papers.
       experiment: run -> outcome.
+      premises: what is assumed of the data, the sampling and the learner.
+      formula: the sizes and bounds judged, with their constants.
+      lower: what every method needs, with constants.
       corrected: what is true in its place, where the statement is false or loose.
     """
 
@@ -79,6 +82,9 @@ class Statement:
     derived: str
     sources: str
     experiment: Callable[[Run], Outcome] = field(repr=False)
+    premises: str = ""
+    formula: str = ""
+    lower: str = ""
     corrected: str = ""
 
 

@@ -244,8 +244,12 @@ CLAIM = Claim(
             statement="The abstract's size, constant 1, gives total variation <= eps on every "
             "context, one token, with probability 1 - delta.",
             reading="The size and m, V, eps, delta are the abstract's words. Ours: total variation "
-            "of one token, maximum over contexts, the same number n_c of demonstrations for each "
-            "context, drawn from the fine-tuned law, ln(m/delta) >= 1/2, constant 1.",
+            "of one token, maximum over contexts, constant 1.",
+            premises="The same number n_c of demonstrations for each context, drawn from the "
+            "fine-tuned law; the empirical law answers; ln(m/delta) >= 1/2.",
+            formula="n_c = ceil(V L/eps^2), L = ln(m/delta).",
+            lower="n_c with 1 - (1 - I(k, k; 1/2 - eps))^m <= delta, k = ceil(n_c/2) (two coins), "
+            "and Assouad's, of order V/eps^2, for every estimator.",
             basis="PROOF, EXACT, TEST",
             derived=LOOSE,
             corrected="min{ (sqrt(V-1)/2 + sqrt(L/2))^2, (ln(2^V - 2) + L)/2 } / eps^2 per "
