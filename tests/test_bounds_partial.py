@@ -11,16 +11,20 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.stats import hypergeom
+from tolerances import F64
 
 from icl_sim.bounds.partial import (
-    certified_error,
     missing_error,
-    retrieval_error,
-    softmax_leak,
+    subset_expected_total_variation,
     subset_failure_mcdiarmid,
     subset_failure_serfling,
     subset_mean_error,
     subset_size,
+)
+from icl_sim.bounds.retrieval import (
+    certified_error,
+    retrieval_error,
+    softmax_leak,
     window_error,
     window_fit,
 )
@@ -54,7 +58,9 @@ def test_subset_bounds_hold_for_every_subset_size(pool):
         values, weights = subset_law(pool, n)
         np.testing.assert_allclose(weights.sum(), 1, rtol=1e-12)
         mean = subset_mean_error(vocab=V, pool=N, n=n)
-        assert weights @ values <= mean + 1e-12
+        exact = subset_expected_total_variation(pool=pool, n=n)
+        np.testing.assert_allclose(exact, weights @ values, **F64)
+        assert exact <= mean + 1e-12
         for eps in (0.05, 0.1, 0.2, 0.4, 0.6):
             failure = weights[values > eps + 1e-12].sum()
             for bound in (subset_failure_mcdiarmid, subset_failure_serfling):

@@ -20,6 +20,7 @@ from icl_sim.bounds.tokens import (
     mcdiarmid,
     random_allotment,
     two_coins,
+    uniform_mean_size,
     weissman,
 )
 
@@ -41,5 +42,6 @@ __all__ = [
     "random_allotment",
     "sample_size",
     "two_coins",
+    "uniform_mean_size",
     "weissman",
 ]

@@ -66,6 +66,30 @@ def hash_bit_risk(*, vocab: int, length: int, n: int) -> float:
     return (1 - 2 / k) ** whole(n, name="n", least=0) / 2
 
 
+def empirical_sequence_floor(*, vocab: int, length: int, n: int) -> float:
+    """Least TV of the empirical law of n samples at the uniform law on sequences: 1 - n/k.
+
+    At most n of the k = V^l outputs have been seen, and the others hold the rest of the mass.
+
+    Args:
+      vocab: V >= 2.
+      length: l >= 1.
+      n: samples, n >= 0.
+
+    Raises:
+      InputError: an argument out of range.
+
+    >>> round(empirical_sequence_floor(vocab=4, length=8, n=3323), 3)
+    0.949
+
+    Source: statement C2.sequence.
+    """
+    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    n = whole(n, name="n", least=0)
+    logarithm = length * math.log(V)
+    return max(0.0, 1 - n * math.exp(-logarithm)) if logarithm < 700 else 1.0
+
+
 def hash_bit_failure(*, vocab: int, length: int, n: int, eps: Exact) -> float:
     """Lower bound on P(TV > eps) of every estimator, for some member of the family.
 
