@@ -73,9 +73,6 @@ class Statement:
       formula: the sizes and bounds judged, with their constants.
       lower: what every method needs, with constants.
       corrected: what is true in its place, where the statement is false or loose.
-      premises: what is assumed, of the data and of who answers.
-      formulas: the sizes and bounds that are compared, with their constants.
-      necessary: the lower bound that holds for every method.
     """
 
     id: str
@@ -89,9 +86,6 @@ class Statement:
     formula: str = ""
     lower: str = ""
     corrected: str = ""
-    premises: str = ""
-    formulas: str = ""
-    necessary: str = ""
 
 
 @dataclass(frozen=True)
