@@ -29,7 +29,7 @@ def forward(
     params: Params,
     inputs: Array,
     *,
-    prefix: int = 0,
+    prefix: int | None = None,
     offset: int = 0,
     exact: bool = False,
     watch: Callable[[int, int, Array], None] | None = None,
@@ -39,7 +39,7 @@ def forward(
     Args:
       spec, params: the architecture and its weights.
       inputs: int [T] for token inputs, float [T, I] for vector inputs.
-      prefix: how many leading tokens the ``prefix`` mask lets every token see.
+      prefix: how many leading tokens the ``prefix`` mask lets every token see; by default all.
       offset: index of the first token, for the position features.
       exact: compute in `fractions.Fraction`, with no rounding at all.  Only the rational switches
         qualify: hardmax or linear attention, hard_sigmoid or relu gates, no norm.
@@ -119,18 +119,20 @@ def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Ar
     return np.stack(columns, axis=1)
 
 
-def visible(layer: Layer, length: int, prefix: int) -> Array:
+def visible(layer: Layer, length: int, prefix: int | None) -> Array:
     """bool [T, S]: may token t attend to token s."""
     t, s = np.arange(length)[:, None], np.arange(length)[None, :]
     causal = s <= t
-    return causal | (s < prefix) if layer.mask == "prefix" else causal
+    if layer.mask == "prefix":
+        return causal | (s < (length if prefix is None else prefix))
+    return causal
 
 
 def attention(
     layer: Layer,
     leaves: Params,
     x: Array,
-    prefix: int,
+    prefix: int | None,
     number: Any,
     watch: Callable[[int, Array], None] | None = None,
 ) -> Array:

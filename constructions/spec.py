@@ -52,7 +52,8 @@ class Layer:
       hidden: M, units of the gated MLP ``(gate(x W_g + b_g) * (x W_u + b_u)) W_d``.
       attend: ``softmax``; ``hardmax``, the average over equal best scores; or ``linear``, the sum
         of score times value with no normalization.
-      mask: ``causal``, or ``prefix``: every token also sees all of the first ``prefix`` tokens.
+      mask: ``causal``, or ``prefix``: every token also sees all of the first ``prefix`` tokens,
+        by default the whole sequence.
       scale: multiplies the inner product of query and key.
       window: W, entries of the relative bias that each head adds to its scaled scores.  Entry j
         is for the token j places back, the last entry for all further back (0: no bias).  With

@@ -29,7 +29,7 @@ def forward(
     params: Mapping[str, Any],
     inputs: Any,
     *,
-    prefix: Any = 0,
+    prefix: Any = None,
     offset: Any = 0,
 ) -> jax.Array:
     """The decoder's output at every position; pure and jittable with ``spec`` static.
@@ -39,7 +39,8 @@ def forward(
       params: leaves of `param_shapes(spec)`, all of one floating dtype, which is the dtype of all
         arithmetic.
       inputs: int [..., T] below ``spec.input_size`` (tokens), or float [..., T, I] (vectors).
-      prefix: how many leading tokens the ``prefix`` mask shows to every token; may be traced.
+      prefix: how many leading tokens the ``prefix`` mask shows to every token, by default all;
+        may be traced.
       offset: index of the first token, for the position features; may be traced.
 
     Returns:
@@ -102,7 +103,9 @@ def visible(layer: Layer, length: int, prefix: Any) -> jax.Array:
     """bool [T, S]: may token t attend to token s."""
     s = jnp.arange(length, dtype=jnp.int32)
     mask = s[None, :] <= s[:, None]
-    return mask | (s[None, :] < prefix) if layer.mask == "prefix" else mask
+    if layer.mask == "prefix":
+        return mask | (s[None, :] < (length if prefix is None else prefix))
+    return mask
 
 
 def _layer(
@@ -211,7 +214,7 @@ class Transformer(nn.Module):
     certificate: Certificate | None = None
 
     @nn.compact
-    def __call__(self, inputs: Any, *, prefix: Any = 0, offset: Any = 0) -> jax.Array:
+    def __call__(self, inputs: Any, *, prefix: Any = None, offset: Any = 0) -> jax.Array:
         """`forward` with this module's params."""
         params = {
             name: self.param(name, _initializer(name), shape, self.dtype)

@@ -127,6 +127,18 @@ def test_prefix_tokens_see_each_other():
     )
 
 
+def test_by_default_the_prefix_is_the_whole_sequence_in_every_engine():
+    case = ARCHITECTURES["prefix mask"]
+    params, inputs = case.params(), case.inputs()
+    expected = reference.forward(case.spec, params, inputs, prefix=len(inputs))
+    variables = {"params": as_dtype(params, jnp.float64)}
+    np.testing.assert_array_equal(reference.forward(case.spec, params, inputs), expected)
+    np.testing.assert_allclose(jitted(case.spec, variables["params"], inputs), expected, **F64)
+    np.testing.assert_allclose(Transformer(case.spec).apply(variables, inputs), expected, **F64)
+    causal = reference.forward(case.spec, params, inputs, prefix=0)
+    assert not np.allclose(causal, expected)
+
+
 def test_forward_is_traced_once_for_any_prefix_and_offset():
     case = ARCHITECTURES["prefix mask"]
     params = as_dtype(case.params(), jnp.float32)
