@@ -25,5 +25,7 @@ def _lazy(module: str, function: str) -> Callable[..., Construction]:
 CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
     "lookup": _lazy("constructions.learners.lookup", "lookup"),
     "single": _lazy("constructions.machines.single", "single"),
+    "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),
+    "softmax-head-softmax-only": _lazy("constructions.learners.softmax_head", "softmax_only"),
     "universal": _lazy("constructions.machines.universal", "universal"),
 }

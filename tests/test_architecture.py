@@ -27,6 +27,7 @@ CONSTRUCTION_FLOORS = [
 FLOORS = [
     "errors",
     "transformer",
+    "features",
     "machine_files",
     "sampling",
     "tasks",

@@ -1,0 +1,302 @@
+"""Gradient descent on a softmax head, in function space: what one pair of layers does to a prompt.
+
+SFT of a head W on frozen features z minimizes sum_i w_i CE(y_i, softmax(z_i W)).  Its step is
+
+    V <- mu V + sum_i w_i z_i (p_i - y_i)';    W <- W - eta (V + lambda W)
+
+and a token j needs of W only its logits f_j = z_j W, and of V only v_j = z_j V:
+
+    v_j <- mu v_j + sum_i <z_j, z_i> w_i (p_i - y_i);    f_j <- f_j - eta (v_j + lambda f_j).
+
+So every token carries (f_j, v_j), and the whole recursion runs without W.  Layer 0: class tokens
+with key = value = e_c turn a softmax head into p_j = softmax(f_j), exactly; the MLP forms
+w_j (p_j - y_j) and mu v_j.  Layer 1: a linear head adds the sum, the MLP the update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from constructions.learners.layers import Description, Head, Linear, Product, Slice, Stage
+from constructions.residual import Residual
+
+SCHEDULES = ("constant", "cosine", "linear")
+# Score of the tokens that a head must not see: exp(-2^14 - s) is exactly 0 for all s > -16000.
+MASK = 2.0**14
+# Certified magnitude of the logits that training starts from.
+LOGITS = 16.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run of a head; the same for all prompts of one construction.
+
+    Args:
+      rates: the learning rate of each step.
+      momentum, weight_decay: mu and lambda.
+      decoupled: the decay is added to the update (as above, and in `optax.add_decayed_weights`
+        after `optax.trace`); else to the gradient, before the momentum.
+      batches: B; step t uses the example weights number t mod B.
+      temperature: None for a linear head; else eps of the softmax head on reflected tokens.
+    """
+
+    rates: tuple[float, ...]
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    decoupled: bool = True
+    batches: int = 1
+    temperature: float | None = None
+
+    @property
+    def clocked(self) -> bool:
+        """Whether a step depends on its number, so that the tokens must carry a clock."""
+        return self.batches > 1 or len(set(self.rates)) > 1
+
+
+def schedule_rates(learning_rate: float, schedule: str, steps: int) -> tuple[float, ...]:
+    """The rates of steps 0, 1, ...: constant, or falling to 0 at step number ``steps``.
+
+    >>> schedule_rates(1.0, "cosine", 2)
+    (1.0, 0.5)
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {schedule!r}")
+    done = np.arange(steps) / max(steps, 1)
+    shape = {"constant": 1 + 0 * done, "cosine": (1 + np.cos(np.pi * done)) / 2, "linear": 1 - done}
+    return tuple((learning_rate * shape[schedule]).tolist())
+
+
+def describe(
+    recipe: Recipe, outputs: int, features: int, mask: str, jacobian: bool = False
+) -> Description:
+    """The two layers of one step, looped once a step.
+
+    Proof, with the named slices.  Layer 0: <logits, class> is f_jc on the token of class c, and the
+    other tokens' scores are -MASK below any logit, weight exactly 0; so law = softmax(f_j).
+    error := active (law - label), law := 0, velocity := mu velocity (plus lambda logits).  Layer 1:
+    velocity += sum_i <z_j, z_i> error_i, in which class and query tokens have error 0, since their
+    weight is 0.  logits -= eta velocity (plus eta lambda logits); error := 0.
+
+    The rate of step t is a number in the weights and t a one-hot vector, the clock, that every
+    token carries and shifts by one entry each loop (0 - 1 and 1 - 1 are exact).  A gate that reads
+    sum_t eta_t clock_t is the present rate, exactly.  The same clock picks the next batch's weight.
+
+    With softmax heads only, each example also stands as (-z_i, weight -w_i): then
+    sum_i (e^(eps s) - e^(-eps s)) w_i r_i / sum_i (e^(eps s) + e^(-eps s)), with s = <z_j, z_i> and
+    weights n w_i, is eps sum_i s w_i r_i (1 + O(eps^2 s^2)): the linear head's sum.
+
+    With a ``jacobian`` the features of a token are C rows J_c, and logit c is J_c delta: C^2 linear
+    heads add sum_i <J_jc, J_ic'> error_ic' to velocity_c, which is J_jc times the gradient.  QED
+    """
+    size = outputs * features if jacobian else features
+    r, steps = recipe, len(recipe.rates)
+    reflected = {"key": size, "hidden": 1} if r.temperature else {}
+    clock = {"clock": steps, "weight": r.batches} if r.clocked else {}
+    residual = Residual(
+        one=1, other=1, **{"class": outputs}, label=outputs, features=size, **reflected,
+        **clock, active=1, logits=outputs, law=outputs, error=outputs, velocity=outputs,
+    )  # fmt: skip
+    fields = Residual(
+        one=1, other=1, **{"class": outputs}, label=outputs, features=size, **reflected,
+        weight=r.batches, logits=outputs,
+    )  # fmt: skip
+    embed: list[tuple[Slice, Slice, float]] = [
+        (name, name, 1.0) for name in fields.sizes if name in residual.sizes
+    ]
+    embed.append((("weight", [0]), "active", 1.0))
+    law = Head((("logits", "class", 1.0), ("one", "other", -MASK)), (("class", "law", 1.0),))
+    signed = r.temperature is not None
+    first: list[Linear | Product] = [
+        Product("active", "law", "error", signed=signed),
+        Product("active", "label", "error", -1.0, signed=signed),
+        Linear("law", "law", -1.0),
+        Linear("velocity", "velocity", r.momentum - 1.0),
+    ]
+    second: list[Linear | Product] = [Linear("error", "error", -1.0)]
+    changes = [("velocity", 1.0)]
+    if r.weight_decay and r.decoupled:
+        changes.append(("logits", r.weight_decay))
+    elif r.weight_decay:
+        first.append(Linear("logits", "velocity", r.weight_decay))
+    if r.clocked:
+        embed.append(("one", ("clock", [0]), 1.0))
+        first.append(Linear("active", "active", -1.0))
+        for source, gain in changes:
+            second.append(Product("clock", source, "logits", -gain, weights=r.rates))
+        second.append(Linear("clock", "clock", -1.0))
+        if steps > 1:
+            shifted = np.arange(1, steps)
+            second.append(Linear(("clock", shifted - 1), ("clock", shifted)))
+        for b in range(r.batches):
+            now = tuple(float((t + 1) % r.batches == b) for t in range(steps))
+            second.append(Product("clock", ("weight", [b]), "active", weights=now))
+    else:
+        second += [Linear(source, "logits", -gain * r.rates[0]) for source, gain in changes]
+    if r.temperature:
+        scores = (("features", "key", 1.0), ("one", "hidden", -MASK / r.temperature))
+        pulls = [Head(scores, (("error", "velocity", 1 / r.temperature),))]
+    elif jacobian:
+        row = [("features", np.arange(c * features, (c + 1) * features)) for c in range(outputs)]
+        pulls = [
+            Head(((row[c], row[k], 1.0),), ((("error", [k]), ("velocity", [c]), 1.0),))
+            for c in range(outputs)
+            for k in range(outputs)
+        ]
+    else:
+        pulls = [Head((("features", "features", 1.0),), (("error", "velocity", 1.0),))]
+    return Description(
+        fields=fields,
+        residual=residual,
+        embed=tuple(embed),
+        stages=(
+            Stage((law,), tuple(first)),
+            Stage(
+                tuple(pulls),
+                tuple(second),
+                attend="softmax" if r.temperature else "linear",
+                scale=r.temperature or 1.0,
+            ),
+        ),
+        output=("logits",),
+        loops=steps,
+        mask=mask,
+    )
+
+
+def local_error(
+    recipe: Recipe, classes: int, features: int, norm: float, length: int, unit: float
+) -> tuple[float, float]:
+    """Largest errors that one step makes, Euclidean norms of C entries of velocity and of logits.
+
+    Softmax: an argument s - max has the error u |s - max| and sum_c p_c (max - s_c) <= ln C; with 4
+    units for exp and the sums of C terms, the law's error is at most a = u (2 ln C + 2 C + 12) in
+    L1.  A sum of T products of d-term products has gamma = (T + d + 12) u of sum_i |s| w_i |r_i| <=
+    sqrt(2) Z^2, Z the norm of the features (conversion to float32 included).  The reflected form
+    divides errors of sums of size e^q, q = eps Z^2, by eps, and drops
+    sqrt(2) Z^2 (sinh q / q - 1 + (cosh q - 1) sinh q / q) <= sqrt(2) 2/3 Z^2 q^2 cosh(q)^2.
+    """
+    C, Z2, root = classes, norm**2, math.sqrt(2)
+    law = unit * (2 * math.log(C) + 2 * C + 12)
+    gamma = (length + features + 12) * unit
+    gradient = Z2 * (law + root * gamma)
+    if recipe.temperature:
+        q = recipe.temperature * Z2
+        if q > 20:
+            return math.inf, math.inf
+        rounding = math.exp(2 * q) * gamma * max(1.0, q) / recipe.temperature
+        gradient = Z2 * law + root * (rounding + Z2 * (2 / 3) * q * q * math.cosh(q) ** 2)
+    decay, mu = recipe.weight_decay, recipe.momentum
+    top = max(recipe.rates)
+    logits = math.sqrt(C) * LOGITS + sum(recipe.rates) * root * Z2 / (1 - mu)
+    velocity = (root * Z2 + (0 if recipe.decoupled else decay * logits)) / (1 - mu)
+    shrink = decay if recipe.decoupled else 0.0
+    return (
+        gradient + 4 * unit * velocity,
+        unit * (2 * logits + 4 * top * (velocity + shrink * logits)),
+    )
+
+
+def bound(
+    recipe: Recipe, classes: int, features: int, norm: float, length: int, unit: float
+) -> float:
+    """Largest total variation from exact training after all steps, at a query of that norm.
+
+    Write the logits' error as o_j + z_j A: o_j what steps put in directly, A a change of the head.
+    With H_i, between 0 and 1/2, the softmax's Jacobian on the way (mean value theorem),
+
+        A <- (I - eta M) A - eta sum_i w_i z_i (H_i o_i)',    0 <= M <= Z^2/2,
+
+    so without momentum, while eta (Z^2/2 + lambda) <= 2, |A| grows by eta Z/2 max |o| a step and
+    not exponentially: gradient descent on a convex function does not spread.  With momentum
+    there is no such norm, and the triangle inequality is used: exponential, hence 1 (nothing) for
+    long runs.  An error x of the logits moves the law by at most sum_c p_c |x_c - sum p x| <=
+    (max x - min x)/2 <= |x|/sqrt(2) in L1, half of that in TV.
+    """
+    by_velocity, by_logits = local_error(recipe, classes, features, norm, length, unit)
+    if not math.isfinite(by_velocity):
+        return 1.0
+    mu, decay = recipe.momentum, recipe.weight_decay
+    Z = norm
+    stable = mu == 0 and max(recipe.rates) * (Z * Z / 2 + decay) <= 2
+    into = 0.0 if recipe.decoupled else decay
+    o = v = A = U = 0.0
+    for eta in recipe.rates:
+        v = mu * v + by_velocity + into * o
+        U = mu * U + Z / 2 * o + (0.0 if stable else (Z * Z / 2 + into) * A)
+        o, A = o + eta * v + by_logits, A + eta * U
+        if A > 1e9:
+            return 1.0
+    return min(1.0, (o + Z * A) / math.sqrt(8))
+
+
+def train(
+    recipe: Recipe, features: np.ndarray, labels: np.ndarray, weights: np.ndarray,
+    logits: np.ndarray, free: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """float64 [m, O]: the same run by its definition, in weight space, for the oracles.
+
+    The model is f0 scale + z W, with scale 1 and W = 0 at first: decay acts on both alike.
+
+    Args:
+      features: [n + m, d], the examples' first, or Jacobians [n + m, O, d] (then W is [d]).
+      labels: [n, O], laws.
+      weights: [B, n].
+      logits: f0, [n + m, O].
+      free: [k, O]: the law of the k classes is softmax(logits free'); the identity for a softmax
+        head, and (0, 1)' for the sigmoid of one logit.
+
+    Returns:
+      The logits of the m queries.
+    """
+    n = len(labels)
+    forward, back = "nd,do->no", "nd,no->do"
+    W = np.zeros((features.shape[-1], logits.shape[1]))
+    if features.ndim == 3:
+        forward, back, W = "nod,d->no", "nod,no->d", W[:, 0]
+    z = features[:n]
+    V, scale, pull = np.zeros_like(W), 1.0, 0.0
+    for t, eta in enumerate(recipe.rates):
+        p = softmax((logits[:n] * scale + np.einsum(forward, z, W)) @ free.T) @ free
+        gradient = np.einsum(back, z, weights[t % recipe.batches][:, None] * (p - labels))
+        decay = recipe.weight_decay
+        before = 0.0 if recipe.decoupled else decay
+        V = recipe.momentum * V + gradient + before * W
+        pull = recipe.momentum * pull + before * scale
+        after = decay if recipe.decoupled else 0.0
+        W, scale = W - eta * (V + after * W), scale - eta * (pull + after * scale)
+    return logits[n:] * scale + np.einsum(forward, features[n:], W)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis."""
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def check_recipe(recipe: Recipe, norm: float) -> None:
+    """Raises ValueError for numbers that are no training run, all at once."""
+    r = recipe
+    faults: list[str] = []
+    if not r.rates or not all(math.isfinite(rate) and rate >= 0 for rate in r.rates):
+        faults.append(f"rates: expected at least one, all finite and >= 0, got {r.rates}")
+    for name, value, low, high in _ranges(r, norm):
+        if not low <= value <= high:
+            faults.append(f"{name}: expected {low:g} to {high:g}, got {value:g}")
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def _ranges(r: Recipe, norm: float) -> Sequence[tuple[str, float, float, float]]:
+    # Below a millionth, rounding divided by the temperature is larger than what the step adds.
+    eps = 0.01 if r.temperature is None else r.temperature
+    return (
+        ("momentum", r.momentum, 0, 1 - 2.0**-20),
+        ("weight_decay", r.weight_decay, 0, 1e3),
+        ("batches", r.batches, 1, 2**20),
+        ("norm", norm, 2.0**-20, 2.0**20),
+        ("temperature", eps, 1e-6, 1e3),
+    )

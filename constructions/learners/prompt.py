@@ -1,0 +1,155 @@
+"""Prompts for gradient descent on a head: class tokens, examples, queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from constructions.certificate import Certificate
+from constructions.learners.descent import LOGITS, Recipe
+from constructions.learners.layers import Description, rows
+
+
+class Shape(NamedTuple):
+    """What a problem must look like.
+
+    Args:
+      free: [k, O], the outputs' row of each class token: softmax(logits free') is the law.
+      features, queries, norm: d, m and the largest norm of a row of features.
+      jacobian: rows of features are Jacobians [O, d].
+    """
+
+    free: np.ndarray
+    features: int
+    queries: int
+    norm: float
+    jacobian: bool = False
+
+
+class Data(NamedTuple):
+    """A checked problem, in float64.
+
+    Args:
+      features: [n + m, d] or [n + m, O, d].
+      labels: [n, O].
+      weights: [B, n].
+      logits: [n + m, O].
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    logits: np.ndarray
+
+
+def parse(problem: Mapping[str, Any], recipe: Recipe, shape: Shape) -> Data:
+    """The problem in float64, checked.
+
+    Raises:
+      ValueError: arrays of other shapes, or values beyond what is certified.
+    """
+    d, m, outputs = shape.features, shape.queries, shape.free.shape[1]
+    row = (outputs, d) if shape.jacobian else (d,)
+    x = as_array("features", problem["features"], (None, *row))
+    n = len(x)
+    queries = np.asarray(problem["queries"])
+    z = np.concatenate(
+        [x, as_array("queries", queries.reshape(-1, *queries.shape[-len(row) :]), (m, *row))]
+    )
+    largest = float(np.sqrt((z * z).reshape(len(z), -1).sum(axis=1)).max())
+    if largest > shape.norm * (1 + 1e-6):
+        raise ValueError(
+            f"features: expected Euclidean norms up to {shape.norm:g} (certified), got "
+            f"{largest:.4g}: build with norm={largest:.4g}, or scale them"
+        )
+    labels = np.asarray(problem["labels"])
+    if labels.ndim == 1 and labels.dtype.kind in "iu":
+        k = len(shape.free)
+        if len(labels) != n or not 0 <= labels.min(initial=0) <= labels.max(initial=0) < k:
+            raise ValueError(f"labels: expected {n} integers from 0 to {k - 1}, got {labels}")
+        labels = shape.free[labels]
+    labels = as_array("labels", labels, (n, outputs))
+    if "logits" in problem and "head" in problem:
+        raise ValueError("expected logits or a head, got both")
+    logits = np.zeros((n + m, outputs))
+    if "logits" in problem:
+        logits = as_array("logits", problem["logits"], (n + m, outputs))
+    elif "head" in problem and not shape.jacobian:
+        logits = z @ as_array("head", problem["head"], (d, outputs))
+    if np.abs(logits).max() > LOGITS:
+        raise ValueError(
+            f"logits: expected -{LOGITS:g} to {LOGITS:g} at the start (certified), got "
+            f"{logits.min():.4g} to {logits.max():.4g}: subtract a constant"
+        )
+    return Data(z, labels, _weights(problem, recipe.batches, n), logits)
+
+
+def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
+    if "batch" in problem:
+        batch = np.asarray(problem["batch"])
+        counts = (batch == np.arange(batches)[:, None]).astype(np.float64)
+        if batch.shape != (n,) or counts.sum() != n or not counts.any(axis=1).all():
+            raise ValueError(
+                f"batch: expected {n} integers that name each of the batches 0 to {batches - 1}, "
+                f"got {batch}"
+            )
+        return counts / counts.sum(axis=1, keepdims=True)
+    given = np.asarray(problem.get("weights", np.full((1, n), 1 / max(n, 1))), np.float64)
+    weights = np.atleast_2d(given)
+    if len(weights) == 1:
+        weights = np.repeat(weights, batches, axis=0)
+    as_array("weights", weights, (batches, n))
+    if (weights < 0).any() or (weights.sum(axis=1) > 1 + 1e-6).any():
+        raise ValueError(
+            f"weights: expected numbers >= 0 of sum <= 1 in each batch, got a least weight of "
+            f"{weights.min():.4g} and a largest sum of {weights.sum(axis=1).max():.4g}"
+        )
+    return weights
+
+
+def encode(
+    data: Data, recipe: Recipe, description: Description, shape: Shape, certificate: Certificate
+) -> np.ndarray:
+    """float32 [T, I]: class tokens, examples (copies or reflections of them), queries."""
+    z, labels, weights, logits = data
+    z = z.reshape(len(z), -1)
+    n, m = len(labels), shape.queries
+    fields, k = description.fields, len(shape.free)
+    hidden = {"hidden": 1} if recipe.temperature else {}
+    parts = [rows(fields, k, {"one": 1, "class": shape.free, **hidden})]
+    example = {
+        "one": 1, "other": 1, "label": labels, "features": z[:n], "logits": logits[:n],
+        "weight": weights.T,
+    }  # fmt: skip
+    if recipe.temperature:
+        for sign in (1, -1):
+            scaled = sign * n * weights.T
+            parts.append(rows(fields, n, {**example, "key": sign * z[:n], "weight": scaled}))
+    elif description.mask == "causal":
+        for t in range(recipe.batches):
+            weight = np.zeros((n, recipe.batches))
+            weight[:, t] = weights[t % len(weights)]
+            parts.append(rows(fields, n, {**example, "weight": weight}))
+    else:
+        parts.append(rows(fields, n, example))
+    query = {"one": 1, "other": 1, "features": z[n:], "logits": logits[n:], **hidden}
+    parts.append(rows(fields, m, query))
+    inputs = np.concatenate(parts)
+    certificate.check(length=len(inputs))
+    return inputs
+
+
+def as_array(name: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """float64 of that shape (None: any length), all finite, or ValueError."""
+    array = np.asarray(values, dtype=np.float64)
+    wanted = [size if size is not None else "n" for size in shape]
+    fits = array.ndim == len(shape) and all(
+        size in (None, got) for size, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{name}: expected shape {wanted}, got {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    return array

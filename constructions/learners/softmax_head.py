@@ -1,0 +1,215 @@
+"""Supervised fine-tuning of a softmax head inside the forward pass, exactly.
+
+The frozen features and the data stand in the prompt, and looping two layers runs SGD: momentum,
+weight decay, schedules and mini-batches as in Optax.  Adam is not emulated: its division by
+sqrt(v) + eps has no exact form in these parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.construction import Construction
+from constructions.learners import descent
+from constructions.learners.descent import LOGITS, MASK, Recipe, schedule_rates
+from constructions.learners.layers import Description, prove, write
+from constructions.learners.prompt import Shape, encode, parse
+from constructions.spec import Params, TransformerSpec
+
+SOURCE = (
+    "gradient descent by linear attention: von Oswald et al. 2023 (arXiv:2212.07677); with the "
+    "cross-entropy of a softmax head, exactly: this library"
+)
+PROOF = (
+    "Every token carries its logits z_j W instead of W. Layer 0: class tokens with key = value = "
+    "e_c make a softmax head return softmax(logits). Layer 1: linear attention adds "
+    "sum_i <z_j, z_i> w_i (p_i - y_i), which is z_j times the gradient. Momentum, decay and rate "
+    "act on each token alone. One loop is one step."
+)
+
+
+def softmax_head(
+    *,
+    classes: int = 4,
+    features: int = 8,
+    steps: int = 10,
+    learning_rate: float | Sequence[float] = 0.5,
+    schedule: str = "constant",
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    decoupled: bool = True,
+    batches: int = 1,
+    queries: int = 1,
+    norm: float = 1.0,
+    length: int = 512,
+    mask: str = "prefix",
+    temperature: float | None = None,
+    jacobian: bool = False,
+) -> Construction:
+    """SGD on a softmax head over frozen features: the laws of the fine-tuned model at the queries.
+
+    The problem is ``{"features": [n, d], "labels": [n], "queries": [m, d]}`` with labels below C,
+    or laws [n, C], and optionally
+
+    - ``"head"`` [d, C], where training starts (zero by default), or ``"logits"`` [n + m, C]: the
+      base model's own, those of the examples first;
+    - ``"weights"``, [n] or [B, n], of the examples (1/n each by default), or ``"batch"``, integers
+      [n] below B: step t takes the mean over the examples of batch number t mod B.
+
+    Args:
+      classes, features: C and d.
+      steps: of SGD; each is one loop of the two layers.
+      learning_rate: a number, or one for each step (then ``schedule`` must stay ``constant``).
+      schedule: ``constant``, ``cosine`` or ``linear``, to zero at step number ``steps``.
+      momentum, weight_decay, decoupled: see `descent.Recipe`.
+      batches: B.
+      queries: m.
+      norm: the largest Euclidean norm of a feature vector to certify.
+      length: the longest prompt, in tokens, to certify.
+      mask: ``prefix``: all tokens see each other.  ``causal``: the prompt repeats the data once a
+        step, and step t reads copy number t, which all later tokens see whole.
+      temperature: None for a linear head; a number eps for softmax heads only, with an error of
+        order eps^2 + 2^-24 / eps.
+      jacobian: features and queries are [n, C, d] and [m, C, d], the Jacobians of a model in d
+        parameters, and the run is the full fine-tuning of the linearized model: logit c of a token
+        is ``logits`` plus J_c (theta - theta_0).
+
+    Returns:
+      A construction whose answer is laws [m, C].
+
+    Raises:
+      ValueError: numbers out of range, or that float32 cannot hold apart.
+
+    >>> sgd = softmax_head(classes=2, features=2, steps=3, learning_rate=1.0)
+    >>> sgd.oracle({"features": np.eye(2), "labels": [0, 1], "queries": [[1, 0]]}).round(3).tolist()
+    [[0.777, 0.223]]
+    """
+    for name, value, least in (
+        ("classes", classes, 2), ("features", features, 1), ("steps", steps, 1),
+        ("queries", queries, 1), ("length", length, classes + 2),
+    ):  # fmt: skip
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if mask not in ("prefix", "causal"):
+        raise ValueError(f"mask: expected prefix or causal, got {mask!r}")
+    if mask == "causal" and temperature is not None:
+        raise ValueError("temperature: reflected tokens need the prefix mask, got causal")
+    if jacobian and (weight_decay or temperature is not None):
+        # Decay would pull theta to zero, of which the Jacobian knows nothing.
+        raise ValueError(
+            f"jacobian: expected linear heads and no weight decay, got temperature {temperature} "
+            f"and weight decay {weight_decay}"
+        )
+    asked = Recipe(
+        rates=_rates(learning_rate, schedule, steps), momentum=momentum, weight_decay=weight_decay,
+        decoupled=decoupled, batches=batches, temperature=temperature,
+    )  # fmt: skip
+    # Repeated once a step, a copy of the data is a batch of its own.
+    recipe = replace(asked, batches=steps) if mask == "causal" and steps > 1 else asked
+    descent.check_recipe(recipe, norm)
+    description = descent.describe(recipe, classes, features, mask, jacobian)
+    spec, params = description.spec(), write(description)
+    certificate = certify(spec, params, description, recipe, classes, features, norm, length)
+    shape = Shape(np.eye(classes), features, queries, norm, jacobian)
+    return Construction(
+        name="softmax-head" if temperature is None else "softmax-head-softmax-only",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=description.residual,
+        encode=lambda problem: encode(
+            parse(problem, asked, shape), recipe, description, shape, certificate
+        ),
+        decode=lambda outputs: descent.softmax(np.asarray(outputs)[..., -queries:, :]),
+        oracle=lambda problem: descent.softmax(
+            descent.train(asked, *parse(problem, asked, shape), shape.free)
+        ),
+        certificate=certificate,
+        source=SOURCE,
+        proof=PROOF,
+    )
+
+
+def softmax_only(*, temperature: float = 0.01, **options: Any) -> Construction:
+    """`softmax_head` without linear attention: reflected tokens at the given temperature."""
+    return softmax_head(temperature=temperature, **options)
+
+
+def certify(
+    spec: TransformerSpec,
+    params: Params,
+    description: Description,
+    recipe: Recipe,
+    classes: int,
+    features: int,
+    norm: float,
+    length: int,
+) -> Certificate:
+    """The weights are, entry by entry, the described ones; then `descent.bound` holds.
+
+    Raises:
+      ValueError: a weight that is not, or a temperature at which no gradient is left.
+    """
+    name = "softmax head" if recipe.temperature is None else "softmax head, softmax only"
+    prove(name, description, spec, params)
+    unit = UNIT["float32"]
+
+    def error(length: int) -> float:
+        return descent.bound(recipe, classes, features, norm, length, unit)
+
+    step = descent.local_error(recipe, classes, features, norm, length, unit)
+    limit = min(length, 2**20)
+    if recipe.temperature and not step[0] < norm**2:
+        raise ValueError(
+            f"temperature: at {recipe.temperature:g}, norm {norm:g} and length {limit:,} a "
+            f"gradient of size {norm**2:g} may err by {step[0]:.1e}: take a temperature near "
+            "0.01 / norm^2, or a shorter prompt"
+        )
+    records = (
+        Record(
+            part="layer_0 head 0",
+            kind="softmax of the logits",
+            margin=MASK - LOGITS - sum(recipe.rates) * norm**2 / (1 - recipe.momentum),
+            magnitude=MASK,
+            exact=False,
+            note="other tokens than classes have weight exp(-margin) = 0",
+        ),
+        Record(
+            part="layer_1 head 0",
+            kind="gradient" if recipe.temperature is None else "gradient by reflected tokens",
+            margin=norm,
+            magnitude=norm**2,
+            exact=False,
+            note=f"one step errs by at most {step[0]:.1e} at features of norm {norm:g}",
+        ),
+    )
+    if records[0].margin < 200:
+        raise ValueError(
+            f"logits may reach {MASK - records[0].margin:.3g}, where the mask of {MASK:g} does not "
+            "hide the other tokens: lower the learning rate, the steps or the norm"
+        )
+    return Certificate(
+        dtype="float32",
+        limits={"length": limit},
+        records=records,
+        error=error,
+        unit="total variation",
+        weights=digest(spec, params),
+    )
+
+
+def _rates(learning_rate: float | Sequence[float], schedule: str, steps: int) -> tuple[float, ...]:
+    if isinstance(learning_rate, int | float):
+        return schedule_rates(float(learning_rate), schedule, steps)
+    rates = tuple(float(rate) for rate in learning_rate)
+    if len(rates) != steps or schedule != "constant":
+        raise ValueError(
+            f"learning_rate: expected a number, or {steps} of them and the schedule constant, got "
+            f"{len(rates)} and {schedule}"
+        )
+    return rates

@@ -1,0 +1,361 @@
+"""SFT inside the forward pass: the weights against Optax, their certificate, other masks and forms.
+
+All of this is 'weights against algorithm' and deterministic; what the algorithm itself is worth
+against the truth is the subject of the claims.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from constructions import CONSTRUCTIONS, Layer, TransformerSpec, forward
+from constructions.learners import descent, softmax_head
+from icl_sim.features import head_features, jacobian_features
+from icl_sim.transformer import Transformer, init
+from icl_sim.transformer import forward as jax_forward
+
+jitted = jax.jit(jax_forward, static_argnums=0)
+STEPS, n, m, C = 100, 48, 16, 6
+BASE = TransformerSpec(
+    input_size=11,
+    width=16,
+    output_size=C,
+    norm="rms",
+    layers=(
+        Layer(heads=2, key_size=8, value_size=8, hidden=32, gate="silu", scale=0.3),
+        Layer(heads=2, key_size=8, value_size=8, hidden=32, gate="silu", scale=0.3),
+    ),
+)
+
+
+def total_variation(p, q):
+    return 0.5 * np.abs(np.asarray(p, np.float64) - np.asarray(q, np.float64)).sum(-1)
+
+
+def run(construction, problem, engine=jitted):
+    inputs = construction.encode(problem)
+    return construction.decode(engine(construction.spec, construction.params, inputs))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Frozen features of a transformer with random weights; labels that its head does not know."""
+    params = init(Transformer(BASE), jax.random.key(3))
+    rng = np.random.default_rng(8)
+    prompts = rng.integers(0, BASE.input_size, (n + m, 7))
+    z = np.asarray(head_features(BASE, params, prompts), np.float64) / 4
+    labels = (z[:n] @ rng.normal(size=(16, C))).argmax(1)
+    return {
+        "features": z[:n],
+        "labels": labels,
+        "queries": z[n:],
+        "head": np.asarray(params["w_out"], np.float64),
+    }
+
+
+RECIPES = {
+    "sgd": ({"learning_rate": 0.5}, None, lambda rate: optax.sgd(rate)),
+    "momentum": (
+        {"learning_rate": 0.1, "momentum": 0.9},
+        None,
+        lambda rate: optax.sgd(rate, momentum=0.9),
+    ),
+    "momentum, decay, cosine": (
+        {"learning_rate": 0.2, "momentum": 0.9, "weight_decay": 0.01, "schedule": "cosine"},
+        None,
+        lambda rate: optax.chain(
+            optax.trace(0.9), optax.add_decayed_weights(0.01), optax.scale_by_learning_rate(rate)
+        ),
+    ),
+    "decay before momentum, linear": (
+        {
+            "learning_rate": 0.2,
+            "momentum": 0.9,
+            "weight_decay": 0.01,
+            "decoupled": False,
+            "schedule": "linear",
+        },
+        None,
+        lambda rate: optax.chain(optax.add_decayed_weights(0.01), optax.sgd(rate, momentum=0.9)),
+    ),
+    "everything at once, mini-batches": (
+        {
+            "learning_rate": 0.2,
+            "momentum": 0.9,
+            "weight_decay": 0.01,
+            "schedule": "cosine",
+            "batches": 5,
+        },
+        np.arange(n) * 7 % 5,
+        lambda rate: optax.chain(
+            optax.trace(0.9), optax.add_decayed_weights(0.01), optax.scale_by_learning_rate(rate)
+        ),
+    ),
+}
+
+
+def optax_laws(problem, options, batch, transformation):
+    """Laws at the queries after genuine SFT of the head in float64."""
+    schedules = {
+        "constant": optax.constant_schedule,
+        "cosine": lambda rate: optax.cosine_decay_schedule(rate, STEPS),
+        "linear": lambda rate: optax.linear_schedule(rate, 0.0, STEPS),
+    }
+    rate = schedules[options.get("schedule", "constant")](options["learning_rate"])
+    optimizer = transformation(rate)
+    x, y = jnp.asarray(problem["features"]), jnp.asarray(problem["labels"])
+    masks = np.ones((1, n)) if batch is None else np.arange(batch.max() + 1)[:, None] == batch
+    masks = jnp.asarray(masks, jnp.float64)
+
+    def loss(W, mask):
+        each = optax.softmax_cross_entropy_with_integer_labels(x @ W, y)
+        return (mask * each).sum() / mask.sum()
+
+    def step(carry, mask):
+        W, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(W, mask), state, W)
+        return (optax.apply_updates(W, updates), state), None
+
+    W = jnp.asarray(problem["head"])
+    order = masks[jnp.arange(STEPS) % len(masks)]
+    (W, _), _ = jax.lax.scan(step, (W, optimizer.init(W)), order)
+    return jax.nn.softmax(jnp.asarray(problem["queries"]) @ W)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_forward_pass_is_a_hundred_steps_of_optax(name, problem):
+    options, batch, transformation = RECIPES[name]
+    construction = softmax_head.softmax_head(
+        classes=C, features=16, steps=STEPS, queries=m, norm=1.01, **options
+    )
+    posed = problem if batch is None else problem | {"batch": batch}
+    tuned = optax_laws(problem, options, batch, transformation)
+    base = jax.nn.softmax(jnp.asarray(problem["queries"] @ problem["head"]))
+    assert total_variation(base, tuned).mean() >= 0.2, "the test could not fail"
+    # Optax takes its schedules in float32.
+    same = 1e-8 if "schedule" in options else 1e-12
+    assert total_variation(construction.oracle(posed), tuned).max() <= same
+    assert total_variation(run(construction, posed), tuned).max() <= 1e-6
+    exact = run(construction, posed, forward)
+    # Weights and inputs are rounded to float32; the arithmetic is not.
+    assert total_variation(exact, tuned).max() <= 2e-7
+
+
+def test_example_weights_soft_labels_and_given_logits(problem):
+    rng = np.random.default_rng(0)
+    labels = rng.dirichlet(np.ones(C), n)
+    weights = rng.dirichlet(np.ones(n))
+    logits = np.concatenate([problem["features"], problem["queries"]]) @ problem["head"]
+    posed = {k: problem[k] for k in ("features", "queries")}
+    posed |= {"labels": labels, "weights": weights, "logits": logits}
+    construction = softmax_head.softmax_head(
+        classes=C, features=16, queries=m, norm=1.01, learning_rate=1.0, weight_decay=0.1
+    )
+    with_head = {k: v for k, v in posed.items() if k != "logits"} | {"head": problem["head"]}
+    expected = construction.oracle(posed)
+    np.testing.assert_allclose(construction.oracle(with_head), expected, rtol=1e-12)
+    assert total_variation(run(construction, posed), expected).max() <= 2e-7
+    # Weight n_i on one row is the same as n_i rows.
+    counts = rng.integers(1, 4, n)
+    shared = posed | {"weights": counts / counts.sum()}
+    repeated = dict(posed)
+    del repeated["weights"]
+    repeated |= {k: np.repeat(posed[k], counts, 0) for k in ("features", "labels")}
+    repeated["logits"] = np.concatenate([np.repeat(logits[:n], counts, 0), logits[n:]])
+    assert total_variation(run(construction, repeated), run(construction, shared)).max() <= 2e-7
+
+
+def test_error_falls_with_the_square_of_the_temperature_to_its_floor(problem):
+    temperatures = np.array([0.4, 0.2, 0.1, 0.05])
+
+    def worst(temperature, engine):
+        construction = softmax_head.softmax_only(
+            temperature=temperature, classes=C, features=16, steps=STEPS, queries=m, norm=1.01
+        )
+        answer = run(construction, problem, engine)
+        return total_variation(answer, construction.oracle(problem)).max()
+
+    errors = [worst(eps, forward) for eps in temperatures]
+    slope = np.polyfit(np.log(temperatures), np.log(errors), 1)[0]
+    assert 1.9 <= slope <= 2.1
+    floor = worst(0.01, jitted)
+    assert floor <= 1e-5
+    assert worst(1e-4, jitted) > 3 * floor, "rounding over temperature"
+
+
+def test_with_one_causal_copy_of_the_data_it_is_another_algorithm(problem):
+    one = {**problem, "queries": problem["queries"][:1]}
+    construction = softmax_head.softmax_head(classes=C, features=16, steps=STEPS, norm=1.01)
+    layers = tuple(dataclasses.replace(x, mask="causal") for x in construction.spec.layers)
+    causal = dataclasses.replace(construction.spec, layers=layers)
+    inputs = construction.encode(one)
+    answer = construction.decode(jitted(causal, construction.params, inputs))
+    difference = total_variation(answer, construction.oracle(one)).max()
+    assert difference >= 5e-3
+    assert total_variation(run(construction, one), construction.oracle(one)).max() <= 1e-6
+
+
+def test_causal_with_a_copy_of_the_data_a_step_is_exact(problem):
+    construction = softmax_head.softmax_head(
+        classes=C, features=16, steps=6, queries=m, norm=1.01, mask="causal", batches=2
+    )
+    posed = problem | {"batch": np.arange(n) % 2}
+    answer = run(construction, posed)
+    assert total_variation(answer, construction.oracle(posed)).max() <= 2e-7
+    base = jax.nn.softmax(jnp.asarray(problem["queries"] @ problem["head"]))
+    assert total_variation(base, answer).max() > 0.05
+
+
+def test_linearized_full_fine_tuning(problem):
+    spec = dataclasses.replace(BASE, output_size=3, layers=BASE.layers[:1])
+    params = init(Transformer(spec), jax.random.key(1))
+    rng = np.random.default_rng(3)
+    prompts = rng.integers(0, spec.input_size, (20, 5))
+    labels = rng.integers(0, 3, 12)
+    names = ("layer_0.w_gate", "w_out")
+    logits, jacobian = jacobian_features(spec, params, prompts, names)
+    norm = float(jnp.sqrt((jacobian**2).sum((1, 2))).max())
+    construction = softmax_head.softmax_head(
+        classes=3,
+        features=jacobian.shape[-1],
+        steps=30,
+        learning_rate=0.02,
+        queries=8,
+        norm=norm,
+        jacobian=True,
+    )
+    posed = {
+        "features": jacobian[:12],
+        "queries": jacobian[12:],
+        "logits": logits,
+        "labels": labels,
+    }
+    answer = run(construction, posed)
+
+    # The linearized model, fine-tuned by Optax through a Jacobian-vector product.
+    def fine_tune(model):
+        theta = {name: params[name] for name in names}
+        optimizer = optax.sgd(0.02)
+        state = optimizer.init(theta)
+
+        @jax.jit
+        def step(theta, state):
+            def loss(theta):
+                z = model(theta)[:12]
+                return optax.softmax_cross_entropy_with_integer_labels(z, labels).mean()
+
+            updates, state = optimizer.update(jax.grad(loss)(theta), state)
+            return optax.apply_updates(theta, updates), state
+
+        for _ in range(30):
+            theta, state = step(theta, state)
+        return jax.nn.softmax(model(theta)[12:])
+
+    def full(theta):
+        return jax_forward(spec, {**params, **theta}, prompts)[:, -1]
+
+    start = {name: params[name] for name in names}
+
+    def linear(theta):
+        change = {name: theta[name] - start[name] for name in names}
+        value, derivative = jax.jvp(full, (start,), (change,))
+        return value + derivative
+
+    tuned, linearized = fine_tune(full), fine_tune(linear)
+    base = jax.nn.softmax(logits[12:])
+    moved = total_variation(base, tuned).mean()
+    assert moved >= 0.1
+    assert total_variation(answer, linearized).max() <= 2e-6
+    gap = total_variation(answer, tuned).mean()
+    assert 1e-4 < gap < moved / 4, "curvature is there, and smaller than what was learnt"
+
+
+def test_the_certificate_bounds_the_error_at_the_longest_prompt(problem):
+    construction = softmax_head.softmax_head(
+        classes=C, features=16, queries=m, norm=1.01, length=C + n + m
+    )
+    inputs = construction.encode(problem)
+    assert len(inputs) == construction.certificate.limits["length"]
+    error = total_variation(run(construction, problem), construction.oracle(problem)).max()
+    assert error <= construction.certificate.error(length=len(inputs)) <= 1e-3
+    longer = {key: problem[key] for key in ("queries", "head")}
+    longer |= {
+        key: np.concatenate([problem[key], problem[key][:1]]) for key in ("features", "labels")
+    }
+    with pytest.raises(ValueError, match=f"length: expected at most {C + n + m}"):
+        construction.encode(longer)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.01}, {"schedule": "cosine", "momentum": 0.5}]
+)
+def test_every_planted_weight_error_is_refused(options):
+    construction = softmax_head.softmax_head(steps=3, **options)
+    recipe = descent.Recipe(
+        rates=descent.schedule_rates(0.5, options.get("schedule", "constant"), 3),
+        momentum=options.get("momentum", 0.0),
+        temperature=options.get("temperature"),
+    )
+    description = descent.describe(recipe, 4, 8, "prefix")
+    arguments = (description, recipe, 4, 8, 1.0, 512)
+    softmax_head.certify(construction.spec, construction.params, *arguments)
+    rng = np.random.default_rng(0)
+    for name, leaf in construction.params.items():
+        for place in (leaf != 0, leaf == 0):
+            where = np.argwhere(place)
+            if not len(where):
+                continue
+            index = tuple(rng.permutation(where)[0])
+            params = {key: value.copy() for key, value in construction.params.items()}
+            params[name][index] += np.float32(2.0**-10)
+            with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+                softmax_head.certify(construction.spec, params, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": 1}, "classes: expected at least 2, got 1"),
+        ({"schedule": "step"}, "schedule: expected one of constant, cosine, linear"),
+        ({"momentum": 1.0}, "momentum: expected 0 to"),
+        ({"learning_rate": float("nan")}, "rates: expected at least one, all finite"),
+        ({"learning_rate": [0.1, 0.2]}, "learning_rate: expected a number, or 10"),
+        ({"mask": "causal", "temperature": 0.1}, "reflected tokens need the prefix mask"),
+        ({"temperature": 1e-5, "length": 4096}, "a gradient of size 1 may err by"),
+        ({"temperature": 50.0}, "a gradient of size 1 may err by inf"),
+        ({"learning_rate": 1e4}, "does not hide the other tokens"),
+        ({"jacobian": True, "weight_decay": 0.1}, "jacobian: expected linear heads and no weight"),
+    ],
+)
+def test_impossible_options_are_refused_with_the_numbers(options, message):
+    with pytest.raises(ValueError, match=message):
+        softmax_head.softmax_head(**options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": np.eye(7)[:4]}, r"features: expected shape \['n', 8\], got \[4, 7\]"),
+        ({"queries": np.eye(8)[:2]}, r"queries: expected shape \[1, 8\], got \[2, 8\]"),
+        ({"features": 2 * np.eye(8)[:4]}, "norms up to 1 .certified., got 2: build with norm=2"),
+        ({"labels": [0, 1, 2, 4]}, "labels: expected 4 integers from 0 to 3"),
+        ({"labels": [0, 1, 2]}, "labels: expected 4 integers"),
+        ({"weights": [1, 1, 1, 1]}, "weights: expected numbers >= 0 of sum <= 1"),
+        (
+            {"batch": [0, 0, 1, 1]},
+            "batch: expected 4 integers that name each of the batches 0 to 0",
+        ),
+        ({"head": np.full((8, 4), 20.0)}, "logits: expected -16 to 16 at the start"),
+        ({"features": np.full((4, 8), np.nan)}, "features: expected finite numbers"),
+    ],
+)
+def test_data_of_the_wrong_shape_is_refused(change, message):
+    posed = {"features": np.eye(8)[:4], "labels": [0, 1, 2, 3], "queries": np.eye(8)[:1]}
+    construction = CONSTRUCTIONS["softmax-head"]()
+    construction.encode(posed)
+    with pytest.raises(ValueError, match=message):
+        construction.encode(posed | change)
