@@ -87,7 +87,7 @@ def softmax_head(
 
     >>> sgd = softmax_head(classes=2, features=2, steps=3, learning_rate=1.0)
     >>> sgd.oracle({"features": np.eye(2), "labels": [0, 1], "queries": [[1, 0]]}).round(3).tolist()
-    [[0.777, 0.223]]
+    [[0.763, 0.237]]
     """
     for name, value, least in (
         ("classes", classes, 2), ("features", features, 1), ("steps", steps, 1),
