@@ -23,6 +23,7 @@ def _lazy(module: str, function: str) -> Callable[..., Construction]:
 
 
 CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
+    "looped": _lazy("constructions.machines.looped", "looped"),
     "lookup": _lazy("constructions.learners.lookup", "lookup"),
     "single": _lazy("constructions.machines.single", "single"),
     "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),

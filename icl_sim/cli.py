@@ -67,9 +67,15 @@ def _parser() -> _Parser:
     size.add_argument("--dim", type=int, default=None, metavar="D", help="of linear classification")
     emulate = command("emulate", _emulate, "run a machine through a transformer's weights")
     emulate.add_argument("machine", metavar="MACHINE", help="name, bbchallenge line, or file")
-    emulate.add_argument("--tape", default="", metavar="T", help="input, a character a symbol")
-    emulate.add_argument("--construction", default="universal", metavar="NAME")
-    emulate.add_argument("--engine", default="specialised", metavar="NAME")
+    emulate.add_argument(
+        "--tape", default="", metavar="T", help="input, a character a symbol; looped: numbers"
+    )
+    emulate.add_argument(
+        "--construction", default="universal", metavar="NAME", help="single, universal or looped"
+    )
+    emulate.add_argument(
+        "--engine", default=None, metavar="NAME", help="dense, cached, specialised or verify"
+    )
     emulate.add_argument("--max-steps", type=int, default=None, metavar="N")
     emulate.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
     emulate.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
@@ -175,6 +181,8 @@ def _sample_size(arguments: Any) -> int:
 
 
 def _emulate(arguments: Any) -> int:
+    if arguments.construction == "looped":
+        return _emulate_looped(arguments)
     from icl_sim.emulation import build, emulate, find_machine
 
     machine = find_machine(arguments.machine)
@@ -183,7 +191,7 @@ def _emulate(arguments: Any) -> int:
             machine,
             arguments.tape,
             construction=arguments.construction,
-            engine=arguments.engine,
+            engine=arguments.engine or "specialised",
             max_steps=arguments.max_steps,
             checkpoints=arguments.out,
             resume=arguments.resume,
@@ -194,11 +202,32 @@ def _emulate(arguments: Any) -> int:
 
         built = build(machine, construction=arguments.construction, steps=None)
         write_viewer(machine, arguments.tape, built, arguments.trace, steps=found["steps"])
+    if not arguments.json:
+        tape = "".join(found["tape"])
+        found["tape"] = tape if len(tape) <= 200 else f"{tape[:200]}... ({len(tape):,} cells)"
+    return _show_run(found, arguments)
+
+
+def _emulate_looped(arguments: Any) -> int:
+    from icl_sim.looped import emulate_looped
+
+    if arguments.trace:
+        raise InputError("--trace: expected a Turing machine, the viewer draws its tape")
+    with _Progress() as progress:
+        found = emulate_looped(
+            arguments.machine,
+            arguments.tape,
+            engine=arguments.engine or "dense",
+            max_steps=arguments.max_steps,
+            progress=progress,
+        )
+    return _show_run(found, arguments)
+
+
+def _show_run(found: dict[str, Any], arguments: Any) -> int:
     if arguments.json:
         _print_json(found)
     else:
-        tape = "".join(found["tape"])
-        found["tape"] = tape if len(tape) <= 200 else f"{tape[:200]}... ({len(tape):,} cells)"
         for name, value in found.items():
             shown = f"{value:,.0f}" if isinstance(value, float) else value
             print(f"{name:>16}  {shown}")

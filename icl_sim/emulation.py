@@ -69,7 +69,8 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
     """
     if construction not in CONSTRUCTIONS:
         raise InputError(
-            f"construction: expected one of {', '.join(CONSTRUCTIONS)}, got {construction!r}"
+            f"construction: expected one of {', '.join(CONSTRUCTIONS)}, or looped for SUBLEQ "
+            f"programs, got {construction!r}"
         )
     wanted = LIMITS[0][0] if steps is None else steps
     limits = next((pair for pair in LIMITS if wanted <= pair[0]), None)

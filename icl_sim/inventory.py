@@ -13,11 +13,12 @@ def inventory() -> dict[str, list[Any]]:
     """Names of everything a user can ask for.
 
     Returns:
-      constructions: name, kind, certificate and source of each; machines, claims, predictors and
-      tasks: names.
+      constructions: name, kind, certificate and source of each; machines, programs (SUBLEQ, for
+      the looped construction), claims, predictors and tasks: names.
     """
     from constructions import CONSTRUCTIONS
     from constructions.machines.programs import PROGRAMS
+    from constructions.machines.subleq import SUBLEQ
     from icl_sim.claims import CLAIMS
     from icl_sim.predictors import PREDICTORS
     from icl_sim.tasks import TASKS
@@ -34,6 +35,7 @@ def inventory() -> dict[str, list[Any]]:
             for name, construction in built.items()
         ],
         "machines": sorted(PROGRAMS),
+        "programs": sorted(SUBLEQ),
         "claims": [
             {"id": s.id, "verdict derived": s.derived, "statement": s.statement}
             for claim in CLAIMS.values()

@@ -56,21 +56,32 @@ def forward(
     [[0.0, 1.0], [1.0, 0.0]]
     """
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-    x = _embed(spec, params["embed"], jnp.asarray(inputs))
-    T = x.shape[-2]
-    if spec.positions:
-        features = position_features(spec, T, offset, x.dtype)
-        x = x + _lift(_dot(features, params["positions"]), x.ndim)
-
-    def stack(x: jax.Array) -> jax.Array:
-        for i, layer in enumerate(spec.layers):
-            x = _layer(spec, params, i, layer, x, prefix)
-        return x
-
+    x = embed(spec, params, inputs, offset=offset)
     if spec.loops == 1:
-        x = stack(x)
+        x = loop(spec, params, x, prefix=prefix)
     else:
-        x = jax.lax.fori_loop(0, spec.loops, lambda _, x: stack(x), x)
+        x = jax.lax.fori_loop(0, spec.loops, lambda _, x: loop(spec, params, x, prefix=prefix), x)
+    return readout(spec, params, x)
+
+
+def embed(spec: TransformerSpec, params: Params, inputs: Any, *, offset: Any = 0) -> jax.Array:
+    """The residual stream before the first layer, [..., T, D]; arguments are those of `forward`."""
+    x = _embed(spec, params["embed"], jnp.asarray(inputs))
+    if spec.positions:
+        features = position_features(spec, x.shape[-2], offset, x.dtype)
+        x = x + _lift(_dot(features, params["positions"]), x.ndim)
+    return x
+
+
+def loop(spec: TransformerSpec, params: Params, x: jax.Array, *, prefix: Any = None) -> jax.Array:
+    """The stack of layers, once: [..., T, D] -> [..., T, D]."""
+    for i, layer in enumerate(spec.layers):
+        x = _layer(spec, params, i, layer, x, prefix)
+    return x
+
+
+def readout(spec: TransformerSpec, params: Params, x: jax.Array) -> jax.Array:
+    """The outputs of a residual stream: [..., T, D] -> [..., T, V]."""
     return _dot(_norm(spec, x, params.get("norm_out")), params["w_out"])
 
 

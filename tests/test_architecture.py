@@ -43,6 +43,7 @@ FLOORS = [
     "halfspaces",
     "decoding",
     "emulation",
+    "looped",
     "divergence",
     "training",
     "base",

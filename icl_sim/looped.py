@@ -1,0 +1,270 @@
+"""Runs a SUBLEQ program through the looped transformer, loop by loop, beside the interpreter."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from constructions.construction import Construction
+from constructions.machines.looped import columns, looped
+from constructions.machines.subleq import SUBLEQ, SubleqProgram, run
+from constructions.spec import TransformerSpec
+from icl_sim.decoding.decoder import check_arithmetic
+from icl_sim.errors import InputError
+from icl_sim.transformer import embed, load, loop, readout
+
+ENGINES = ("dense", "verify")
+BITS = 16  # of a word
+MOST_WORDS = 1024  # attention costs the square of the memory
+MOST_STEPS = 2**63 - 1  # no certificate ends: this is where a counter of 64 bits does
+BLOCK = 1 << 19  # outputs kept between two looks at progress
+BATCH = 64  # states verified at once
+
+Progress = Callable[[str, int, int], None]
+
+
+class States(NamedTuple):
+    """The computer after each of k steps: memory int64 [k, n], counter [k], halted bool [k]."""
+
+    memory: np.ndarray
+    counter: np.ndarray
+    halted: np.ndarray
+
+    def equal(self, other: States) -> bool:
+        """Whether all words, counters and flags are the same."""
+        return all(np.array_equal(a, b) for a, b in zip(self, other, strict=True))
+
+
+def find_program(name: str) -> SubleqProgram:
+    """A SUBLEQ program by its name.
+
+    Raises:
+      InputError: no such program.
+    """
+    if name not in SUBLEQ:
+        raise InputError(
+            f"machine: expected one of {', '.join(sorted(SUBLEQ))}, the programs of the looped "
+            f"construction, got {name!r}"
+        )
+    return SUBLEQ[name]
+
+
+def read_inputs(program: SubleqProgram, tape: str) -> list[int]:
+    """The input words of a tape: decimal numbers, set apart by spaces or commas.
+
+    An empty tape stands for the program's first sample.
+
+    Raises:
+      InputError: something that is no number.
+
+    >>> read_inputs(SUBLEQ["add"], "3, -5"), read_inputs(SUBLEQ["add"], "")
+    ([3, -5], [3, 5])
+    """
+    parts = [part for part in re.split(r"[\s,]+", tape) if part]
+    if not parts:
+        return list(program.samples[0])
+    wrong = [part for part in parts if not re.fullmatch(r"[+-]?[0-9]{1,18}", part)]
+    if wrong:
+        raise InputError(
+            f"--tape: expected numbers such as '3 -5' for program {program.name}, got "
+            f"{', '.join(map(repr, wrong))}"
+        )
+    return [int(part) for part in parts]
+
+
+def emulate_looped(
+    name: str,
+    tape: str = "",
+    *,
+    engine: str = "dense",
+    max_steps: int | None = None,
+    progress: Progress = lambda label, done, total: None,
+) -> dict[str, Any]:
+    """A SUBLEQ program's run, looped through a transformer's weights and compared.
+
+    Args:
+      name: of a program in `SUBLEQ`.
+      tape: its input words (`read_inputs`).
+      engine: ``dense``: every loop is a whole forward pass, fed back until the program has halted.
+        ``verify``: the interpreter's states, one loop each, many at once, which proves by induction
+        that looping yields them.
+      max_steps: where to stop; by default when the program halts.
+      progress: called as progress(label, steps done, max_steps).
+
+    Returns:
+      machine, construction, engine, inputs, steps, halted, counter, memory, answer (None unless
+      halted), certified_steps (all that can be counted), agrees (memory, counter and halt after
+      every step, with the interpreter) and steps_per_second (compilation excluded).
+
+    Raises:
+      InputError: an unknown program or engine, inputs out of its domain, or too many of them.
+    """
+    if engine not in ENGINES:
+        raise InputError(
+            f"engine: expected one of {', '.join(ENGINES)} with the looped construction, whose "
+            f"every loop is a whole forward pass, got {engine!r}"
+        )
+    if max_steps is not None and not 1 <= max_steps <= MOST_STEPS:
+        raise InputError(f"--max-steps: expected 1 to {MOST_STEPS:,}, got {max_steps:,}")
+    program = find_program(name)
+    inputs = read_inputs(program, tape)
+    try:
+        memory = program.memory(inputs, bits=BITS)
+    except ValueError as error:
+        raise InputError(f"--tape: {error}") from None
+    if len(memory) > MOST_WORDS:
+        raise InputError(
+            f"--tape: expected a program of at most {MOST_WORDS:,} words, got {len(memory):,}: "
+            "give fewer inputs"
+        )
+    check_arithmetic()
+    words = max(16, 1 << (len(memory) - 1).bit_length())
+    built = looped(words=words, bits=BITS)
+    memory = np.pad(memory, (0, words - len(memory)))
+    steps = MOST_STEPS if max_steps is None else max_steps
+    states = _loops(built, memory, steps) if engine == "dense" else _verified(built, memory, steps)
+    agrees, done, spent = True, 0, 0.0
+    for right, last, seconds in states:
+        agrees, done, spent = agrees and right, done + len(last.halted), spent + seconds
+        progress(f"{name}, steps", done, done if max_steps is None else max_steps)
+    halted = bool(last.halted[-1])
+    final = last.memory[-1].tolist()
+    return {
+        "machine": name,
+        "construction": "looped",
+        "engine": engine,
+        "inputs": inputs,
+        "steps": done,
+        "halted": halted,
+        "counter": int(last.counter[-1]),
+        "memory": final,
+        "answer": program.answer(final, inputs) if halted else None,
+        "certified_steps": MOST_STEPS,
+        "agrees": agrees,
+        "steps_per_second": done / max(spent, 1e-9),
+    }
+
+
+def loop_until(
+    spec: TransformerSpec,
+    params: Any,
+    x: jax.Array,
+    steps: jax.Array,
+    width: int,
+    place: tuple[int, int],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Loops the layers up to ``steps`` times, or until output ``place`` is 1.
+
+    Args:
+      spec, params: of a transformer whose loops end in the form that they begin with.
+      x: its residual stream, [T, D].
+      steps: at most ``width``.
+      place: (row, column) of the outputs [T, V].
+
+    Returns:
+      x after the last loop, the outputs after each [width, T, V], and the number of loops.
+    """
+
+    def more(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        _, outputs, count = carry
+        last = lax.dynamic_index_in_dim(
+            outputs, jnp.maximum(count - 1, np.int32(0)), keepdims=False
+        )
+        return (count < steps) & (last[place] < 0.5)
+
+    def body(carry: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
+        x, outputs, count = carry
+        x = loop(spec, params, x)
+        row = readout(spec, params, x)
+        return x, lax.dynamic_update_index_in_dim(outputs, row, count, 0), count + np.int32(1)
+
+    outputs = jnp.zeros((width, x.shape[0], spec.output_size), x.dtype)
+    return lax.while_loop(more, body, (x, outputs, jnp.int32(0)))
+
+
+_loop_until = jax.jit(loop_until, static_argnames=("spec", "width", "place"))
+
+
+def _loops(
+    built: Construction, memory: np.ndarray, steps: int
+) -> Iterator[tuple[bool, States, float]]:
+    """Blocks of loops: whether all of them agree, the states after each, and the time it took."""
+    spec, (_, params) = built.spec, load(built)
+    n = len(memory)
+    x = embed(spec, params, built.encode({"memory": memory}))
+    expected = _interpreted(memory, steps)
+    # A block grows from small ones, so that short programs cost little.
+    width, most = 64, max(64, BLOCK // (n * spec.output_size))
+    jax.block_until_ready(_loop_until(spec, params, x, jnp.int32(0), width, (n, 2)))
+    done, halted = 0, False
+    while not halted and done < steps:
+        start = time.monotonic()
+        x, outputs, count = _loop_until(
+            spec, params, x, jnp.int32(min(width, steps - done)), width, (n, 2)
+        )
+        found = _states(np.asarray(outputs)[: int(count)])
+        seconds = time.monotonic() - start
+        right = found.equal(_gathered(expected, width, n))
+        yield right, found, seconds
+        if not right:
+            return
+        done, halted = done + int(count), bool(found.halted[-1])
+        if done == 64 and width < most:
+            width = most
+            jax.block_until_ready(_loop_until(spec, params, x, jnp.int32(0), width, (n, 2)))
+
+
+def _verified(
+    built: Construction, memory: np.ndarray, steps: int
+) -> Iterator[tuple[bool, States, float]]:
+    """As `_loops`, from the interpreter's states: each must lead to the next one."""
+    spec, (_, params) = built.spec, load(built)
+    n = len(memory)
+    before = States(memory[None], np.zeros(1, np.int64), np.zeros(1, bool))
+    _once(spec, params, np.zeros((BATCH, n + 2, spec.input_size), np.float32))
+    expected = _interpreted(memory, steps)
+    while len((after := _gathered(expected, BATCH, n)).halted):
+        count = len(after.halted)
+        given = [np.concatenate([a[-1:], b[:-1]]) for a, b in zip(before, after, strict=True)]
+        start = time.monotonic()
+        x = np.zeros((BATCH, n + 2, spec.input_size), np.float32)
+        for row, words, counter in zip(x, *given[:2], strict=False):
+            row[:] = columns(built.residual, words, int(counter))
+        found = _states(np.asarray(_once(spec, params, x))[:count])
+        yield found.equal(after), after, time.monotonic() - start
+        before = after
+
+
+@functools.partial(jax.jit, static_argnames="spec")
+def _once(spec: TransformerSpec, params: Any, inputs: jax.Array) -> jax.Array:
+    return readout(spec, params, loop(spec, params, embed(spec, params, inputs)))
+
+
+def _states(outputs: np.ndarray) -> States:
+    """The states that outputs [k, n + 2, 3] describe: word, counter and halted, as numbers."""
+    numbers = np.rint(outputs).astype(np.int64)
+    return States(numbers[:, :-2, 0], numbers[:, -2, 1], numbers[:, -2, 2] == 1)
+
+
+def _interpreted(memory: np.ndarray, steps: int) -> Iterator[tuple[np.ndarray, int, bool]]:
+    for computer in run(memory, bits=BITS, steps=steps):
+        yield computer.memory.copy(), computer.counter, computer.halted
+
+
+def _gathered(states: Iterator[tuple[np.ndarray, int, bool]], count: int, n: int) -> States:
+    """The next ``count`` states, or as many as there are."""
+    found: Sequence[tuple[np.ndarray, int, bool]] = list(islice(states, count))
+    return States(
+        np.array([memory for memory, _, _ in found], np.int64).reshape(-1, n),
+        np.array([counter for _, counter, _ in found], np.int64),
+        np.array([halted for _, _, halted in found], bool),
+    )
