@@ -147,7 +147,7 @@ class Checkpoints:
             if _fingerprint(leaves[name]) != expected:
                 raise fault(f"{name} does not match its SHA-256")
         return jax.tree.unflatten(
-            jax.tree.structure(template), [np.asarray(leaves[name]) for name in wanted]
+            jax.tree.structure(template), [np.array(leaves[name]) for name in wanted]
         )
 
     def _require_same(self, manifest: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:

@@ -33,6 +33,9 @@ def run(argv: Sequence[str]) -> int:
     except InputError as error:
         print(f"icl-sim: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:
+        print(f"icl-sim: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("icl-sim: interrupted; --resume continues a run", file=sys.stderr)
         return 130
@@ -42,8 +45,10 @@ def _parser() -> _Parser:
     parser = _Parser(prog="icl-sim", description=_ABOUT)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def command(name: str, function: Callable[[Any], int], about: str) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    def command(
+        name: str, function: Callable[[Any], int], about: str, among: Any = commands
+    ) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = among.add_parser(name, help=about, description=about)
         sub.set_defaults(command=function)
         sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
         sub.add_argument("--seed", type=int, default=0, help="root of all randomness (0)")
@@ -80,6 +85,29 @@ def _parser() -> _Parser:
     emulate.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
     emulate.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
     emulate.add_argument("--resume", action="store_true", help="take up a long run")
+    about = "pretrain a base, or fine-tune it"
+    train = commands.add_parser("train", help=about, description=about)
+    kinds = train.add_subparsers(required=True, metavar="base|sft", parser_class=_Parser)
+    base = command(
+        "base", _train_base, "pretrain a base; it is written if it passes the gate", kinds
+    )
+    base.add_argument("--steps", type=int, default=None, metavar="N", help="of pretraining")
+    base.add_argument(
+        "--replicas", type=int, default=0, metavar="R", help="seeds gated as well (0)"
+    )
+    sft = command("sft", _train_sft, "fine-tune the base on tables, all copies at once", kinds)
+    sft.add_argument("--task", default="english", metavar="T")
+    sft.add_argument("--sizes", type=int, nargs="+", default=[16, 64], metavar="N")
+    sft.add_argument("--tasks", type=int, default=4, metavar="N", help="tables (4)")
+    sft.add_argument("--seeds", type=int, default=1, metavar="S", help="data sets of each (1)")
+    sft.add_argument("--adapt", default="full", metavar="full|lora|head")
+    sft.add_argument("--rank", type=int, default=None, metavar="R", help="of LoRA (4)")
+    sft.add_argument("--optimizer", default=None, metavar="adam|sgd")
+    sft.add_argument("--learning-rate", type=float, default=None, metavar="X")
+    sft.add_argument("--steps", type=int, default=None, metavar="N")
+    for sub in (base, sft):
+        sub.add_argument("--out", default="out", metavar="DIR", help="results and report go here")
+        sub.add_argument("--resume", action="store_true", help="continue the run in --out")
     command("list", _list, "what this installation holds")
     command("doctor", _doctor, "versions, devices and arithmetic of this machine")
     return parser
@@ -232,6 +260,64 @@ def _show_run(found: dict[str, Any], arguments: Any) -> int:
             shown = f"{value:,.0f}" if isinstance(value, float) else value
             print(f"{name:>16}  {shown}")
     return int(not found["agrees"])
+
+
+def _train_base(arguments: Any) -> int:
+    from icl_sim.experiments.training_runs import train_base
+    from icl_sim.report.pages import write_report
+
+    steps = {} if arguments.steps is None else {"steps": arguments.steps}
+    with _Progress() as progress:
+        found = train_base(
+            arguments.out,
+            seed=arguments.seed,
+            replicas=arguments.replicas,
+            resume=arguments.resume,
+            progress=progress,
+            **steps,
+        )
+    write_report({"pretraining": [found]}, arguments.out)
+    if arguments.json:
+        _print_json(found)
+    else:
+        gates = {arguments.seed: found["gate"]} | found["replicas"]
+        for seed, gate in gates.items():
+            distances = (f"{d['icl_to_bayes']:.3f} at N = {n}" for n, d in gate["sizes"].items())
+            outcome = "passed" if gate["passed"] else "FAILED"
+            print(f"seed {seed}: gate {outcome}: TV to Bayes {', '.join(distances)}")
+        print(f"base: {found['path'] or 'not written'}; {found['cpu_seconds']:.0f} CPU seconds")
+    return int(not found["passed"])
+
+
+def _train_sft(arguments: Any) -> int:
+    from icl_sim.experiments.training_runs import fine_tuning_config, train_sft
+    from icl_sim.report.pages import write_report
+
+    names = ("rank", "optimizer", "learning_rate", "steps")
+    config = fine_tuning_config(arguments.adapt, **{n: getattr(arguments, n) for n in names})
+    with _Progress() as progress:
+        found = train_sft(
+            arguments.task,
+            sizes=arguments.sizes,
+            tasks=arguments.tasks,
+            seeds=arguments.seeds,
+            config=config,
+            seed=arguments.seed,
+            out=arguments.out,
+            resume=arguments.resume,
+            progress=progress,
+        )
+    page = write_report({"training": [found]}, arguments.out)
+    if arguments.json:
+        _print_json(found)
+    else:
+        for size, curves in found["curves"].items():
+            ends = (
+                f"{curve[-1]:.4f} to {name}" for name, curve in curves.items() if name != "loss"
+            )
+            print(f"N = {size}: mean TV {', '.join(ends)}")
+        print(f"{found['copies']} copies, {found['tokens_per_second']:,} tokens/s; report: {page}")
+    return 0
 
 
 def _list(arguments: Any) -> int:

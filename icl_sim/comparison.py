@@ -53,6 +53,7 @@ def compare(
 
     Raises:
       InputError: unknown names, sizes that are not multiples of ``contexts``.
+      FloatingPointError: a predictor's law is not finite.
     """
     names = (*predictors, TRUTH)
     for name in predictors:
@@ -122,6 +123,8 @@ def _predict(
         indexed=True,
         block=BLOCK,
     ):
+        if not np.isfinite(batch.values).all():
+            raise FloatingPointError(f"{name}, {size} demonstrations: a law is not finite")
         parts.append(batch.values)
         progress(batch.first + len(batch.values), copies)
     laws: list[Any] = np.concatenate(parts).tolist()

@@ -162,7 +162,10 @@ def attention(layer: Layer, leaf: Params, x: jax.Array, prefix: Any) -> jax.Arra
         else:
             weight = (scores == best).astype(x.dtype)
         total = weight.sum(axis=-1, keepdims=True)
-        head = _einsum("...hts,...hsu->...htu", weight, v) / total
+        head = _einsum("...hts,...hsu->...htu", weight, v)
+        # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
+        # which it does or not depending on what else is compiled: other bits on other meshes.
+        head = head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
     return _einsum("...htu,hud->...td", head, leaf["w_o"])
 
 

@@ -6,13 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 
 from icl_sim.errors import InputError
-from icl_sim.predictors.counting import counts, lookup
-from icl_sim.predictors.tuned import fine_tuned
+from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
+from icl_sim.predictors.prompted import in_context, zero_shot
+from icl_sim.predictors.tuned import (
+    CONFIGS,
+    RANKS,
+    fine_tuned,
+    tuned,
+    tuned_in_context,
+    validated,
+)
 from icl_sim.tasks import Demonstrations
 
 __all__ = ["PREDICTORS", "Predictor", "get_predictor", "register_predictor"]
@@ -39,9 +47,21 @@ class Predictor:
 
 
 PREDICTORS: dict[str, Predictor] = {
+    "bayes": Predictor(bayes),
     "counts": Predictor(counts, counts_only=True),
     "fine-tuned": Predictor(fine_tuned, counts_only=True),
+    "full": Predictor(tuned(CONFIGS["full"]), counts_only=True),
+    "full-validated": Predictor(validated),
+    "head": Predictor(tuned(CONFIGS["head"]), counts_only=True),
+    "in-context": Predictor(in_context),
     "lookup": Predictor(lookup),
+    **{
+        f"lora-{rank}": Predictor(tuned(replace(CONFIGS["lora"], rank=rank)), counts_only=True)
+        for rank in RANKS
+    },
+    "smoothed": Predictor(smoothed, counts_only=True),
+    "tuned-in-context": Predictor(tuned_in_context),
+    "zero-shot": Predictor(zero_shot, counts_only=True),
 }
 
 

@@ -1,4 +1,4 @@
-"""The empirical law, by arithmetic and by the hand-written transformer."""
+"""Laws computed from the counts: by arithmetic, by Bayes, and by the hand-written transformer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from constructions.construction import Construction
 from constructions.learners.lookup import lookup as build_lookup
+from icl_sim.bayes import posterior_predictive
 from icl_sim.tasks import Demonstrations, empirical_law
 from icl_sim.transformer import forward
 
@@ -18,6 +19,18 @@ def counts(data: Demonstrations, key: jax.Array) -> jax.Array:
     """The empirical law of each context; uniform where there is no data."""
     del key
     return empirical_law(data.counts)
+
+
+def smoothed(data: Demonstrations, key: jax.Array) -> jax.Array:
+    """Half a count added to every output (Krichevsky and Trofimov)."""
+    del key
+    return empirical_law(data.counts, smoothing=0.5)
+
+
+def bayes(data: Demonstrations, key: jax.Array) -> jax.Array:
+    """The exact posterior predictive under the prior that the base is pretrained on."""
+    del key
+    return posterior_predictive(data.counts, most=data.contexts.shape[0])
 
 
 def lookup(data: Demonstrations, key: jax.Array) -> jax.Array:

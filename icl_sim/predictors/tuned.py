@@ -1,16 +1,39 @@
-"""Predictors that are trained on the data: genuine fine-tuning of the one Transformer class."""
+"""Predictors that are trained on the data: genuine fine-tuning of the one Transformer class.
+
+The base's rates are the largest of {1, 2, 5} x 10^-k at which no copy overshoots at the start; with
+the cosine to zero all routes are converged after the steps given: more of them change nothing.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from constructions.spec import Layer, TransformerSpec
+from icl_sim.base import bare_laws, in_context_laws, load_base
+from icl_sim.base import table_examples as base_examples
 from icl_sim.tasks import Demonstrations
-from icl_sim.training import TrainConfig, context_laws, table_examples, train
+from icl_sim.training import (
+    TrainConfig,
+    context_laws,
+    table_examples,
+    train,
+    train_validated,
+)
 from icl_sim.transformer import Transformer, init
 
 CONVERGED = TrainConfig(optimizer="adam", learning_rate=2e-2, steps=300, schedule="cosine")
+# What fine-tuning the base means, by the leaves that it moves.
+CONFIGS = {
+    "full": TrainConfig(learning_rate=1e-3, steps=400),
+    "lora": TrainConfig(learning_rate=5e-3, steps=400, adapt="lora"),
+    "head": TrainConfig(learning_rate=5e-2, steps=400, adapt="head"),
+}
+RANKS = (1, 4, 16)
+HELD_OUT = 4  # one demonstration in so many
+EVERY = 20  # steps between two looks at the held-out loss
 
 
 def small_spec(contexts: int, vocab: int) -> TransformerSpec:
@@ -36,3 +59,48 @@ def fine_tuned(data: Demonstrations, key: jax.Array) -> jax.Array:
     examples = table_examples(jnp.asarray(data.counts))
     tuned = train(spec, base, examples, CONVERGED, batch_key)
     return context_laws(spec, tuned.params, m)
+
+
+def tuned_base(data: Demonstrations, key: jax.Array, config: TrainConfig) -> dict[str, jax.Array]:
+    """The base's params after fine-tuning on the data, one example a demonstration.
+
+    All NaN if a step was not finite, so that a run cut short cannot pass for a converged one.
+    """
+    base = load_base()
+    result = train(base.spec, base.params, base_examples(data.counts), config, key)
+    return {n: jnp.where(result.fault < 0, leaf, jnp.nan) for n, leaf in result.params.items()}
+
+
+def tuned(config: TrainConfig) -> Callable[[Demonstrations, jax.Array], jax.Array]:
+    """The predictor that fine-tunes the base by ``config``, on the counts alone."""
+
+    def predict(data: Demonstrations, key: jax.Array) -> jax.Array:
+        return bare_laws(load_base(), tuned_base(data, key, config), *data.counts.shape)
+
+    return predict
+
+
+def validated(data: Demonstrations, key: jax.Array) -> jax.Array:
+    """The base, all leaves fine-tuned for the steps that a held-out quarter of the data chooses.
+
+    The last quarter is held out; then all data are fitted for that many steps.
+    """
+    base = load_base()
+    kept = data.contexts.shape[0] - data.contexts.shape[0] // HELD_OUT
+    counts = jnp.zeros(data.counts.shape, jnp.int32)
+    shown = counts.at[data.contexts[:kept], data.outputs[:kept]].add(1)
+    stopped = train_validated(
+        base.spec,
+        base.params,
+        base_examples(shown),
+        base_examples(data.counts - shown),
+        CONFIGS["full"],
+        key,
+        every=EVERY,
+    )
+    return bare_laws(base, stopped.params, *data.counts.shape)
+
+
+def tuned_in_context(data: Demonstrations, key: jax.Array) -> jax.Array:
+    """The base fine-tuned on the data (all leaves), and the data in the prompt as well."""
+    return in_context_laws(load_base(), tuned_base(data, key, CONFIGS["full"]), data)

@@ -11,15 +11,16 @@ import jinja2
 from markupsafe import Markup
 
 from icl_sim.errors import InputError
-from icl_sim.report import plots
+from icl_sim.report import curves, plots
 
 
 def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
     """Writes ``report.html`` and ``results.json`` into ``out`` and returns the page's path.
 
     Args:
-      results: what `icl_sim.claims.judge` returns, with an optional list ``comparisons`` of what
-        `icl_sim.comparison.compare` returns.
+      results: any of: what `icl_sim.claims.judge` returns; ``comparisons``, a list of what
+        `icl_sim.comparison.compare` returns; ``training`` and ``pretraining``, lists of what
+        `icl_sim.experiments.training_runs` returns.
       out: the directory; made if missing.
 
     Raises:
@@ -63,7 +64,29 @@ def render(results: Mapping[str, Any]) -> str:
         }
         for comparison in results.get("comparisons", [])
     ]
-    for statement in results["statements"]:
+    for run in results.get("training", []):
+        pictures.append(
+            {
+                "title": f"The path of fine-tuning: {run['task']}",
+                "caption": (
+                    f"{run['copies']} copies of the base fine-tuned in one program; means over "
+                    "contexts and copies. The path passes the Bayes answer on its way to the "
+                    "counts; the star is where an oracle would stop."
+                ),
+                "svg": Markup(  # noqa: S704
+                    plots.svg(curves.trajectory, run, panels=len(run["sizes"]))
+                ),
+            }
+        )
+    for run in results.get("pretraining", []):
+        pictures.append(
+            {
+                "title": "Pretraining of the base",
+                "caption": f"{run['tokens_per_second']:,} tokens a second on the machine at hand.",
+                "svg": Markup(plots.svg(curves.pretraining_loss, run)),  # noqa: S704
+            }
+        )
+    for statement in results.get("statements", []):
         rows = statement["figures"].get("sizes")
         if rows:
             pictures.append(

@@ -1,11 +1,15 @@
 """Genuine training of the one Transformer class: fine-tuning, and pretraining of the base."""
 
 from icl_sim.training.config import TrainConfig
+from icl_sim.training.copies import Copies, fine_tune_copies
 from icl_sim.training.examples import Examples, context_laws, draw, loss, table_examples
-from icl_sim.training.fine_tuning import Trained, fine_tune, fine_tune_copies, train
+from icl_sim.training.fine_tuning import Trained, fine_tune, train
+from icl_sim.training.stopping import Stopped, train_to_best, train_validated
 
 __all__ = [
+    "Copies",
     "Examples",
+    "Stopped",
     "TrainConfig",
     "Trained",
     "context_laws",
@@ -15,4 +19,6 @@ __all__ = [
     "loss",
     "table_examples",
     "train",
+    "train_to_best",
+    "train_validated",
 ]

@@ -1,14 +1,12 @@
-"""Genuine fine-tuning: Optax on the leaves of the one Transformer class, all copies in one jit.
+"""Genuine fine-tuning: Optax on the leaves of the one Transformer class.
 
-`train` is the pure loop, to be jitted and vmapped; `fine_tune` and `fine_tune_copies` are hosts.
+`train` is the pure loop, to be jitted and vmapped; `fine_tune` runs it for one model.
 A step whose loss, gradient or update is not finite is not taken, nor is any later one
 (`optax.apply_if_finite` lets NaN through after its limit).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +15,6 @@ import numpy as np
 import optax
 
 from constructions.spec import TransformerSpec
-from icl_sim.errors import InputError
 from icl_sim.training.adapters import merge, trainable, trainable_names
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples, draw, loss
@@ -138,13 +135,18 @@ def train(
     examples: Examples,
     config: TrainConfig,
     key: jax.Array,
+    *,
+    limit: Any = None,
 ) -> Trained:
     """Pure training loop: one `lax.scan`, to be jitted and vmapped over copies.
 
-    The key is consumed: it draws LoRA's start and the mini-batches.
+    The key is consumed: it draws LoRA's start and the mini-batches.  Only the first ``limit`` steps
+    (may be traced; None is all) are taken, on the schedule of all of them.
     """
     state = begin(params, config, key)
-    state, losses = advance(spec, params, examples, config, key, state, 0, config.steps)
+    state, losses = advance(
+        spec, params, examples, config, key, state, 0, config.steps, limit=limit
+    )
     return Trained(finish(params, examples, config, state), losses, state.fault, state.leaf)
 
 
@@ -190,86 +192,6 @@ def fine_tune(
     result = _train_jit(model.spec, params, examples, config, key)
     require_finite(params, config, result.fault, result.leaf)
     return result.params
-
-
-def fine_tune_copies(
-    model: Transformer,
-    params: Params,
-    examples: Examples,
-    *,
-    config: TrainConfig | None = None,
-    keys: jax.Array,
-    chunk: int = 50,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Trained:
-    """Fine-tunes R copies of one base, each on its own examples, in one vmapped jit.
-
-    Args:
-      model, params: the base, shared by all copies.
-      examples: inputs int32 [R, E, T] and counts [R, E, V].
-      config: how, the same for all.
-      keys: [R] typed keys, consumed; copy r does what `fine_tune` does with keys[r].
-      chunk: steps between two returns to the host.
-      progress: called as progress(label, steps done, steps) after each chunk.
-
-    Returns:
-      `Trained` with a leading axis R on every field.
-
-    Raises:
-      InputError, FloatingPointError: as `fine_tune`; the latter also names the copy.
-    """
-    check_examples(model.spec, examples)
-    config = TrainConfig() if config is None else config
-    params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-    examples = Examples(*(jnp.asarray(field) for field in examples))
-    copies = examples.counts.shape[0]
-    if examples.counts.ndim != 3 or keys.shape != (copies,):
-        raise InputError(
-            "copies: expected inputs [R, E, T], counts [R, E, V] and R keys, got "
-            f"{list(examples.inputs.shape)}, {list(examples.counts.shape)}, {list(keys.shape)}"
-        )
-    state = _begin_copies(params, config, keys)
-    losses = [np.zeros((copies, 0), np.float32)]
-    for first in range(0, config.steps, chunk):
-        arguments = (params, examples, config, keys, state, np.int32(first), chunk)
-        state, values = _advance_copies(model.spec, *arguments)
-        last = min(first + chunk, config.steps)
-        losses.append(np.asarray(values)[:, : last - first])
-        require_finite(params, config, state.fault, state.leaf)
-        if progress is not None:
-            progress("fine-tuning", last, config.steps)
-    tuned = _finish_copies(params, examples, config, state)
-    return Trained(tuned, jnp.asarray(np.concatenate(losses, axis=1)), state.fault, state.leaf)
-
-
-@partial(jax.jit, static_argnums=1)
-def _begin_copies(params: Params, config: TrainConfig, keys: jax.Array) -> State:
-    return jax.vmap(lambda key: begin(params, config, key))(keys)
-
-
-@partial(jax.jit, static_argnums=(0, 3, 7))
-def _advance_copies(
-    spec: TransformerSpec,
-    params: Params,
-    examples: Examples,
-    config: TrainConfig,
-    keys: jax.Array,
-    states: State,
-    first: Any,
-    steps: int,
-) -> tuple[State, jax.Array]:
-    def one(examples: Examples, key: jax.Array, state: State) -> tuple[State, jax.Array]:
-        limit = config.steps
-        return advance(spec, params, examples, config, key, state, first, steps, limit=limit)
-
-    return jax.vmap(one)(examples, keys, states)
-
-
-@partial(jax.jit, static_argnums=2)
-def _finish_copies(
-    params: Params, examples: Examples, config: TrainConfig, states: State
-) -> dict[str, jax.Array]:
-    return jax.vmap(lambda e, s: finish(params, e, config, s))(examples, states)
 
 
 def require_finite(params: Params, config: TrainConfig, fault: Any, leaf: Any) -> None:

@@ -1,0 +1,197 @@
+"""Training: all copies in one program against one after the other, and tokens a second with peers.
+
+Copies: the shipped base fine-tuned on C tables, C copies in one vmapped jit against C calls of the
+same compiled single run.  Tokens: one step of AdamW on the base's own architecture, batch of
+24 x 192 tokens, in this library and, if asked, in PyTorch (eager and compiled) with equal weights,
+batch, loss and optimizer; the peers' first loss must be ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from constructions.spec import RMS_EPSILON, TransformerSpec
+from icl_sim.base import LENGTH, RECIPE, SPEC, load_base, table_examples
+from icl_sim.tasks import random_table, sample_demonstrations
+from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
+from icl_sim.training.fine_tuning import State, begin, guarded_update
+from icl_sim.training.pretraining import sequence_loss, start
+from icl_sim.training.sequences import Batch, pairs
+from icl_sim.transformer import Transformer
+
+SEQUENCES = 24
+
+
+def run(*, copies: int = 48, steps: int = 100, repeats: int = 7, peers: bool = False) -> list[dict]:
+    """Rows: name, compile_s, median_s, spread_s, per_second (copies or tokens), ratio, loss.
+
+    Args:
+      copies, steps: fine-tuned copies, and the steps of each.
+      repeats: rounds of the token benchmark; the copies are timed three times.
+      peers: also time PyTorch, which must be installed (extra `peers`).
+
+    ratio is to the loop over copies, or to this library's tokens a second; spread_s is the distance
+    between the quartiles.
+    """
+    return [*_copies(copies, steps), *_tokens(repeats, peers)]
+
+
+def _copies(copies: int, steps: int) -> list[dict]:
+    base, model = load_base(), Transformer(load_base().spec)
+    config = TrainConfig(learning_rate=1e-3, steps=steps)
+    keys = jax.random.split(jax.random.key(0), copies)
+    laws = [jnp.asarray(random_table(i).law, jnp.float32) for i in range(copies)]
+    counts = [
+        sample_demonstrations(k, law, total=64).counts for k, law in zip(keys, laws, strict=True)
+    ]
+    each = [table_examples(c) for c in counts]
+    stacked = Examples(*map(jnp.stack, zip(*each, strict=True)))
+
+    def loop() -> Any:
+        runs = zip(each, keys, strict=True)
+        return [fine_tune(model, base.params, e, config=config, key=k) for e, k in runs]
+
+    def together() -> Any:
+        return fine_tune_copies(
+            model, base.params, stacked, config=config, keys=keys, chunk=steps
+        ).params
+
+    functions = {"one copy after the other": loop, "all copies in one jit": together}
+    rows = _timed(functions, 3, per_round=copies, reference="one copy after the other")
+    one, all_at_once = loop()[-1], together()
+    for name, leaf in one.items():
+        np.testing.assert_allclose(leaf, all_at_once[name][-1], rtol=1e-3, atol=1e-4)
+    return rows
+
+
+def _tokens(repeats: int, peers: bool) -> list[dict]:
+    keys = jax.random.split(jax.random.key(0), SEQUENCES)
+    tokens = jax.vmap(lambda key: pairs(key, LENGTH))(keys)
+    weights = np.zeros((SEQUENCES, LENGTH - 1), np.float32)
+    weights[:, ::2] = 1 / weights[:, ::2].shape[1]
+    batch = Batch(tokens, jnp.asarray(weights))
+    params = start(SPEC, 0)
+    ours = _Ours(begin(params, RECIPE, jax.random.key(0)), batch)
+    functions: dict[str, Callable[[], Any]] = {"icl_sim": ours}
+    others = _torch_steps(SPEC, params, batch) if peers else {}
+    losses = {"icl_sim": float(ours.loss())} | {name: step.loss() for name, step in others.items()}
+    rows = _timed(functions | others, repeats, per_round=SEQUENCES * LENGTH, reference="icl_sim")
+    for row in rows:
+        row["loss"] = losses[row["name"]]
+    np.testing.assert_allclose([*losses.values()], losses["icl_sim"], rtol=1e-4)
+    return rows
+
+
+class _Ours:
+    """A step of this library's pretraining on a fixed batch."""
+
+    def __init__(self, state: State, batch: Batch) -> None:
+        self.state, self.batch = state, batch
+
+    def loss(self) -> jax.Array:
+        return sequence_loss(SPEC, self.state.leaves, self.batch)
+
+    def __call__(self) -> None:
+        self.state = jax.block_until_ready(_step(self.state, self.batch))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _step(state: State, batch: Batch) -> State:
+    value, gradient = jax.value_and_grad(sequence_loss, argnums=1)(SPEC, state.leaves, batch)
+    return guarded_update(state, value, gradient, jnp.int32(0), RECIPE.transformation())
+
+
+def _torch_steps(spec: TransformerSpec, params: Any, batch: Batch) -> dict[str, Any]:
+    import torch
+
+    tokens = torch.from_numpy(np.array(batch.tokens, np.int64))
+    weights = torch.from_numpy(np.array(batch.weights))
+    T = tokens.shape[1] - 1
+    t = torch.arange(T)
+    distance = (t[:, None] - t[None, :]).clip(0, spec.layers[0].window - 1)
+    hidden = t[None, :] > t[:, None]
+
+    def norm(x: Any, gain: Any) -> Any:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_EPSILON) * gain
+
+    def logits(leaves: dict[str, Any]) -> Any:
+        x = leaves["embed"][tokens[:, :-1]]
+        for i, layer in enumerate(spec.layers):
+            w = {n.partition(".")[2]: leaf for n, leaf in leaves.items() if f"layer_{i}." in n}
+            h = norm(x, w["norm_attention"])
+            q, k, v = (torch.einsum("btd,hdk->bhtk", h, w[n]) for n in ("w_q", "w_k", "w_v"))
+            bias = w["bias"][:, distance].masked_fill(hidden, float("-inf"))
+            a = torch.nn.functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=bias, scale=layer.scale
+            )
+            x = x + torch.einsum("bhtu,hud->btd", a, w["w_o"])
+            h = norm(x, w["norm_mlp"])
+            gate = torch.nn.functional.silu(h @ w["w_gate"] + w["b_gate"])
+            x = x + (gate * (h @ w["w_up"] + w["b_up"])) @ w["w_down"]
+        return norm(x, leaves["norm_out"]) @ leaves["w_out"]
+
+    class Step:
+        def __init__(self, compiled: bool) -> None:
+            self.leaves = {
+                n: torch.from_numpy(np.array(p)).requires_grad_() for n, p in params.items()
+            }
+            self.optimizer = torch.optim.AdamW(
+                self.leaves.values(),
+                lr=RECIPE.learning_rate,
+                betas=(0.9, RECIPE.beta2),
+                weight_decay=0,
+            )
+            self.objective = torch.compile(self._objective) if compiled else self._objective
+
+        def _objective(self, leaves: dict[str, Any]) -> Any:
+            each = torch.nn.functional.cross_entropy(
+                logits(leaves).flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+            )
+            return (each.view_as(weights) * weights).sum() / SEQUENCES
+
+        def loss(self) -> float:
+            with torch.no_grad():
+                return float(self._objective(self.leaves))
+
+        def __call__(self) -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.objective(self.leaves).backward()
+            torch.nn.utils.clip_grad_norm_(self.leaves.values(), RECIPE.clip or 0.0)
+            self.optimizer.step()
+
+    return {"torch eager": Step(False), "torch.compile": Step(True)}
+
+
+def _timed(
+    functions: dict[str, Callable[[], Any]], repeats: int, *, per_round: int, reference: str
+) -> list[dict]:
+    first = {name: _seconds(function) for name, function in functions.items()}
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            times[name].append(_seconds(function))
+    median = {name: float(np.median(taken)) for name, taken in times.items()}
+    return [
+        {
+            "name": name,
+            "compile_s": first[name] - median[name],
+            "median_s": median[name],
+            "spread_s": float(np.subtract(*np.quantile(taken, [0.75, 0.25]))),
+            "per_second": per_round / median[name],
+            "ratio": median[reference] / median[name],
+        }
+        for name, taken in times.items()
+    ]
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - begun

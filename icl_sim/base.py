@@ -1,0 +1,227 @@
+"""The pretrained base: a small transformer that really learns in context, and ships with its gate.
+
+It speaks one alphabet of 16 symbols: contexts are symbols 0 to 7, outputs 8 to 15, and a prompt is
+c_1 y_1 ... c_N y_N c.  The weights are a safetensors file; a JSON sidecar states its SHA-256, the
+spec, the window, how it was trained and what the gate measured.
+
+Letters: m contexts, V outputs, N demonstrations, T tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from constructions.spec import Layer, TransformerSpec
+from icl_sim.bayes import posterior_predictive
+from icl_sim.divergence import total_variation
+from icl_sim.errors import InputError
+from icl_sim.tasks import Demonstrations, empirical_law, random_table, sample_demonstrations
+from icl_sim.training import Examples, TrainConfig
+from icl_sim.training.sequences import ALPHABET, CONTEXTS, OUTPUTS
+from icl_sim.transformer import Params, forward, load_params
+
+NAME = "base"
+LIMIT = 0.08  # of TV to Bayes
+GATE_SIZES = (16, 64, 95, 256)
+GATE_TABLES = 48
+
+_LAYER = Layer(
+    heads=2, key_size=32, value_size=32, hidden=96, gate="silu", scale=32**-0.5, window=32
+)
+SPEC = TransformerSpec(ALPHABET, 64, ALPHABET, (_LAYER, _LAYER), norm="rms")
+LENGTH = 192
+WINDOW = 3 * LENGTH - 1
+RECIPE = TrainConfig(learning_rate=3e-3, steps=1000, warmup=50, beta2=0.98, clip=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A pretrained network and what is known of it.
+
+    Args:
+      spec, params: the network; tokens in, logits out.
+      window: T, the longest prompt that it was trained on, in tokens.
+      about: the sidecar.
+    """
+
+    spec: TransformerSpec
+    params: dict[str, jax.Array]
+    window: int
+    about: dict[str, Any]
+
+
+@lru_cache(maxsize=8)
+def load_base(path: str | Path | None = None) -> Base:
+    """The base that ships with the package, or the one saved at ``path`` (without a suffix).
+
+    Raises:
+      InputError: a missing file, weights that do not match the sidecar's SHA-256, or leaves that do
+        not fit its spec.
+
+    >>> base = load_base()
+    >>> base.window >= 2 * 95 + 1, base.about["gate"]["passed"]
+    (True, True)
+    """
+    weights, sidecar = _files(path)
+    try:
+        raw, about = weights.read_bytes(), json.loads(sidecar.read_bytes())
+        spec, window, expected = _spec(about["spec"]), int(about["window"]), about["sha256"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"base: expected {weights.name} and its sidecar {sidecar.name}, got "
+            f"{type(error).__name__}: {' '.join(str(error).split())}; make one with train base"
+        ) from error
+    found = hashlib.sha256(raw).hexdigest()
+    if found != expected:
+        raise InputError(
+            f"base: expected {weights.name} with SHA-256 {str(expected)[:12]}..., got "
+            f"{found[:12]}...: the file is damaged, install or train it again"
+        )
+    try:
+        leaves = safetensors.numpy.load(raw)
+    except safetensors.SafetensorError as error:
+        raise InputError(f"base: {weights.name} is not a safetensors file: {error}") from error
+    with jax.ensure_compile_time_eval():  # the first call may come from a traced function
+        return Base(spec, load_params(spec, leaves), window, about)
+
+
+def save_base(base: Base, path: str | Path) -> None:
+    """Writes ``path``.safetensors and ``path``.json."""
+    raw = safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in base.params.items()})
+    about = base.about | {
+        "sha256": hashlib.sha256(raw).hexdigest(),
+        "spec": asdict(base.spec),
+        "window": base.window,
+    }
+    weights, sidecar = _files(path)
+    try:
+        Path(str(weights)).write_bytes(raw)
+        Path(str(sidecar)).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write {weights}: {error.strerror}") from error
+
+
+def _files(path: str | Path | None) -> tuple[Traversable, Traversable]:
+    if path is None:
+        data = files("icl_sim").joinpath("data")
+        return data.joinpath(f"{NAME}.safetensors"), data.joinpath(f"{NAME}.json")
+    return Path(f"{path}.safetensors"), Path(f"{path}.json")
+
+
+def _spec(fields: dict[str, Any]) -> TransformerSpec:
+    layers = tuple(Layer(**layer) for layer in fields["layers"])
+    positions = tuple(fields["positions"])
+    return TransformerSpec(**(fields | {"layers": layers, "positions": positions}))
+
+
+def table_prompts(base: Base, data: Demonstrations) -> jax.Array:
+    """int32 [m, 2 N + 1]: the demonstrations, then each context.
+
+    Raises:
+      InputError: a table larger than the base's vocabulary, or a prompt over its window.
+    """
+    m, V = data.counts.shape
+    check_table(m, V)
+    N = data.contexts.shape[0]
+    if base.window < 2 * N + 1:
+        raise InputError(
+            f"prompt: expected at most {(base.window - 1) // 2} demonstrations, {base.window} "
+            f"tokens, the base's window, got {N}; show fewer of them"
+        )
+    pairs = jnp.stack([data.contexts, data.outputs + CONTEXTS], axis=1).reshape(-1)
+    shown = jnp.broadcast_to(pairs.astype(jnp.int32), (m, 2 * N))
+    return jnp.concatenate([shown, jnp.arange(m, dtype=jnp.int32)[:, None]], axis=1)
+
+
+def table_examples(counts: Any) -> Examples:
+    """A table's demonstrations as training examples in the base's alphabet.
+
+    Args:
+      counts: [m, V].
+    """
+    m, V = counts.shape
+    check_table(m, V)
+    wide = jnp.zeros((m, ALPHABET), jnp.float32)
+    wide = wide.at[:, CONTEXTS : CONTEXTS + V].set(jnp.asarray(counts).astype(jnp.float32))
+    return Examples(jnp.arange(m, dtype=jnp.int32)[:, None], wide)
+
+
+def output_laws(spec: TransformerSpec, params: Params, prompts: jax.Array, V: int) -> jax.Array:
+    """float32 [m, V]: the law after each prompt, given that it is one of the table's outputs."""
+    logits = forward(spec, params, prompts)[:, -1, CONTEXTS : CONTEXTS + V]
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def in_context_laws(base: Base, params: Params, data: Demonstrations) -> jax.Array:
+    """float32 [m, V]: what ``params`` predict with the demonstrations in the prompt."""
+    return output_laws(base.spec, params, table_prompts(base, data), data.counts.shape[1])
+
+
+def bare_laws(base: Base, params: Params, m: int, V: int) -> jax.Array:
+    """float32 [m, V]: what ``params`` predict after each one-symbol prompt [c]."""
+    check_table(m, V)
+    return output_laws(base.spec, params, jnp.arange(m, dtype=jnp.int32)[:, None], V)
+
+
+def check_table(m: int, V: int) -> None:
+    """Raises InputError unless the base's alphabet has room for m contexts and V outputs."""
+    if not (1 <= m <= CONTEXTS and 2 <= V <= OUTPUTS):
+        raise InputError(
+            f"base: expected a table of at most {CONTEXTS} contexts and 2 to {OUTPUTS} outputs, "
+            f"its vocabulary, got {m} and {V}"
+        )
+
+
+def gate(base: Base) -> dict[str, Any]:
+    """Whether the base estimates in context: its distance to exact Bayes on fresh tables.
+
+    Tables and demonstrations are drawn as in pretraining, from seeds that pretraining does not use.
+
+    Returns:
+      ``sizes``: for each N the mean TV, over tables and contexts, icl_to_bayes, unigram_to_bayes
+      (the smoothed law of the outputs regardless of context), icl_to_truth and bayes_to_truth;
+      ``passed``: at every size icl_to_bayes is below 0.08 and below unigram_to_bayes.
+    """
+    tables = [random_table(10_000 + i, concentration=None).law for i in range(GATE_TABLES)]
+    laws = jnp.asarray(np.stack(tables), jnp.float32)
+    sizes = {}
+    for N in GATE_SIZES:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(2**31 - 1), N), GATE_TABLES)
+        distances = np.asarray(_gate_distances(base.spec, base.params, base.window, N, keys, laws))
+        names = ("icl_to_bayes", "unigram_to_bayes", "icl_to_truth", "bayes_to_truth")
+        means = distances.mean(axis=(0, 2))
+        sizes[str(N)] = {n: round(float(d), 4) for n, d in zip(names, means, strict=True)}
+    passed = all(s["icl_to_bayes"] < min(LIMIT, s["unigram_to_bayes"]) for s in sizes.values())
+    return {"passed": passed, "limit": LIMIT, "tables": GATE_TABLES, "sizes": sizes}
+
+
+def _gate_distances(
+    spec: TransformerSpec, params: Params, window: int, N: int, keys: jax.Array, laws: jax.Array
+) -> jax.Array:
+    """float32 [tables, 4, m]."""
+    base = Base(spec, dict(params), window, {})
+
+    def one(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
+        key, law = inputs
+        data = sample_demonstrations(key, law, total=N)
+        icl = in_context_laws(base, params, data)
+        bayes = posterior_predictive(data.counts, most=N)
+        unigram = empirical_law(data.counts.sum(axis=0, keepdims=True), smoothing=0.5)
+        unigram = jnp.broadcast_to(unigram, law.shape)
+        others = jnp.stack([bayes, unigram, law, law])
+        return total_variation(jnp.stack([icl, bayes, icl, bayes]), others)
+
+    return jax.jit(lambda pairs: jax.lax.map(one, pairs))((keys, laws))

@@ -1,0 +1,247 @@
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from program_training import LENGTH, SPEC, digest
+from program_training import pretraining as run
+from tolerances import F32
+
+from icl_sim.blocks import device_mesh
+from icl_sim.checkpoints import Checkpoints
+from icl_sim.errors import InputError
+from icl_sim.training import TrainConfig
+from icl_sim.training.pretraining import BLOCKS, pretrain, sequence_loss, start
+from icl_sim.training.sequences import (
+    ALPHABET,
+    CONTEXTS,
+    folded_text,
+    long_block,
+    markov_stream,
+    pairs,
+    random_law,
+    short_block,
+    text_stream,
+)
+
+PROGRAM = Path(__file__).parent / "program_training.py"
+
+
+def launch(kind, output, directory, steps, devices=1):
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, kind, output, directory, str(steps)],
+        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(PROGRAM.parent.parent)},
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(process, output):
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()[-2000:]
+    return output.read_text()
+
+
+# Sequences.
+
+
+def test_pairs_alternate_contexts_and_outputs():
+    tokens = np.asarray(pairs(jax.random.key(0), 31))
+    assert tokens.shape == (31,)
+    assert tokens.dtype == np.int32
+    assert set(tokens[::2]) <= set(range(CONTEXTS))
+    assert set(tokens[1::2]) <= set(range(CONTEXTS, ALPHABET))
+
+
+def test_random_laws_have_the_moments_of_their_prior():
+    laws = np.exp(
+        jax.vmap(lambda k: random_law(k, 1, 8))(jax.random.split(jax.random.key(0), 4000))
+    )
+    np.testing.assert_allclose(laws.sum(axis=-1), 1, atol=1e-5)
+    # Dirichlet(a, ..., a) on V: E sum p^2 = (a + 1) / (V a + 1), averaged over log-uniform a.
+    a = np.exp(np.linspace(np.log(0.1), np.log(2), 20_001))
+    expected = np.mean((a + 1) / (8 * a + 1))
+    found = (laws**2).sum(axis=-1).ravel()
+    assert abs(found.mean() - expected) <= 5 * found.std() / np.sqrt(len(found))
+
+
+def test_the_walk_is_a_walk_of_its_chain():
+    # With one hot rows the walk is determined by the chain alone.
+    tokens = np.asarray(markov_stream(jax.random.key(1), 2000))
+    assert tokens.min() >= 0
+    assert tokens.max() < ALPHABET
+    chain_key, _, _ = jax.random.split(jax.random.key(1), 3)
+    law = np.exp(random_law(chain_key, ALPHABET, ALPHABET))
+    counts = np.zeros((ALPHABET, ALPHABET))
+    np.add.at(counts, (tokens[:-1], tokens[1:]), 1)
+    n = counts.sum(axis=1, keepdims=True)
+    sigma = np.sqrt(n * law * (1 - law)) + 1e-3
+    # A standardized count beyond 5 is allowed for where less than one is expected.
+    assert (np.abs(counts - n * law) <= 5 * sigma + 1).all()
+
+
+def test_text_streams_are_passages_under_a_permutation():
+    text = folded_text()
+    assert text.min() == 0
+    assert text.max() == ALPHABET - 1
+    tokens = np.asarray(text_stream(jax.random.key(0), 300))
+    first = {symbol: np.flatnonzero(tokens == symbol)[0] for symbol in np.unique(tokens)}
+    pattern = np.array([first[symbol] for symbol in tokens])
+    windows = np.lib.stride_tricks.sliding_window_view(text, 300)
+    ahead = np.flatnonzero((windows == windows[:, pattern]).all(axis=1))
+    distinct = [i for i in ahead if len(np.unique(windows[i])) == len(first)]
+    assert len(distinct) == 1
+
+
+def test_blocks_are_functions_of_their_key_and_weigh_each_sequence_alike():
+    for make in (lambda k: short_block(k, jnp.int32(1), 24), lambda k: long_block(k, 72)):
+        one, two, other = (make(jax.random.key(seed)) for seed in (0, 0, 1))
+        np.testing.assert_array_equal(one.tokens, two.tokens)
+        assert (one.tokens != other.tokens).any()
+        np.testing.assert_allclose(one.weights.sum(axis=1), 1, **F32)
+    weights = np.asarray(short_block(jax.random.key(0), jnp.int32(0), 24).weights)
+    assert (weights[:2, 1::2] == 0).all()
+    assert (weights[2] > 0).all()
+
+
+def test_a_damaged_text_is_refused(monkeypatch):
+    from icl_sim.training import sequences
+
+    monkeypatch.setattr(sequences, "TEXT_SHA256", "0" * 64)
+    folded_text.cache_clear()
+    with pytest.raises(InputError, match="SHA-256 000000000000"):
+        folded_text()
+    folded_text.cache_clear()
+
+
+# The loop.
+
+
+def test_training_lowers_the_loss_and_reports_progress():
+    calls = []
+    result = run(40, progress=lambda *call: calls.append(call))
+    assert result.losses.shape == (40,)
+    assert result.losses[-8:].mean() < result.losses[:4].mean() - 0.05
+    assert [call[1:] for call in calls] == [(done, 40) for done in range(4, 41, 4)]
+    assert calls[0][0].startswith("pretraining, loss ")
+
+
+def test_one_step_is_that_of_the_mean_gradient_over_all_blocks():
+    config = TrainConfig(optimizer="sgd", learning_rate=0.1, steps=1, schedule="constant")
+    result = pretrain(SPEC, seed=3, length=LENGTH, config=config)
+    params = start(SPEC, 3)
+    key = jax.random.fold_in(jax.random.key(3), 1)
+
+    slope = jax.jit(jax.value_and_grad(partial(sequence_loss, SPEC)))
+    keys = [jax.random.fold_in(key, number) for number in range(BLOCKS)]
+    short = jax.jit(short_block, static_argnums=2)
+    batches = [short(keys[i], jnp.int32(i), LENGTH) for i in range(6)]
+    batches += [long_block(keys[i], 3 * LENGTH) for i in (6, 7)]
+    values, gradients = zip(*(slope(params, batch) for batch in batches), strict=True)
+    gradient = {name: sum(g[name] for g in gradients) / jnp.float32(BLOCKS) for name in params}
+    np.testing.assert_allclose(result.losses[0], np.mean(values), **F32)
+    for name in params:
+        expected = params[name] - jnp.float32(0.1) * gradient[name]
+        np.testing.assert_allclose(result.params[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_devices(tmp_path):
+    outputs = {devices: tmp_path / str(devices) for devices in (1, 2, 8)}
+    digests = set()
+    for devices, output in outputs.items():
+        digests.add(finish(launch("pretraining", output, "-", 12, devices), output))
+    assert len(digests) == 1
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_bits(tmp_path):
+    whole = digest(run(12))
+    config = {"steps": 12}
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def stop(label, done, total):
+        if done == 8:
+            raise Stop
+
+    with (
+        Checkpoints(tmp_path / "c", config=config) as checkpoints,
+        pytest.raises(Stop),
+    ):
+        run(12, checkpoints, progress=stop)
+    resumed = []
+    with Checkpoints(tmp_path / "c", config=config) as checkpoints:
+        again = run(12, checkpoints, progress=lambda *call: resumed.append(call[1]))
+    assert resumed == [12]
+    assert digest(again) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", ["pretraining", "fine-tuning"])
+def test_twenty_kills_and_still_the_same_bits(tmp_path, kind):
+    expected = finish(launch(kind, tmp_path / "whole", "-", 800), tmp_path / "whole")
+    rng = np.random.default_rng(0)
+    output, directory, kills, resumed = tmp_path / "killed", tmp_path / "c", 0, set()
+    while not output.exists():
+        process = launch(kind, output, directory, 800)
+        before = newest(directory)
+        while kills < 20 and process.poll() is None and newest(directory) == before:
+            time.sleep(0.02)
+        if kills < 20:
+            # Steps and saves alternate from here on.
+            time.sleep(rng.uniform(0, 0.3))
+        else:
+            process.wait(timeout=600)
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+            resumed.add(newest(directory))
+        process.communicate()
+    assert len(resumed) > 10
+    assert output.read_text() == expected
+
+
+def newest(directory):
+    steps = [int(p.name) for p in directory.glob("*") if p.name.isdecimal()]
+    return max(steps, default=0)
+
+
+def test_a_fault_names_step_and_leaf(monkeypatch):
+    from icl_sim.training import pretraining
+
+    honest = pretraining.start
+
+    def poisoned(spec, seed):
+        params = honest(spec, seed)
+        params["layer_0.w_up"] = params["layer_0.w_up"].at[0, 0].set(jnp.nan)
+        return params
+
+    monkeypatch.setattr(pretraining, "start", poisoned)
+    with pytest.raises(FloatingPointError, match=r"stopped at step 0: [\w.]+ or the loss"):
+        run(4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": TrainConfig(adapt="head")}, "all leaves"),
+        ({"config": TrainConfig(batch=3)}, "batches of its own"),
+        ({"seed": -1}, "seed: expected 0"),
+        ({"spec": SPEC.__class__(16, 8, 15, SPEC.layers)}, "16 symbols"),
+    ],
+)
+def test_bad_requests_are_one_line(change, message):
+    arguments = {"spec": SPEC, "seed": 0, "length": 16, "config": TrainConfig(steps=1)} | change
+    with pytest.raises(InputError, match=message):
+        pretrain(arguments.pop("spec"), **arguments)
+
+
+def test_the_mesh_may_be_given():
+    assert digest(run(4, mesh=device_mesh())) == digest(run(4))
