@@ -151,8 +151,9 @@ def test_one_step_is_that_of_the_mean_gradient_over_all_blocks():
         np.testing.assert_allclose(result.params[name], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_bits_do_not_depend_on_the_number_of_devices(tmp_path):
-    outputs = {devices: tmp_path / str(devices) for devices in (1, 2, 8)}
+@pytest.mark.parametrize("counts", [(1, 8), pytest.param((1, 2, 3), marks=pytest.mark.slow)])
+def test_the_bits_do_not_depend_on_the_number_of_devices(tmp_path, counts):
+    outputs = {devices: tmp_path / str(devices) for devices in counts}
     digests = set()
     for devices, output in outputs.items():
         digests.add(finish(launch("pretraining", output, "-", 12, devices), output))

@@ -78,8 +78,8 @@ def register_predictor(
 
     >>> import jax.numpy as jnp
     >>> register_predictor("uniform", lambda data, key: jnp.full(data.counts.shape, 0.5))
-    >>> sorted(PREDICTORS)[-1]
-    'uniform'
+    >>> "uniform" in PREDICTORS
+    True
     >>> del PREDICTORS["uniform"]
     """
     if name in PREDICTORS:

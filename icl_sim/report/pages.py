@@ -44,6 +44,7 @@ def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
 
 def render(results: Mapping[str, Any]) -> str:
     """The page as text; all that came from data is escaped."""
+    results = {"claims": [], "statements": [], "checks": []} | dict(results)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("icl_sim.report"),
         autoescape=True,
