@@ -24,9 +24,15 @@ def _lazy(module: str, function: str) -> Callable[..., Construction]:
 
 CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
     "looped": _lazy("constructions.machines.looped", "looped"),
+    "hash-lookup": _lazy("constructions.learners.hash_lookup", "hash_lookup"),
+    "lasso": _lazy("constructions.learners.lasso", "lasso"),
     "lookup": _lazy("constructions.learners.lookup", "lookup"),
+    "nadaraya-watson": _lazy("constructions.learners.retrieval", "nadaraya_watson"),
+    "perceptron": _lazy("constructions.learners.halfspace", "perceptron"),
+    "retrieval": _lazy("constructions.learners.retrieval", "retrieval"),
     "single": _lazy("constructions.machines.single", "single"),
     "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),
     "softmax-head-softmax-only": _lazy("constructions.learners.softmax_head", "softmax_only"),
+    "svm": _lazy("constructions.learners.halfspace", "svm"),
     "universal": _lazy("constructions.machines.universal", "universal"),
 }

@@ -29,6 +29,8 @@ class Construction:
       proof: the argument, in a few lines.
       stop: of a machine, the token that ends a run.
       transcribe: of a machine, trace -> the tokens that decoding must produce.
+      certify: (spec, params) -> certificate of those weights.  Raises ValueError if they are not
+        of the proven form.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Construction:
     proof: str
     stop: int | None = None
     transcribe: Callable[[Any], Any] | None = None
+    certify: Callable[[TransformerSpec, Params], Certificate] | None = None
 
     def __post_init__(self) -> None:
         check_params(self.spec, self.params)

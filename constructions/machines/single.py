@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.machines.certify import certify
 from constructions.machines.vocabulary import END, Vocabulary, answer_of, oracle
 from constructions.machines.weights import build
+from constructions.spec import Params, TransformerSpec
 from constructions.turing import TuringMachine
 
 SOURCE = "Turing completeness of the transformer: Perez et al. 2021 (JMLR 22)"
@@ -58,17 +60,21 @@ def single(
     spec, params, residual = build(
         vocabulary, actions=actions, steps=steps, cells=cells, base=base, attend=attend
     )
-    certificate = certify(
-        "single",
-        spec,
-        params,
-        residual,
-        vocabulary,
-        actions=actions,
-        steps=steps,
-        cells=cells,
-        dtype=dtype,
-    )
+
+    def prove(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(
+            "single",
+            spec,
+            params,
+            residual,
+            vocabulary,
+            actions=actions,
+            steps=steps,
+            cells=cells,
+            dtype=dtype,
+        )
+
+    certificate = prove(spec, params)
 
     def check(problem: Mapping[str, Any]) -> None:
         other = problem.get("machine", machine)
@@ -102,4 +108,5 @@ def single(
         proof=PROOF,
         stop=END,
         transcribe=vocabulary.transcribe,
+        certify=prove,
     )

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.machines.certify import certify
 from constructions.machines.vocabulary import END, Vocabulary, answer_of, oracle
 from constructions.machines.weights import build
+from constructions.spec import Params, TransformerSpec
 
 SOURCE = (
     "universality of one frozen transformer whose program is its prompt: Qiu et al. 2025 "
@@ -65,17 +67,21 @@ def universal(
     spec, params, residual = build(
         vocabulary, actions=None, steps=steps, cells=cells, base=base, attend=attend
     )
-    certificate = certify(
-        "universal",
-        spec,
-        params,
-        residual,
-        vocabulary,
-        actions=None,
-        steps=steps,
-        cells=cells,
-        dtype=dtype,
-    )
+
+    def prove(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(
+            "universal",
+            spec,
+            params,
+            residual,
+            vocabulary,
+            actions=None,
+            steps=steps,
+            cells=cells,
+            dtype=dtype,
+        )
+
+    certificate = prove(spec, params)
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
         tokens = vocabulary.prompt(problem["machine"], problem["tape"], rules=True)
@@ -97,4 +103,5 @@ def universal(
         proof=PROOF,
         stop=END,
         transcribe=vocabulary.transcribe,
+        certify=prove,
     )

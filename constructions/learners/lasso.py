@@ -1,0 +1,207 @@
+"""The Lasso in context, by iterative soft thresholding (ISTA)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from constructions.blueprint import Block, Blueprint, Head, Units, gain, move, products
+from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.construction import Construction
+from constructions.learners.examples import (
+    embedding,
+    prompt,
+    regression,
+    weights_and_score,
+    within,
+)
+from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+SOURCE = "ISTA: Daubechies et al. 2004; Beck and Teboulle 2009; in context: Bai et al. 2023"
+PROOF = (
+    "A linear head scores example i with its residual <w, x_i> - y_i and sums the x_i: the "
+    "gradient of |X w - y|^2 / 2, of which it adds -step to w. The MLP puts relu(w - t) - "
+    "relu(-w - t) in its place, t = step penalty. For step <= 1/|X|^2 the map contracts no "
+    "distance more than 1 and never raises the objective F, so rounding adds up over the loops, "
+    "|w|_1 <= F(0)/penalty, and F(w) - min F <= |w*|^2 / (2 step loops)."
+)
+
+
+def lasso(
+    *,
+    dim: int = 2,
+    penalty: float = 0.5,
+    radius: float = 2.0,
+    step: float | None = None,
+    loops: int = 64,
+    length: int = 64,
+    dtype: str = "float32",
+) -> Construction:
+    """Iterates of ISTA on |X w - y|^2 / 2 + penalty |w|_1, from w = 0.
+
+    A problem is ``{"inputs": [n, d], "labels": [n] numbers, "query": [d]}``; the answer is
+    ``{"weights": [d], "score": <w, query>}`` after ``loops`` steps.
+
+    Args:
+      dim: d.
+      penalty: of |w|_1.
+      radius: the largest norm of an input or query, and the largest |label|, to certify.
+      step: at most 1/|X|^2, which is checked for each prompt; by default 1/(length radius^2), which
+        is so for every prompt.
+      loops: steps.
+      length: the longest prompt, examples and query, to certify.
+      dtype: the arithmetic, a key of `UNIT`.
+
+    Raises:
+      ValueError: a size out of range, or a bound of the error that exceeds 1 % of the weights.
+
+    >>> built = lasso(step=0.5)
+    >>> problem = {"inputs": [[1, 0], [0, 1]], "labels": [2, 0.2], "query": [1, 1]}
+    >>> built.oracle(problem)["weights"].round(6).tolist()
+    [1.5, 0.0]
+    """
+    for name, value, least in (("dim", dim, 1), ("loops", loops, 1), ("length", length, 2)):
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    step = 1 / (length * radius**2) if step is None else step
+    for name, number in (("penalty", penalty), ("radius", radius), ("step", step)):
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name}: expected a positive number, got {number}")
+    if dtype not in UNIT:
+        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    rate, threshold = float(np.float32(step)), float(np.float32(step * penalty))
+    r = Residual(one=1, x=dim, label=1, query=dim, weights=dim, score=1)
+    same = np.eye(dim)
+
+    def above(sign: float, bias: float, gain: float) -> Units:
+        """``weights`` += gain relu(sign weights + bias)."""
+        return Units(
+            gate={"weights": sign * same},
+            gate_bias=bias,
+            up_bias=1.0,
+            down={"weights": gain * same},
+        )
+
+    descend = Block(
+        attend="linear",
+        heads=(
+            Head(
+                score={("weights", "x"): 1.0, ("one", "label"): -1.0},
+                value={("x", "weights"): -rate},
+            ),
+        ),
+        # The last two take w away exactly: relu(w) - relu(-w) = w.
+        units=(
+            above(1, -threshold, 1),
+            above(-1, -threshold, -1),
+            above(1, 0, -1),
+            above(-1, 0, 1),
+        ),
+    )
+    score = Block(
+        units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1}))
+    )
+    plan = Blueprint(
+        residual=r,
+        inputs="vectors",
+        embed=embedding(r, "x", "label", "query", "one"),
+        layers=(descend, score),
+        out={"weights": np.eye(dim, dim + 1), "score": np.eye(dim + 1)[dim:]},
+        loops=loops,
+    )
+    spec, params = plan.spec, plan.build()
+
+    def certify(spec: TransformerSpec, params: Params) -> Certificate:
+        plan.verify("lasso", spec, params)
+        residuals = gain(spec, params, r, (0, 0), ("weights", "x"))
+        if not np.array_equal(residuals, same):
+            raise ValueError(f"lasso: expected residuals of gain 1, got {residuals[0, 0]:g}")
+        u = UNIT[dtype]
+
+        def largest(length: int) -> float:
+            """|w|_1 <= F(0) / penalty."""
+            return length * radius**2 / (2 * penalty)
+
+        def error(length: int) -> float:
+            # A step: |X|_F and |X w - y| are at most sqrt(n) R; each residual is a sum of d + 1
+            # terms up to |w| R + R, the gradient one of n terms; then eight roundings of w.
+            w = largest(length)
+            residual = (dim + 2) * u * (w + 1) * radius
+            gradient = length * radius * (residual + (length + 2) * u * radius)
+            one_step = rate * gradient + 8 * u * (w + threshold)
+            # The product with the query: d terms of |w| R.
+            return max(1.0, radius) * loops * one_step + (dim + 2) * u * w * radius
+
+        if error(length) > 0.01 * largest(length):
+            raise ValueError(
+                f"lasso: in {dtype} rounding may reach {error(length):.1e} after {loops:,} loops "
+                f"on {length:,} tokens, 1 % of the weights is {0.01 * largest(length):.1e}: fewer "
+                "loops, fewer tokens or a smaller step"
+            )
+        records = (
+            Record(
+                "layer_0 head 0",
+                "gradient",
+                math.inf,
+                largest(length) * radius,
+                False,
+                "w -= step sum (<w, x_i> - y_i) x_i",
+            ),
+            Record("layer_0 mlp", "soft threshold", math.inf, largest(length), False),
+            Record("layer_1 mlp", "product", math.inf, largest(length) * radius, False),
+        )
+        return Certificate(
+            dtype,
+            {"length": length},
+            records,
+            error,
+            "largest error of a weight or the score",
+            digest(spec, params),
+        )
+
+    certificate = certify(spec, params)
+
+    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        inputs, labels, query = regression(problem, dim)
+        within("inputs", inputs, radius)
+        within("labels", labels[:, None], radius)
+        within("query", query[None], radius)
+        return inputs, labels, query
+
+    def encode(problem: Mapping[str, Any]) -> np.ndarray:
+        inputs, labels, query = parse(problem)
+        certificate.check(length=len(inputs) + 1)
+        curvature = float(np.linalg.norm(inputs, 2) ** 2)
+        if rate * curvature > 1 + 1e-6:
+            raise ValueError(
+                f"inputs: expected |X|^2 <= {1 / rate:g}, the inverse of the step, got "
+                f"{curvature:g}: build with a smaller step"
+            )
+        return prompt(inputs, labels, query)
+
+    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
+        inputs, labels, query = parse(problem)
+        w = np.zeros(dim)
+        for _ in range(loops):
+            w = w - rate * inputs.T @ (inputs @ w - labels)
+            w = np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
+        return {"weights": w, "score": w @ query}
+
+    return Construction(
+        name="lasso",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=r,
+        encode=encode,
+        decode=weights_and_score,
+        oracle=oracle,
+        certificate=certificate,
+        source=SOURCE,
+        proof=PROOF,
+        certify=certify,
+    )

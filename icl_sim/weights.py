@@ -1,0 +1,149 @@
+"""Weights on disk: a safetensors file, and a JSON sidecar that says what they are.
+
+safetensors alone accepts flipped bits, a name twice, and names like ``../x``.  Here the sidecar
+states the file's SHA-256 and the spec, and the header is read by us: the leaves must be those of
+the spec, float32, one after another, with nothing between or behind them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from constructions.spec import Layer, TransformerSpec, check_params, param_shapes
+from icl_sim.errors import InputError
+
+Arrays = dict[str, np.ndarray]
+
+
+def save_weights(
+    path: str | Path, spec: TransformerSpec, params: Mapping[str, Any], **about: Any
+) -> tuple[Path, Path]:
+    """Writes ``path``.safetensors and ``path``.json and returns both paths.
+
+    Args:
+      path: without a suffix.
+      spec, params: what to write; all leaves float32.
+      about: more for the sidecar, JSON values.
+
+    Raises:
+      InputError: params that do not fit the spec, or files that cannot be written.
+    """
+    raw, sidecar = pack(spec, params, **about)
+    files = Path(f"{path}.safetensors"), Path(f"{path}.json")
+    try:
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+        files[0].write_bytes(raw)
+        files[1].write_text(sidecar)
+    except OSError as error:
+        raise InputError(f"{files[0]}: cannot be written, {error.strerror}") from None
+    return files
+
+
+def load_weights(path: str | Path) -> tuple[TransformerSpec, Arrays, dict[str, Any]]:
+    """What `save_weights` wrote at ``path`` (without a suffix): spec, params, sidecar.
+
+    Raises:
+      InputError: a missing or damaged file, or leaves that are not those of the spec.
+    """
+    try:
+        raw = Path(f"{path}.safetensors").read_bytes()
+        sidecar = Path(f"{path}.json").read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: expected {path}.safetensors and its sidecar {path}.json, got "
+            f"{type(error).__name__}: write them with save_weights or export"
+        ) from None
+    return unpack(raw, sidecar, name=str(path))
+
+
+def pack(spec: TransformerSpec, params: Mapping[str, Any], **about: Any) -> tuple[bytes, str]:
+    """The bytes of the safetensors file and the text of its sidecar."""
+    leaves = {name: np.asarray(leaf) for name, leaf in params.items()}
+    _check(spec, leaves, "params")
+    raw = safetensors.numpy.save(leaves)
+    sidecar = about | {"sha256": hashlib.sha256(raw).hexdigest(), "spec": asdict(spec)}
+    return raw, json.dumps(sidecar, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def unpack(
+    raw: bytes, sidecar: str, *, name: str
+) -> tuple[TransformerSpec, Arrays, dict[str, Any]]:
+    """Spec, params and sidecar of packed weights; ``name`` is for messages.
+
+    Raises:
+      InputError: as for `load_weights`.
+    """
+    try:
+        about = json.loads(sidecar, object_pairs_hook=_unique)
+        expected, spec = about["sha256"], _spec(about["spec"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{name}.json: expected a sidecar with sha256 and spec, got {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
+        ) from None
+    found = hashlib.sha256(raw).hexdigest()
+    if found != expected:
+        raise InputError(
+            f"{name}.safetensors: expected SHA-256 {str(expected)[:12]}..., got {found[:12]}...: "
+            "the file is damaged, write it again"
+        )
+    _check_header(raw, spec, name)
+    leaves = dict(safetensors.numpy.load(raw))
+    _check(spec, leaves, name)
+    return spec, leaves, about
+
+
+def _check_header(raw: bytes, spec: TransformerSpec, name: str) -> None:
+    """The leaves of the spec and no others, float32, packed without gaps."""
+    shapes = param_shapes(spec)
+    try:
+        size = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + size], object_pairs_hook=_unique)
+        header.pop("__metadata__", None)
+        if header.keys() != shapes.keys():
+            odd = sorted(header.keys() ^ shapes.keys())
+            raise ValueError(f"the leaves of the spec, missing or unknown: {', '.join(odd)}")
+        stop = 0
+        for leaf, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            bytes_ = 4 * int(np.prod(shapes[leaf]))
+            wanted = {"dtype": "F32", "shape": list(shapes[leaf])}
+            wanted["data_offsets"] = [stop, stop + bytes_]
+            if entry != wanted:
+                raise ValueError(f"{leaf} to be {wanted}, got {entry}")
+            stop += bytes_
+        if 8 + size + stop != len(raw):
+            raise ValueError(f"{8 + size + stop:,} bytes, got {len(raw):,}")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name}.safetensors: expected {reason}") from None
+
+
+def _check(spec: TransformerSpec, leaves: Arrays, name: str) -> None:
+    try:
+        check_params(spec, leaves)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    wrong = sorted(leaf for leaf, value in leaves.items() if value.dtype != np.float32)
+    if wrong:
+        raise InputError(f"{name}: expected float32, got {leaves[wrong[0]].dtype} for {wrong[0]}")
+
+
+def _spec(fields: dict[str, Any]) -> TransformerSpec:
+    layers = tuple(Layer(**layer) for layer in fields["layers"])
+    return TransformerSpec(**(fields | {"layers": layers, "positions": tuple(fields["positions"])}))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        raise ValueError(f"each name once, got {twice!r} twice")
+    return found

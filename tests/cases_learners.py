@@ -1,0 +1,121 @@
+"""Random problems for every construction of the catalog: the conformance test draws from these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from cases import random_pairs, random_stream
+from cases_machines import random_machine
+
+
+@dataclass(frozen=True)
+class Case:
+    """Problems for one construction.
+
+    Args:
+      draw: (rng, n) -> a problem of n examples (of a machine: cells of tape).
+      most: built -> the largest n that is certified.
+      options: for the catalog's function; sizes small enough for the reference.
+      least: the smallest n that makes sense.
+    """
+
+    draw: Callable
+    most: Callable = lambda built: built.certificate.limits["length"] - 1
+    options: dict = field(default_factory=dict)
+    least: int = 1
+
+
+def halfspace(rng, n, *, dim=3, radius=6.0, integers=True):
+    """Examples that some halfspace labels."""
+    inputs = rng.standard_normal((n + 1, dim))
+    inputs *= radius * rng.random((n + 1, 1)) / np.linalg.norm(inputs, axis=1, keepdims=True)
+    if integers:
+        inputs = np.trunc(inputs)
+    labels = np.where(inputs[:n] @ rng.standard_normal(dim) > 0, 1, -1)
+    return {"inputs": inputs[:n], "labels": labels, "query": inputs[n]}
+
+
+def sparse_regression(rng, n, *, dim=3):
+    inputs = rng.uniform(-1, 1, (n + 1, dim))
+    labels = np.clip(inputs[:n] @ [1.5, 0, 0] + 0.1 * rng.standard_normal(n), -2, 2)
+    return {"inputs": inputs[:n], "labels": labels, "query": inputs[n]}
+
+
+def classes(rng, n, *, dim=2, outputs=3, grid=None):
+    inputs = rng.uniform(-1.4, 1.4, (n + 1, dim))
+    if grid:
+        inputs = np.rint(inputs * grid)
+    return {
+        "inputs": inputs[:n],
+        "labels": rng.integers(0, outputs, n),
+        "query": inputs[n],
+    }
+
+
+def repetitive_stream(rng, n, *, vocab=3):
+    """A text made of few phrases, so that long contexts come back."""
+    phrases = rng.integers(0, vocab, (3, 7))
+    text = phrases[rng.integers(0, 3, n // 7 + 2)].reshape(-1)
+    return {"stream": text[:n].tolist()}
+
+
+def machine_run(rng, cells, *, states, symbols):
+    machine = random_machine(rng, states, symbols)
+    return {"machine": machine, "tape": rng.choice(machine.alphabet, cells).tolist(), "steps": 20}
+
+
+def fixed_machine_run(rng, cells):
+    return {"tape": rng.choice(["0", "1"], cells).tolist(), "steps": 20}
+
+
+CASES = {
+    "hash-lookup": [
+        Case(
+            lambda rng, n: repetitive_stream(rng, n),
+            lambda built: built.certificate.limits["length"] - 5,
+            {"vocab": 3, "order": 5, "length": 120},
+        )
+    ],
+    "lasso": [Case(sparse_regression, options={"dim": 3, "step": 0.02, "loops": 50, "length": 40})],
+    "lookup": [
+        Case(
+            lambda rng, n: random_stream(rng, 3, n),
+            lambda built: built.certificate.limits["length"] - 2,
+            {"vocab": 3, "order": 2, "length": 200},
+        ),
+        Case(
+            lambda rng, n: random_pairs(rng, 4, 3, n),
+            lambda built: (built.certificate.limits["length"] - 2) // 2,
+            {"vocab": 3, "contexts": 4, "smoothing": 0.5, "length": 100},
+        ),
+    ],
+    "nadaraya-watson": [Case(classes, options={"length": 100})],
+    "perceptron": [Case(halfspace, options={"dim": 3, "length": 64, "loops": 40})],
+    "retrieval": [
+        Case(
+            lambda rng, n: classes(rng, n, grid=4),  # coarse, so that many distances are equal
+            options={"items": 24, "nearest": 4},
+            least=4,
+        )
+    ],
+    "single": [
+        Case(
+            fixed_machine_run,
+            lambda built: built.certificate.limits["cells"],
+            {"steps": 200, "cells": 40},
+        )
+    ],
+    "svm": [
+        Case(
+            lambda rng, n: halfspace(rng, n, radius=1.0, integers=False),
+            options={"dim": 3, "loops": 200, "length": 50},
+        )
+    ],
+    "universal": [
+        Case(
+            lambda rng, n: machine_run(rng, n, states=3, symbols=2),
+            lambda built: built.certificate.limits["cells"],
+            {"states": 3, "symbols": 2, "steps": 200, "cells": 40},
+        )
+    ],
+}
