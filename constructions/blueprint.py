@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -184,7 +185,7 @@ class Blueprint:
             start = rank.stop
             yield rank, self.residual[a], self.residual[b], left, right
 
-    def _plain(self) -> Iterator[tuple[str, object, object]]:
+    def _plain(self) -> Iterator[tuple[str, Any, Any]]:
         """(leaf, index, value) of all weights outside the heads' four matrices."""
         residual = self.residual
         for name, rows in self.embed.items():

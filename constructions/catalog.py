@@ -28,11 +28,11 @@ CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
     "lasso": _lazy("constructions.learners.lasso", "lasso"),
     "lookup": _lazy("constructions.learners.lookup", "lookup"),
     "nadaraya-watson": _lazy("constructions.learners.retrieval", "nadaraya_watson"),
-    "perceptron": _lazy("constructions.learners.halfspace", "perceptron"),
+    "perceptron": _lazy("constructions.learners.perceptron", "perceptron"),
     "retrieval": _lazy("constructions.learners.retrieval", "retrieval"),
     "single": _lazy("constructions.machines.single", "single"),
     "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),
     "softmax-head-softmax-only": _lazy("constructions.learners.softmax_head", "softmax_only"),
-    "svm": _lazy("constructions.learners.halfspace", "svm"),
+    "svm": _lazy("constructions.learners.svm", "svm"),
     "universal": _lazy("constructions.machines.universal", "universal"),
 }

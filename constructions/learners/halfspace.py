@@ -1,6 +1,6 @@
-"""Learning a halfspace in context: the perceptron, and the hard-margin support vector machine.
+"""What the learners of a halfspace share: their data, and the two layers of a loop.
 
-Both keep weights w in the residual stream of every token, so that token t ends with what the first
+They keep weights w in the residual stream of every token, so that token t ends with what the first
 t examples teach: one pass gives the whole learning curve.  A loop has two layers: the first forms
 z_i = y_i x_i and changes w by the example that was picked, the second picks one with a hardmax head
 on the least <w, z_i>.
@@ -14,358 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, gain, move, products
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.blueprint import Block, Blueprint
+from constructions.certificate import UNIT
 from constructions.learners.examples import (
     embedding,
-    prompt,
     regression,
-    weights_and_score,
     within,
 )
 from constructions.residual import Residual
-from constructions.spec import Params, TransformerSpec
-
-PERCEPTRON = "perceptron: Rosenblatt 1958; at most (R/gamma)^2 updates: Novikoff 1962"
-PERCEPTRON_PROOF = (
-    "Integers throughout. The head scores token i with -N <w, z_i> - i, N more than the number of "
-    "tokens: the least margin wins, the earliest among equals; the query's own token has z = 0. "
-    "The gate clip(1 - margin) is 1 if the example is a mistake (margin <= 0) and 0 if not "
-    "(margin >= 1), so w += z exactly on mistakes. Then |w|^2 grows by at most R^2 a loop and "
-    "<w, w*> by gamma, so there are at most (R/gamma)^2 updates, and no partial sum exceeds "
-    "N R^2 sqrt(loops)."
-)
-SVM = "Frank-Wolfe on the dual of the SVM: Frank and Wolfe 1956; Jaggi 2013"
-SVM_PROOF = (
-    "The point w* of least norm in the hull of the z_i is gamma times the maximal-margin unit "
-    "vector, gamma its margin. Frank-Wolfe with steps 2/(t+2) keeps w = 2 U/(t (t+1)), U the sum "
-    "of s z_(s) over its picks: the head takes the least <U, z_i>, the MLP adds s times it, and no "
-    "division is needed. |w - w*|^2 <= |w|^2 - |w*|^2 <= 16 R^2/(t+1), to which a pick that is "
-    "wrong by delta adds at most 2 delta. Examples score C more than the query's own token."
-)
 
 
-def perceptron(
-    *,
-    dim: int = 2,
-    radius: float = 8.0,
-    loops: int = 64,
-    length: int = 64,
-    dtype: str = "float32",
-) -> Construction:
-    """The perceptron on the example with the least margin, in integers, exactly.
-
-    A problem is ``{"inputs": [n, d] integers, "labels": [n] of +-1, "query": [d] integers}``; the
-    answer is ``{"weights": [d], "score": <w, query>}`` after ``loops - 1`` steps.  Once no
-    example has a margin <= 0 the weights stay: (R/gamma)^2 + 1 loops reach that.  Data on any
-    grid are integers in its unit.
-
-    Args:
-      dim: d.
-      radius: R, the largest norm of an input or query to certify.
-      loops: how often the two layers are applied.
-      length: the longest prompt, examples and query, to certify.
-      dtype: the arithmetic, a key of `UNIT`.
-
-    Raises:
-      ValueError: a size out of range, or sums that ``dtype`` does not hold exactly.
-
-    >>> built = perceptron()
-    >>> problem = {"inputs": [[2, 1], [1, 3]], "labels": [1, -1], "query": [1, 0]}
-    >>> built.oracle(problem)["weights"].tolist()
-    [3.0, -4.0]
-    """
-    _check(dim, radius, loops, length, dtype)
-    r = Residual(
-        one=1, index=1, x=dim, label=1, query=dim, z=dim, weights=dim, pick=dim, margin=1, score=1
-    )
-    priority = float(2 ** (length - 1).bit_length())
-    change = Block(
-        gate="hard_sigmoid",
-        units=(
-            *products(r, "label", "x", "z"),
-            move(r, "z", {"z": -1}),  # so that the next loop finds y x again, not 2 y x
-            Units(
-                gate={"margin": -np.ones((1, dim))},
-                gate_bias=1.0,
-                up={"pick": np.eye(dim)},
-                down={"weights": np.eye(dim)},
-            ),
-            move(r, "pick", {"pick": -1}),
-            move(r, "margin", {"margin": -1}),
-        ),
-    )
-    pick = Block(
-        attend="hardmax",
-        heads=(
-            Head(
-                score={("weights", "z"): -priority, ("one", "index"): -1.0},
-                value={("z", "pick"): 1.0},
-            ),
-        ),
-        units=(
-            *products(r, "weights", "pick", "margin"),
-            *products(r, "weights", "query", "score"),
-            move(r, "score", {"score": -1}),
-        ),
-    )
-    plan = _plan(r, (change, pick), loops, scale=1.0, index="index")
-    spec, params = plan.spec, plan.build()
-
-    def certify(spec: TransformerSpec, params: Params) -> Certificate:
-        plan.verify("perceptron", spec, params)
-        found = -float(gain(spec, params, r, (1, 0), ("weights", "z"))[0, 0])
-        least = math.ceil(found)
-        magnitude = found * math.sqrt(loops) * radius**2 + length
-        if magnitude * UNIT[dtype] > 1:
-            raise ValueError(
-                f"perceptron: {dtype} holds integers up to {1 / UNIT[dtype]:,.0f}, and {loops:,} "
-                f"loops on {length:,} tokens of norm {radius:g} reach {magnitude:,.0f}: fewer "
-                "loops, fewer tokens or a coarser grid"
-            )
-        records = (
-            Record("layer_0 mlp", "update", 1.0, magnitude, True, "w += z if the margin is <= 0"),
-            Record(
-                "layer_1 head 0", "least margin", 1.0, magnitude, True, "equal ones: the earliest"
-            ),
-            Record("layer_1 mlp", "products", math.inf, magnitude, True, "margin and score"),
-        )
-        return Certificate(
-            dtype,
-            {"length": min(length, least)},
-            records,
-            lambda length: 0.0,
-            "largest error of a weight or the score",
-            digest(spec, params),
-        )
-
-    certificate = certify(spec, params)
-
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = _labeled(problem, dim, radius)
-        for name, values in (("inputs", inputs), ("query", query)):
-            if (values != np.rint(values)).any():
-                wrong = values[values != np.rint(values)][0]
-                raise ValueError(
-                    f"{name}: expected integers, which {dtype} adds exactly, got {wrong:g}: "
-                    "multiply by the inverse of the data's grid"
-                )
-        return inputs, labels, query
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = parse(problem)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
-        z = [[int(y * v) for v in x] for x, y in zip(inputs, labels, strict=True)]
-        w = [0] * dim
-        for _ in range(loops - 1):
-            worst = min(z, key=lambda row: sum(a * b for a, b in zip(w, row, strict=True)))
-            if sum(a * b for a, b in zip(w, worst, strict=True)) > 0:
-                break
-            w = [a + b for a, b in zip(w, worst, strict=True)]
-        weights = np.array(w, np.float64)
-        return {"weights": weights, "score": weights @ query}
-
-    return Construction(
-        name="perceptron",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
-        decode=weights_and_score,
-        oracle=oracle,
-        certificate=certificate,
-        source=PERCEPTRON,
-        proof=PERCEPTRON_PROOF,
-        certify=certify,
-    )
-
-
-def svm(
-    *,
-    dim: int = 2,
-    radius: float = 1.0,
-    loops: int = 1024,
-    length: int = 256,
-    dtype: str = "float32",
-) -> Construction:
-    """The hard-margin SVM by Frank-Wolfe on its dual: the point of least norm in hull(y_i x_i).
-
-    A problem is ``{"inputs": [n, d], "labels": [n] of +-1, "query": [d]}``; the answer is
-    ``{"weights": [d], "score": <w, query>}``.  The weights tend to w*, whose norm is the margin and
-    whose direction separates with that margin; to 0 if the data are not separable.
-
-    Args:
-      dim: d.
-      radius: R, the largest norm of an input or query to certify.
-      loops: how often the two layers are applied; ``loops - 1`` Frank-Wolfe steps.
-      length: the longest prompt, examples and query, to certify.
-      dtype: the arithmetic, a key of `UNIT`.
-
-    Raises:
-      ValueError: a size out of range, or a dtype whose rounding outweighs the steps.
-
-    >>> built = svm(radius=2.0)
-    >>> problem = {"inputs": [[2, 0], [0, -1]], "labels": [1, -1], "query": [1, 1]}
-    >>> built.oracle(problem)["weights"].round(3).tolist()
-    [0.4, 0.8]
-    """
-    _check(dim, radius, loops, length, dtype)
-    r = Residual(
-        one=1,
-        x=dim,
-        label=1,
-        query=dim,
-        z=dim,
-        example=1,
-        count=1,
-        weights=dim,
-        pick=dim,
-        score=1,
-    )
-    change = Block(
-        units=(
-            *products(r, "label", "x", "z"),
-            move(r, "z", {"z": -1}),
-            *products(r, "label", "label", "example"),
-            move(r, "example", {"example": -1}),
-            *products(r, "count", "pick", "weights"),
-            move(r, "pick", {"pick": -1}),
-            Units(gate_bias=1.0, up_bias=1.0, down={"count": np.ones((1, 1))}),
-        ),
-    )
-    pick = Block(
-        attend="hardmax",
-        heads=(
-            Head(
-                score={("weights", "z"): -1.0, ("one", "example"): float(radius * loops) ** 2},
-                value={("z", "pick"): 1.0},
-            ),
-        ),
-        units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1})),
-    )
-    steps = loops - 1
-    plan = _plan(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
-    spec, params = plan.spec, plan.build()
-
-    def certify(spec: TransformerSpec, params: Params) -> Certificate:
-        plan.verify("svm", spec, params)
-        bonus = float(gain(spec, params, r, (1, 0), ("one", "example"))[0, 0])
-        u = UNIT[dtype]
-
-        def parts(length: int) -> tuple[float, float, float]:
-            """Bounds of |w|^2 - |w*|^2: the steps' and the picks'; and of the sums' rounding."""
-            s = np.arange(1, steps, dtype=np.float64)
-            size = s * (s + 1) / 2
-            # Mean over ties, scaling by s, s additions: each relative to R.
-            rounding = (length + steps + 4) * u * radius
-            score = (dim + 4) * u * (radius**2 * size + bonus)
-            wrong = 2 * score / size + 2 * rounding * radius
-            picks = 4 * float(((s + 1) * wrong).sum()) / (steps * (steps + 1))
-            return 16 * radius**2 / (steps + 1), picks, rounding
-
-        def error(length: int) -> float:
-            optimum, picks, rounding = parts(length)
-            distance = math.sqrt(optimum + picks) + rounding
-            return max(1.0, radius) * distance + (dim + 3) * u * radius**2
-
-        optimum, picks, _ = parts(length)
-        if picks > optimum / 2:
-            raise ValueError(
-                f"svm: in {dtype} the picks' rounding moves |w|^2 by up to {picks:.1e}, more than "
-                f"half of the {optimum:.1e} that {steps:,} steps leave: fewer loops or a smaller "
-                "radius"
-            )
-        records = (
-            Record("layer_0 mlp", "step", math.inf, steps * radius, False, "U += s pick"),
-            Record(
-                "layer_1 head 0",
-                "least margin",
-                bonus - radius**2 * steps * (steps + 1) / 2,
-                bonus + radius**2 * steps * (steps + 1) / 2,
-                False,
-                "the margin is that of examples over the query",
-            ),
-            Record("layer_1 mlp", "product", math.inf, radius**2, False, "the query's score"),
-        )
-        return Certificate(
-            dtype,
-            {"length": length},
-            records,
-            error,
-            "largest error of a weight or the score",
-            digest(spec, params),
-        )
-
-    certificate = certify(spec, params)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = _labeled(problem, dim, radius)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = _labeled(problem, dim, radius)
-        weights = point_of_least_norm(inputs * labels[:, None])
-        return {"weights": weights, "score": weights @ query}
-
-    return Construction(
-        name="svm",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
-        decode=weights_and_score,
-        oracle=oracle,
-        certificate=certificate,
-        source=SVM,
-        proof=SVM_PROOF,
-        certify=certify,
-    )
-
-
-def point_of_least_norm(points: np.ndarray) -> np.ndarray:
-    """The point of least norm in the convex hull of ``points`` [n, d], by Wolfe's algorithm (1976).
-
-    >>> point_of_least_norm(np.array([[1.0, 1.0], [1.0, -1.0], [3.0, 0.0]])).tolist()
-    [1.0, 0.0]
-    """
-    size = float((points**2).sum(axis=1).max())
-    corral = [int(np.argmin((points**2).sum(axis=1)))]
-    shares = np.ones(1)
-    while True:
-        point = shares @ points[corral]
-        entering = int(np.argmin(points @ point))
-        if entering in corral or point @ point - points[entering] @ point <= 1e-13 * size:
-            return point
-        corral, shares = [*corral, entering], np.append(shares, 0.0)
-        while True:
-            # The affine hull's point of least norm: G mu = const, sum mu = 1.
-            gram = points[corral] @ points[corral].T
-            k = len(corral)
-            system = np.block([[gram, np.ones((k, 1))], [np.ones((1, k)), np.zeros((1, 1))]])
-            target = np.linalg.lstsq(system, np.append(np.zeros(k), 1.0), rcond=None)[0][:k]
-            if (target > 0).all():
-                shares = target
-                break
-            falling = target <= 0
-            with np.errstate(divide="ignore", invalid="ignore"):
-                theta = np.min(np.where(falling, shares / (shares - target), np.inf))
-            shares = (1 - theta) * shares + theta * target
-            kept = shares > 1e-14
-            corral = [i for i, keep in zip(corral, kept, strict=True) if keep]
-            shares = shares[kept] / shares[kept].sum()
-
-
-def _plan(
+def plan_of(
     r: Residual, layers: tuple[Block, ...], loops: int, *, scale: float, index: str | None = None
 ) -> Blueprint:
+    """The blueprint that reads out ``scale`` times ``weights`` [d] and ``score``."""
     dim = r.sizes["weights"]
     return Blueprint(
         residual=r,
@@ -381,9 +43,10 @@ def _plan(
     )
 
 
-def _labeled(
+def labeled(
     problem: Mapping[str, Any], dim: int, radius: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``inputs`` [n, d], ``labels`` [n] of +-1 and ``query`` [d]; ValueError if they are not."""
     inputs, labels, query = regression(problem, dim)
     if (np.abs(labels) != 1).any():
         raise ValueError(f"labels: expected +1 or -1, got {labels[np.abs(labels) != 1][0]:g}")
@@ -392,7 +55,8 @@ def _labeled(
     return inputs, labels, query
 
 
-def _check(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:
+def check_sizes(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:
+    """Raises ValueError for a size out of range."""
     for name, value, least in (("dim", dim, 1), ("loops", loops, 2), ("length", length, 2)):
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")

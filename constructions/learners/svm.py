@@ -1,0 +1,206 @@
+"""The hard-margin support vector machine in context, by Frank-Wolfe on its dual."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from constructions.blueprint import Block, Head, Units, gain, move, products
+from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.construction import Construction
+from constructions.learners.examples import (
+    prompt,
+    weights_and_score,
+)
+from constructions.learners.halfspace import check_sizes, labeled, plan_of
+from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+SOURCE = "Frank-Wolfe on the dual of the SVM: Frank and Wolfe 1956; Jaggi 2013"
+PROOF = (
+    "The point w* of least norm in the hull of the z_i is gamma times the maximal-margin unit "
+    "vector, gamma its margin. Frank-Wolfe with steps 2/(t+2) keeps w = 2 U/(t (t+1)), U the sum "
+    "of s z_(s) over its picks: the head takes the least <U, z_i>, the MLP adds s times it, and no "
+    "division is needed. |w - w*|^2 <= |w|^2 - |w*|^2 <= 16 R^2/(t+1), to which a pick that is "
+    "wrong by delta adds at most 2 delta. Examples score C more than the query's own token."
+)
+
+
+def svm(
+    *,
+    dim: int = 2,
+    radius: float = 1.0,
+    loops: int = 1024,
+    length: int = 256,
+    dtype: str = "float32",
+) -> Construction:
+    """The hard-margin SVM by Frank-Wolfe on its dual: the point of least norm in hull(y_i x_i).
+
+    A problem is ``{"inputs": [n, d], "labels": [n] of +-1, "query": [d]}``; the answer is
+    ``{"weights": [d], "score": <w, query>}``.  The weights tend to w*, whose norm is the margin and
+    whose direction separates with that margin; to 0 if the data are not separable.
+
+    Args:
+      dim: d.
+      radius: R, the largest norm of an input or query to certify.
+      loops: how often the two layers are applied; ``loops - 1`` Frank-Wolfe steps.
+      length: the longest prompt, examples and query, to certify.
+      dtype: the arithmetic, a key of `UNIT`.
+
+    Raises:
+      ValueError: a size out of range, or a dtype whose rounding outweighs the steps.
+
+    >>> built = svm(radius=2.0)
+    >>> problem = {"inputs": [[2, 0], [0, -1]], "labels": [1, -1], "query": [1, 1]}
+    >>> built.oracle(problem)["weights"].round(3).tolist()
+    [0.4, 0.8]
+    """
+    check_sizes(dim, radius, loops, length, dtype)
+    r = Residual(
+        one=1,
+        x=dim,
+        label=1,
+        query=dim,
+        z=dim,
+        example=1,
+        count=1,
+        weights=dim,
+        pick=dim,
+        score=1,
+    )
+    change = Block(
+        units=(
+            *products(r, "label", "x", "z"),
+            move(r, "z", {"z": -1}),
+            *products(r, "label", "label", "example"),
+            move(r, "example", {"example": -1}),
+            *products(r, "count", "pick", "weights"),
+            move(r, "pick", {"pick": -1}),
+            Units(gate_bias=1.0, up_bias=1.0, down={"count": np.ones((1, 1))}),
+        ),
+    )
+    pick = Block(
+        attend="hardmax",
+        heads=(
+            Head(
+                score={("weights", "z"): -1.0, ("one", "example"): float(radius * loops) ** 2},
+                value={("z", "pick"): 1.0},
+            ),
+        ),
+        units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1})),
+    )
+    steps = loops - 1
+    plan = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
+    spec, params = plan.spec, plan.build()
+
+    def certify(spec: TransformerSpec, params: Params) -> Certificate:
+        plan.verify("svm", spec, params)
+        bonus = float(gain(spec, params, r, (1, 0), ("one", "example"))[0, 0])
+        u = UNIT[dtype]
+
+        def parts(length: int) -> tuple[float, float, float]:
+            """Bounds of |w|^2 - |w*|^2: the steps' and the picks'; and of the sums' rounding."""
+            s = np.arange(1, steps, dtype=np.float64)
+            size = s * (s + 1) / 2
+            # Mean over ties, scaling by s, s additions: each relative to R.
+            rounding = (length + steps + 4) * u * radius
+            score = (dim + 4) * u * (radius**2 * size + bonus)
+            wrong = 2 * score / size + 2 * rounding * radius
+            picks = 4 * float(((s + 1) * wrong).sum()) / (steps * (steps + 1))
+            return 16 * radius**2 / (steps + 1), picks, rounding
+
+        def error(length: int) -> float:
+            optimum, picks, rounding = parts(length)
+            distance = math.sqrt(optimum + picks) + rounding
+            return max(1.0, radius) * distance + (dim + 3) * u * radius**2
+
+        optimum, picks, _ = parts(length)
+        if picks > optimum / 2:
+            raise ValueError(
+                f"svm: in {dtype} the picks' rounding moves |w|^2 by up to {picks:.1e}, more than "
+                f"half of the {optimum:.1e} that {steps:,} steps leave: fewer loops or a smaller "
+                "radius"
+            )
+        records = (
+            Record("layer_0 mlp", "step", math.inf, steps * radius, False, "U += s pick"),
+            Record(
+                "layer_1 head 0",
+                "least margin",
+                bonus - radius**2 * steps * (steps + 1) / 2,
+                bonus + radius**2 * steps * (steps + 1) / 2,
+                False,
+                "the margin is that of examples over the query",
+            ),
+            Record("layer_1 mlp", "product", math.inf, radius**2, False, "the query's score"),
+        )
+        return Certificate(
+            dtype,
+            {"length": length},
+            records,
+            error,
+            "largest error of a weight or the score",
+            digest(spec, params),
+        )
+
+    certificate = certify(spec, params)
+
+    def encode(problem: Mapping[str, Any]) -> np.ndarray:
+        data = labeled(problem, dim, radius)
+        certificate.check(length=len(data[0]) + 1)
+        return prompt(*data)
+
+    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
+        inputs, labels, query = labeled(problem, dim, radius)
+        weights = point_of_least_norm(inputs * labels[:, None])
+        return {"weights": weights, "score": weights @ query}
+
+    return Construction(
+        name="svm",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=r,
+        encode=encode,
+        decode=weights_and_score,
+        oracle=oracle,
+        certificate=certificate,
+        source=SOURCE,
+        proof=PROOF,
+        certify=certify,
+    )
+
+
+def point_of_least_norm(points: np.ndarray) -> np.ndarray:
+    """The point of least norm in the convex hull of ``points`` [n, d], by Wolfe's algorithm (1976).
+
+    >>> point_of_least_norm(np.array([[1.0, 1.0], [1.0, -1.0], [3.0, 0.0]])).round(9) + 0.0
+    array([1., 0.])
+    """
+    size = float((points**2).sum(axis=1).max())
+    corral = [int(np.argmin((points**2).sum(axis=1)))]
+    shares = np.ones(1)
+    while True:
+        point = shares @ points[corral]
+        entering = int(np.argmin(points @ point))
+        if entering in corral or point @ point - points[entering] @ point <= 1e-13 * size:
+            return point
+        corral, shares = [*corral, entering], np.append(shares, 0.0)
+        while True:
+            # The affine hull's point of least norm: G mu = const, sum mu = 1.
+            gram = points[corral] @ points[corral].T
+            k = len(corral)
+            system = np.block([[gram, np.ones((k, 1))], [np.ones((1, k)), np.zeros((1, 1))]])
+            target = np.linalg.lstsq(system, np.append(np.zeros(k), 1.0), rcond=None)[0][:k]
+            if (target > 0).all():
+                shares = target
+                break
+            falling = target <= 0
+            with np.errstate(divide="ignore", invalid="ignore"):
+                theta = np.min(np.where(falling, shares / (shares - target), np.inf))
+            shares = (1 - theta) * shares + theta * target
+            kept = shares > 1e-14
+            corral = [i for i, keep in zip(corral, kept, strict=True) if keep]
+            shares = shares[kept] / shares[kept].sum()
