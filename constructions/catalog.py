@@ -23,12 +23,14 @@ def _lazy(module: str, function: str) -> Callable[..., Construction]:
 
 
 CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
-    "looped": _lazy("constructions.machines.looped", "looped"),
     "hash-lookup": _lazy("constructions.learners.hash_lookup", "hash_lookup"),
     "lasso": _lazy("constructions.learners.lasso", "lasso"),
+    "looped": _lazy("constructions.machines.looped", "looped"),
     "lookup": _lazy("constructions.learners.lookup", "lookup"),
+    "mixture": _lazy("constructions.learners.mixture", "mixture"),
     "nadaraya-watson": _lazy("constructions.learners.retrieval", "nadaraya_watson"),
     "perceptron": _lazy("constructions.learners.perceptron", "perceptron"),
+    "prompt-choice": _lazy("constructions.learners.mixture", "prompt_choice"),
     "retrieval": _lazy("constructions.learners.retrieval", "retrieval"),
     "single": _lazy("constructions.machines.single", "single"),
     "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),

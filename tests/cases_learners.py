@@ -59,6 +59,19 @@ def repetitive_stream(rng, n, *, vocab=3):
     return {"stream": text[:n].tolist()}
 
 
+def labeled_features(rng, n, *, features=4, labels=3):
+    z = rng.standard_normal((n + 1, features))
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    return {"features": z[:n], "labels": rng.integers(0, labels, n), "queries": z[n:]}
+
+
+def table_pairs(rng, n, *, contexts=2, vocab=3):
+    """Demonstrations of one skewed table, so that likelihoods lie apart."""
+    c = rng.integers(0, contexts, n)
+    y = (c + (rng.random(n) < 0.2)) % vocab
+    return {"pairs": np.stack([c, y], axis=1).tolist(), "query": int(rng.integers(contexts))}
+
+
 def machine_run(rng, cells, *, states, symbols):
     machine = random_machine(rng, states, symbols)
     return {"machine": machine, "tape": rng.choice(machine.alphabet, cells).tolist(), "steps": 20}
@@ -77,6 +90,13 @@ CASES = {
         )
     ],
     "lasso": [Case(sparse_regression, options={"dim": 3, "step": 0.02, "loops": 50, "length": 40})],
+    "looped": [
+        Case(
+            lambda rng, n: {"memory": rng.integers(0, 16, n).tolist()},
+            lambda built: built.certificate.limits["words"],
+            {"words": 16, "bits": 6, "loops": 5},
+        )
+    ],
     "lookup": [
         Case(
             lambda rng, n: random_stream(rng, 3, n),
@@ -89,8 +109,23 @@ CASES = {
             {"vocab": 3, "contexts": 4, "smoothing": 0.5, "length": 100},
         ),
     ],
+    "mixture": [
+        Case(
+            table_pairs,
+            lambda built: built.certificate.limits["length"] - 4,
+            {"prior": [1, 2, 3], "length": 100},
+        )
+    ],
     "nadaraya-watson": [Case(classes, options={"length": 100})],
     "perceptron": [Case(halfspace, options={"dim": 3, "length": 64, "loops": 40})],
+    "prompt-choice": [
+        Case(
+            table_pairs,
+            lambda built: built.certificate.limits["length"] - 4,
+            {"length": 100},
+            least=8,
+        )
+    ],
     "retrieval": [
         Case(
             lambda rng, n: classes(rng, n, grid=4),  # coarse, so that many distances are equal
@@ -103,6 +138,20 @@ CASES = {
             fixed_machine_run,
             lambda built: built.certificate.limits["cells"],
             {"steps": 200, "cells": 40},
+        )
+    ],
+    "softmax-head": [
+        Case(
+            labeled_features,
+            lambda built: built.certificate.limits["length"] - 4,
+            {"classes": 3, "features": 4, "steps": 5, "momentum": 0.9, "norm": 1.001, "length": 40},
+        )
+    ],
+    "softmax-head-softmax-only": [
+        Case(
+            labeled_features,
+            lambda built: (built.certificate.limits["length"] - 4) // 2,
+            {"classes": 3, "features": 4, "steps": 5, "norm": 1.001, "length": 40},
         )
     ],
     "svm": [

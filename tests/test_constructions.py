@@ -46,10 +46,11 @@ def build(name, case):
 def posed(built, problem):
     """The tokens to run, and the length of the prompt among them.
 
-    Of a machine, prompt and run: teacher forcing proves by induction what decoding would yield.
+    Of a machine that writes its run, prompt and run: teacher forcing proves by induction what
+    decoding would yield.
     """
     inputs = built.encode(problem)
-    if built.kind != "machine":
+    if built.transcribe is None:
         return inputs, len(inputs)
     machine = problem.get("machine") or TWO_STATES
     run = built.transcribe(machine.run(problem["tape"], problem["steps"]))
@@ -57,7 +58,7 @@ def posed(built, problem):
 
 
 def answer(built, outputs, inputs, prompt):
-    if built.kind != "machine":
+    if built.transcribe is None:
         return built.decode(outputs)
     predicted = np.asarray(outputs)[prompt - 1 : -1].argmax(axis=1)
     return built.decode(np.concatenate([inputs[:prompt], predicted]))
@@ -75,7 +76,7 @@ def distance(built, found, expected):
         else:
             gap = np.abs(np.asarray(found[key], np.float64) - right)
             law = built.certificate.unit.startswith("total variation")
-            worst = max(worst, float(gap.sum() / 2 if law else gap.max(initial=0)))
+            worst = max(worst, float((gap.sum(axis=-1) / 2 if law else gap).max()))
     return worst
 
 
@@ -127,7 +128,7 @@ def test_one_more_is_refused_with_the_numbers(name, case):
     built = build(name, case)
     most = case.most(built)
     problem = case.draw(np.random.default_rng(3), most + 1)
-    with pytest.raises(ValueError, match=r"expected at most [\d,]+ .*got [\d,]+"):
+    with pytest.raises(ValueError, match=r"expected .*\d.*got .*\d"):
         built.encode(problem)
 
 

@@ -111,11 +111,11 @@ def lookup(
     )
     spec, params = plan.spec, plan.build()
 
-    def prove(spec: TransformerSpec, params: Params) -> Certificate:
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("lookup", spec, params)
         return certify(spec, params, r, order, smoothing, length)
 
-    certificate = prove(spec, params)
+    certificate = certify_weights(spec, params)
     return Construction(
         name="lookup",
         kind="learner",
@@ -128,7 +128,7 @@ def lookup(
         certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=prove,
+        certify=certify_weights,
     )
 
 

@@ -7,6 +7,7 @@ sqrt(v) + eps has no exact form in these parts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -114,7 +115,11 @@ def softmax_head(
     descent.check_recipe(recipe, norm)
     description = descent.describe(recipe, classes, features, mask, jacobian)
     spec, params = description.spec(), write(description)
-    certificate = certify(spec, params, description, recipe, classes, features, norm, length)
+
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(spec, params, description, recipe, classes, features, norm, length)
+
+    certificate = certify_weights(spec, params)
     shape = Shape(np.eye(classes), features, queries, norm, jacobian)
     return Construction(
         name="softmax-head" if temperature is None else "softmax-head-softmax-only",
@@ -132,6 +137,7 @@ def softmax_head(
         certificate=certificate,
         source=SOURCE,
         proof=PROOF,
+        certify=certify_weights,
     )
 
 
@@ -170,7 +176,7 @@ def certify(
             f"gradient of size {norm**2:g} may err by {step[0]:.1e}: take a temperature near "
             "0.01 / norm^2, or a shorter prompt"
         )
-    records = (
+    records: tuple[Record, ...] = (
         Record(
             part="layer_0 head 0",
             kind="softmax of the logits",
@@ -187,6 +193,17 @@ def certify(
             exact=False,
             note=f"one step errs by at most {step[0]:.1e} at features of norm {norm:g}",
         ),
+    )
+    parts = (
+        ("error and velocity", "error := law - label, velocity decays"),
+        (
+            "step",
+            "logits -= rate velocity",
+        ),
+    )
+    records += tuple(
+        Record(f"layer_{i} mlp", kind, math.inf, norm**2, exact=False, note=note)
+        for i, (kind, note) in enumerate(parts)
     )
     if records[0].margin < 200:
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.machines.looped_reader import certify
 from constructions.machines.looped_units import bits_of, residual_of, units_of, write_units
@@ -71,7 +72,11 @@ def looped(
     spec, params, residual = build(
         words=words, bits=bits, loops=loops, temperature=temperature, attend=attend
     )
-    certificate = certify(spec, params, residual, dtype=dtype)
+
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(spec, params, residual, dtype=dtype)
+
+    certificate = certify_weights(spec, params)
 
     def check(problem: Mapping[str, Any]) -> tuple[np.ndarray, int]:
         memory, counter = np.asarray(problem["memory"]), problem.get("counter", 0)
@@ -116,6 +121,7 @@ def looped(
         certificate=certificate,
         source=SOURCE,
         proof=PROOF,
+        certify=certify_weights,
     )
 
 

@@ -61,7 +61,7 @@ def single(
         vocabulary, actions=actions, steps=steps, cells=cells, base=base, attend=attend
     )
 
-    def prove(spec: TransformerSpec, params: Params) -> Certificate:
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         return certify(
             "single",
             spec,
@@ -74,7 +74,7 @@ def single(
             dtype=dtype,
         )
 
-    certificate = prove(spec, params)
+    certificate = certify_weights(spec, params)
 
     def check(problem: Mapping[str, Any]) -> None:
         other = problem.get("machine", machine)
@@ -108,5 +108,5 @@ def single(
         proof=PROOF,
         stop=END,
         transcribe=vocabulary.transcribe,
-        certify=prove,
+        certify=certify_weights,
     )

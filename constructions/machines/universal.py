@@ -68,7 +68,7 @@ def universal(
         vocabulary, actions=None, steps=steps, cells=cells, base=base, attend=attend
     )
 
-    def prove(spec: TransformerSpec, params: Params) -> Certificate:
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         return certify(
             "universal",
             spec,
@@ -81,7 +81,7 @@ def universal(
             dtype=dtype,
         )
 
-    certificate = prove(spec, params)
+    certificate = certify_weights(spec, params)
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
         tokens = vocabulary.prompt(problem["machine"], problem["tape"], rules=True)
@@ -103,5 +103,5 @@ def universal(
         proof=PROOF,
         stop=END,
         transcribe=vocabulary.transcribe,
-        certify=prove,
+        certify=certify_weights,
     )
