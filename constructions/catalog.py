@@ -32,6 +32,7 @@ CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
     "perceptron": _lazy("constructions.learners.perceptron", "perceptron"),
     "prompt-choice": _lazy("constructions.learners.mixture", "prompt_choice"),
     "retrieval": _lazy("constructions.learners.retrieval", "retrieval"),
+    "selection": _lazy("constructions.learners.selection", "selection"),
     "single": _lazy("constructions.machines.single", "single"),
     "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),
     "softmax-head-softmax-only": _lazy("constructions.learners.softmax_head", "softmax_only"),

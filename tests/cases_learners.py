@@ -133,6 +133,13 @@ CASES = {
             least=4,
         )
     ],
+    "selection": [
+        Case(
+            repetitive_stream,
+            lambda built: built.certificate.limits["length"] - 5,
+            {"vocab": 3, "order": 2, "length": 100},
+        )
+    ],
     "single": [
         Case(
             fixed_machine_run,

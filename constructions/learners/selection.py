@@ -1,0 +1,257 @@
+"""Selection of an algorithm in context: validation inside the prompt.
+
+K lookups, of orders 0 to K - 1, run side by side in slices of their own.  Every symbol of the
+prompt tests what they predicted for it from the symbols before, and a sharp head takes the best.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from constructions.blueprint import (
+    Block,
+    Blueprint,
+    Head,
+    Units,
+    gain,
+    match_head,
+    offset_head,
+)
+from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.construction import Construction
+from constructions.learners.examples import stream
+from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+SOURCE = "in-context algorithm selection by validation: Bai et al. 2023 (arXiv:2306.04637)"
+PROOF = (
+    "Layers 0 and 1 are the lookups of all orders, one match head each. Layer 2 carries their laws "
+    "to the next token, whose symbol gates its own probability: the hit. No law has seen the "
+    "symbol that tests it. A uniform head averages the hits, and a head with scores sharpness "
+    "times the means weighs the algorithm tokens: by a gap g in the mean, the others weigh "
+    "(K - 1) exp(-sharpness g) at most. The gates add up the laws with these weights."
+)
+
+
+def selection(
+    *,
+    vocab: int = 3,
+    order: int = 2,
+    sharpness: float = 64.0,
+    beta: float = 64.0,
+    length: int = 128,
+) -> Construction:
+    """The laws of the lookups of orders 0 to ``order``, weighted by how well each has predicted.
+
+    A problem is ``{"stream": [x_1, ..., x_T]}``; the answer is a law [V].
+
+    Args:
+      vocab: V.
+      order: the largest order k; there are K = k + 1 algorithms.
+      sharpness: weight exp(sharpness * mean hit); the mean is over all tokens of the prompt.
+      beta: of the lookups.
+      length: the longest prompt, in tokens, to certify.
+
+    Raises:
+      ValueError: a size out of range, or a sharpness at which rounding shows.
+
+    >>> law = selection(vocab=2).oracle({"stream": [0, 1] * 40})
+    >>> law.round(6).tolist()
+    [1.0, 0.0]
+    """
+    K = order + 1
+    for name, value, least in (
+        ("vocab", vocab, 2),
+        ("order", order, 1),
+        ("length", length, K + order + 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    for name, number in (("sharpness", sharpness), ("beta", beta)):
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name}: expected a positive number, got {number}")
+    previous = [f"previous_{j}" for j in range(1, K)]
+    starts, laws, before = (
+        [f"{name}_{j}" for j in range(K)] for name in ("start", "law", "before")
+    )
+    r = Residual(
+        one=1,
+        **dict.fromkeys(starts, 1),
+        algorithm=K,
+        symbol=vocab,
+        output=vocab,
+        **dict.fromkeys(previous, vocab),
+        **dict.fromkeys(laws, vocab),
+        **dict.fromkeys(before, vocab),
+        hit=K,
+        mean=K,
+        choice=K,
+        answer=vocab,
+    )
+    # Tokens: V symbols, the start token, K algorithms.
+    tokens = np.eye(vocab + 1 + K)
+    start, algorithms = tokens[:, vocab : vocab + 1], tokens[:, vocab + 1 :]
+    embed = {
+        "one": np.ones((len(tokens), 1)),
+        "algorithm": algorithms,
+        "symbol": tokens[:, :vocab],
+        "output": tokens[:, :vocab] + start / vocab,
+    }
+    for j, name in enumerate(starts):
+        # Start tokens stand half a step below a match of order j, algorithms below everything.
+        embed[name] = (j - 0.5) * start - algorithms.sum(axis=1, keepdims=True)
+    same = np.eye(vocab)
+    bonus = 1 + 64 / sharpness
+    plan = Blueprint(
+        residual=r,
+        embed=embed,
+        layers=(
+            Block(
+                heads=tuple(
+                    offset_head(j, {("symbol", name): 1.0})
+                    for j, name in enumerate(previous, start=1)
+                )
+            ),
+            Block(
+                scale=beta,
+                heads=tuple(
+                    match_head(
+                        list(zip(["symbol", *previous][:j], previous[:j], strict=True)),
+                        default=("one", starts[j]),
+                        value={("output", laws[j]): 1.0},
+                    )
+                    for j in range(K)
+                ),
+            ),
+            Block(
+                heads=(offset_head(1, dict.fromkeys(zip(laws, before, strict=True), 1.0)),),
+                units=tuple(
+                    Units(
+                        gate={"symbol": same},
+                        up={name: same},
+                        down={"hit": np.tile(np.eye(K)[j], (vocab, 1))},
+                    )
+                    for j, name in enumerate(before)
+                ),
+            ),
+            Block(heads=(Head(value={("hit", "mean"): 1.0}),)),
+            Block(
+                scale=sharpness,
+                heads=(
+                    Head(
+                        score={("mean", "algorithm"): 1.0, ("one", "algorithm"): bonus},
+                        value={("algorithm", "choice"): 1.0},
+                    ),
+                ),
+                units=tuple(
+                    Units(
+                        gate={"choice": np.tile(np.eye(K)[:, j : j + 1], vocab)},
+                        up={name: same},
+                        down={"answer": same},
+                    )
+                    for j, name in enumerate(laws)
+                ),
+            ),
+        ),
+        out={"answer": same},
+    )
+    spec, params = plan.spec, plan.build()
+
+    def certify(spec: TransformerSpec, params: Params) -> Certificate:
+        plan.verify("selection", spec, params)
+        step = spec.layers[1].scale
+        sharp = spec.layers[4].scale
+        above = float(gain(spec, params, r, (4, 0), ("one", "algorithm")).min())
+        u = UNIT["float32"]
+
+        def error(length: int) -> float:
+            # As in lookup: start tokens against a match, and mismatches against either.
+            leak = (K + order) * math.exp(-step / 2) + length * math.exp(-step / 2)
+            law = leak + 2 * u
+            # A mean of hits between 0 and 1, each off by 2 law.
+            mean = 2 * law + (length + 2) * u
+            score = sharp * mean + (K + 4) * u * (sharp + above)
+            weights = math.expm1(2 * min(score, 300.0)) + softmax_leak(length, above)
+            return weights + law + (K + 2) * u
+
+        if error(length) > 1e-2:
+            raise ValueError(
+                f"selection: at length {length:,}, beta {step:g} and sharpness {sharp:g} the error "
+                f"is {error(length):.1e} in total variation: shorten the prompt, raise beta or "
+                "lower the sharpness"
+            )
+        records = [
+            Record(f"layer_0 head {j - 1}", f"symbol {j} back", 64.0, 64.0, True)
+            for j in range(1, K)
+        ]
+        records += [
+            Record(f"layer_1 head {j}", f"lookup of order {j}", step / 2, (j + 1) * step, False)
+            for j in range(K)
+        ]
+        records += [
+            Record("layer_2 head 0", "laws one back", 64.0, 64.0, False),
+            Record("layer_2 mlp", "hits", 1.0, 1.0, True, "p(x) of the symbol that came"),
+            Record("layer_3 head 0", "mean", math.inf, length, False),
+            Record(
+                "layer_4 head 0",
+                "choice",
+                above,
+                sharp + above,
+                False,
+                "the margin is that of algorithm tokens over the others",
+            ),
+            Record("layer_4 mlp", "weighted sum", math.inf, 1.0, False),
+        ]
+        return Certificate(
+            "float32",
+            {"length": length},
+            tuple(records),
+            error,
+            "total variation",
+            digest(spec, params),
+        )
+
+    certificate = certify(spec, params)
+
+    def encode(problem: Mapping[str, Any]) -> np.ndarray:
+        symbols = stream(problem, vocab)
+        certificate.check(length=K + order + len(symbols))
+        head = np.concatenate([vocab + 1 + np.arange(K), np.full(order, vocab)])
+        return np.concatenate([head, symbols]).astype(np.int32)
+
+    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
+        symbols = stream(problem, vocab).tolist()
+        tokens = K + order + len(symbols)
+        hits = [
+            sum(_lookup(symbols[:t], j, vocab)[x] for t, x in enumerate(symbols)) for j in range(K)
+        ]
+        share = np.exp(sharpness * (np.array(hits) - max(hits)) / tokens)
+        return share @ [_lookup(symbols, j, vocab) for j in range(K)] / share.sum()
+
+    return Construction(
+        name="selection",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=r,
+        encode=encode,
+        decode=lambda outputs: outputs[..., -1, :],
+        oracle=oracle,
+        certificate=certificate,
+        source=SOURCE,
+        proof=PROOF,
+        certify=certify,
+    )
+
+
+def _lookup(symbols: list[int], order: int, vocab: int) -> np.ndarray:
+    """The law of what followed the last ``order`` symbols; uniform if nothing did."""
+    counts = np.zeros(vocab)
+    for t in range(order, len(symbols)):
+        if symbols[t - order : t] == symbols[len(symbols) - order :]:
+            counts[symbols[t]] += 1
+    return counts / counts.sum() if counts.any() else np.full(vocab, 1 / vocab)
