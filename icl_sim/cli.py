@@ -109,6 +109,8 @@ def _parser() -> _Parser:
         sub.add_argument("--out", default="out", metavar="DIR", help="results and report go here")
         sub.add_argument("--resume", action="store_true", help="continue the run in --out")
     command("list", _list, "what this installation holds")
+    files = command("export", _export, "write each construction's weights and card as files")
+    files.add_argument("directory", metavar="DIR")
     command("doctor", _doctor, "versions, devices and arithmetic of this machine")
     return parser
 
@@ -332,6 +334,20 @@ def _list(arguments: Any) -> int:
         for item in items:
             line = item if isinstance(item, str) else "  ".join(str(v) for v in item.values())
             print(f"  {line}")
+    return 0
+
+
+def _export(arguments: Any) -> int:
+    from icl_sim.exports import export
+
+    with _Progress() as progress:
+        written = export(arguments.directory, progress=progress)
+    if arguments.json:
+        _print_json({"constructions": written})
+    else:
+        print(f"{sum(map(len, written.values()))} files in {arguments.directory}:")
+        for name in written:
+            print(f"  {name}: .safetensors, .json, .html")
     return 0
 
 

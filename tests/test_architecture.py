@@ -55,6 +55,7 @@ FLOORS = [
     "reproduction",
     "inventory",
     "report",
+    "exports",
     "cli",
     "__main__",
 ]
