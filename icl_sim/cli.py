@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from absl.flags import argparse_flags
 
 from icl_sim.errors import InputError
+from icl_sim.progress import Progress as _Progress
 
 PROFILES = ("smoke", "standard", "full")
 
@@ -365,45 +366,3 @@ def _doctor(arguments: Any) -> int:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, sort_keys=True, allow_nan=False))
-
-
-class _Progress:
-    """A rich progress bar on stderr; called as progress(label, done, total)."""
-
-    def __enter__(self) -> _Progress:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            ProgressColumn,
-            Task,
-            TimeRemainingColumn,
-        )
-
-        class Speed(ProgressColumn):
-            def render(self, task: Task) -> str:
-                return f"{task.speed:,.0f}/s" if task.speed else ""
-
-        console = Console(stderr=True)
-        self._bars = Progress(
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            Speed(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, Any] = {}
-        self._bars.start()
-        return self
-
-    def __call__(self, label: str, done: int, total: int) -> None:
-        if label not in self._tasks:
-            self._tasks[label] = self._bars.add_task(label, total=total)
-        self._bars.update(self._tasks[label], completed=done, total=total)
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()

@@ -27,6 +27,7 @@ CONSTRUCTION_FLOORS = [
 ]
 FLOORS = [
     "errors",
+    "progress",
     "transformer",
     "features",
     "machine_files",
