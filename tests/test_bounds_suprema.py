@@ -80,6 +80,14 @@ def test_independent_events_are_nearly_as_bad_as_the_union_over_them():
     assert all_of_them > 0.05
 
 
+def test_masses_may_be_given_by_their_multiplicities():
+    listed = sup_norm_failure_probability(outputs=3, n=7, eps="0.2", law=["1/2", "1/4", "1/4"])
+    counted = {Fraction(1, 2): 1, Fraction(1, 4): 2}
+    assert sup_norm_failure_probability(outputs=3, n=7, eps="0.2", law=counted) == listed
+    with pytest.raises(InputError, match="sum to 1"):
+        sup_norm_failure_probability(outputs=3, n=7, eps="0.2", law={Fraction(1, 2): 1})
+
+
 def test_too_many_masses_are_refused():
     law = np.arange(1, 1001) / 500500
     with pytest.raises(InputError, match="different masses"):

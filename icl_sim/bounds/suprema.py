@@ -12,7 +12,7 @@ convolutions of non-negative numbers.  Outputs of equal mass share one convoluti
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from icl_sim.bounds.arguments import Exact, exact_law, probability, whole
@@ -57,7 +57,11 @@ def sup_norm_failure(*, n: int, eps: Exact, outputs: int | None = None) -> float
 
 
 def sup_norm_failure_probability(
-    *, outputs: int, n: int, eps: Exact, law: Sequence[Exact] | None = None
+    *,
+    outputs: int,
+    n: int,
+    eps: Exact,
+    law: Sequence[Exact] | Mapping[Fraction, int] | None = None,
 ) -> float:
     """P(sup_y |Phat(y) - P(y)| > eps) of n samples, exactly (to 1e-10, absolutely).
 
@@ -65,7 +69,8 @@ def sup_norm_failure_probability(
       outputs: k >= 2, V^l for sequences of l tokens.
       n: samples, n >= 1.
       eps: in (0, 1), taken as the decimal number that was written; ">" is strict.
-      law: k probabilities, of at most DISTINCT_LIMIT different values; uniform by default.
+      law: k probabilities, of at most DISTINCT_LIMIT different values, or how many outputs have
+        each of them; uniform by default.
 
     Raises:
       InputError: an argument out of range, or too many different masses.
@@ -77,7 +82,7 @@ def sup_norm_failure_probability(
     """
     k, n = whole(outputs, name="outputs", least=2), whole(n, name="n", least=1)
     eps = probability(eps, name="eps")
-    masses = Counter({Fraction(1, k): k}) if law is None else Counter(exact_law(law, vocab=outputs))
+    masses = _masses(k, law)
     if len(masses) > DISTINCT_LIMIT:
         raise InputError(
             f"law: expected at most {DISTINCT_LIMIT} different masses, got {len(masses)}"
@@ -97,6 +102,18 @@ def sup_norm_failure_probability(
         return 1.0
     inside = float(total.values[n - total.first])
     return max(0.0, -math.expm1(log_mass + math.log(inside))) if inside > 0 else 1.0
+
+
+def _masses(k: int, law: Sequence[Exact] | Mapping[Fraction, int] | None) -> Mapping[Fraction, int]:
+    """How many of the k outputs have each mass."""
+    if law is None:
+        return {Fraction(1, k): k}
+    if not isinstance(law, Mapping):
+        return Counter(exact_law(law, vocab=k))
+    total = sum((p * count for p, count in law.items()), Fraction(0))
+    if total != 1 or sum(law.values()) != k or min(law) < 0 or min(law.values()) < 1:
+        raise InputError(f"law: expected masses of {k} outputs that sum to 1, got {dict(law)}")
+    return law
 
 
 def independent_events_failure(*, events: int, n: int, eps: Exact) -> float:

@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.bounds.exact import exact_failure_probability
+from icl_sim.bounds.hash_bit import hash_bit_failure
 from icl_sim.bounds.sizes import sample_size
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims.hash_bits import refute
+from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.experiments.cells import TailCell
 from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
@@ -234,6 +237,18 @@ def sum_experiment(run: Run, *, size: SizeFormula = uniform_size) -> Outcome:
     )
 
 
+def sequence_experiment(
+    run: Run, *, size: SizeFormula = abstract, failure: Callable[..., float] = hash_bit_failure
+) -> Outcome:
+    """C1.sequence: does a constant times (V/eps^2) ln(m/delta) suffice over l tokens?"""
+
+    def without_length(*, length: int, **options: Any) -> int:
+        del length
+        return size(**options)
+
+    return refute(run, "C1.sequence", without_length, failure=failure)
+
+
 CLAIM = Claim(
     id="C1",
     title="text generation over m contexts",
@@ -266,6 +281,36 @@ CLAIM = Claim(
             derived=HOLDS,
             sources="docs/c1.md; exact convolutions",
             experiment=sum_experiment,
+        ),
+        Statement(
+            id="C1.sequence",
+            statement="A constant times (V/eps^2) ln(m/delta) whole outputs for each of m prompts "
+            "give total variation <= eps over all l tokens.",
+            reading="The size is the abstract's, per context. Here m counts the prompts only, and "
+            "the distance is total variation between laws on V^l outputs.",
+            premises="n independent outputs of l tokens for each prompt; any estimator; m = 1.",
+            formula="n = C (V/eps^2) ln(m/delta), C in {1, 2, 4, 8}.",
+            lower="P(TV > eps) >= ((1 - 2/k)^n/2 - eps)/(1 - eps), k = V^l (C2.sequence).",
+            basis="PROOF, EXACT",
+            derived=FALSE,
+            corrected="Every prefix counts as a context: C1.prefixes.",
+            sources="docs/c1.md; docs/c2.md",
+            experiment=sequence_experiment,
+        ),
+        Statement(
+            id="C1.prefixes",
+            statement="l (V-1)/(2 eps^2) demonstrations of every prefix context give E TV <= eps "
+            "over all l tokens; with probability 1 - delta, l (sqrt(V-1) + sqrt(L))^2/(2 eps^2).",
+            reading="Ours, in place of C1.sequence: m counts all prefixes.",
+            premises="n_c demonstrations of each prefix context, add-one smoothing (the mean) or "
+            "the empirical law (the tail); or M (V-1)/(2 eps^2) whole outputs, M the prefixes that "
+            "can be reached.",
+            formula="E KL <= l ln(1 + (V-1)/(n+1)); TV <= sqrt(KL/2).",
+            lower="Each prefix context needs the sizes of C1.token at some law.",
+            basis="PROOF, EXACT, TEST",
+            derived=HOLDS,
+            sources="Krichevsky and Trofimov 1981; Agrawal 2020 (arXiv:1904.02291); docs/c1.md",
+            experiment=prefixes_experiment,
         ),
     ),
 )
