@@ -38,13 +38,11 @@ LIMIT = 0.08  # of TV to Bayes
 GATE_SIZES = (16, 64, 95, 256)
 GATE_TABLES = 48
 
-_LAYER = Layer(
-    heads=2, key_size=32, value_size=32, hidden=96, gate="silu", scale=32**-0.5, window=32
-)
+_LAYER = Layer(heads=4, key_size=16, value_size=16, hidden=96, gate="silu", scale=0.25, window=32)
 SPEC = TransformerSpec(ALPHABET, 64, ALPHABET, (_LAYER, _LAYER), norm="rms")
 LENGTH = 192
 WINDOW = 3 * LENGTH - 1
-RECIPE = TrainConfig(learning_rate=3e-3, steps=1000, warmup=50, beta2=0.98, clip=1.0)
+RECIPE = TrainConfig(learning_rate=3e-3, steps=2500, warmup=50, beta2=0.98, clip=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,19 +128,22 @@ def _spec(fields: dict[str, Any]) -> TransformerSpec:
 def table_prompts(base: Base, data: Demonstrations) -> jax.Array:
     """int32 [m, 2 N + 1]: the demonstrations, then each context.
 
+    Args:
+      data: contexts and outputs [N], or [m, N] where each query has demonstrations of its own.
+
     Raises:
       InputError: a table larger than the base's vocabulary, or a prompt over its window.
     """
     m, V = data.counts.shape
     check_table(m, V)
-    N = data.contexts.shape[0]
+    N = data.contexts.shape[-1]
     if base.window < 2 * N + 1:
         raise InputError(
             f"prompt: expected at most {(base.window - 1) // 2} demonstrations, {base.window} "
             f"tokens, the base's window, got {N}; show fewer of them"
         )
-    pairs = jnp.stack([data.contexts, data.outputs + CONTEXTS], axis=1).reshape(-1)
-    shown = jnp.broadcast_to(pairs.astype(jnp.int32), (m, 2 * N))
+    pairs = jnp.stack([data.contexts, data.outputs + CONTEXTS], axis=-1).astype(jnp.int32)
+    shown = jnp.broadcast_to(pairs.reshape(*pairs.shape[:-2], 2 * N), (m, 2 * N))
     return jnp.concatenate([shown, jnp.arange(m, dtype=jnp.int32)[:, None]], axis=1)
 
 

@@ -86,6 +86,16 @@ def _parser() -> _Parser:
     emulate.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
     emulate.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
     emulate.add_argument("--resume", action="store_true", help="take up a long run")
+    compare = command("compare", _compare, "every route from the same data, side by side")
+    compare.add_argument("--task", default="english", metavar="T")
+    compare.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 256], metavar="N")
+    compare.add_argument("--predictors", nargs="+", default=None, metavar="P")
+    compare.add_argument("--tasks", type=int, default=12, metavar="N", help="tables (12)")
+    compare.add_argument("--seeds", type=int, default=1, metavar="S", help="data sets of each (1)")
+    compare.add_argument("--contexts", type=int, default=8, metavar="M")
+    compare.add_argument("--vocab", type=int, default=8, metavar="V")
+    compare.add_argument("--out", default=None, metavar="DIR", help="records and report go here")
+    compare.add_argument("--resume", action="store_true", help="continue the run in --out")
     about = "pretrain a base, or fine-tune it"
     train = commands.add_parser("train", help=about, description=about)
     kinds = train.add_subparsers(required=True, metavar="base|sft", parser_class=_Parser)
@@ -144,8 +154,7 @@ def _reproduce(arguments: Any) -> int:
 def _verify(arguments: Any) -> int:
     from icl_sim.reproduction import verify
 
-    if arguments.resume and arguments.out is None:
-        raise InputError("--resume: expected --out DIR, the run to continue")
+    _require_out(arguments)
     with _Progress() as progress:
         results = verify(
             arguments.names,
@@ -157,6 +166,48 @@ def _verify(arguments: Any) -> int:
         )
     _show(results, arguments)
     return _failed(results)
+
+
+def _compare(arguments: Any) -> int:
+    from icl_sim.report.pages import write_report
+    from icl_sim.reproduction import compare_routes
+
+    _require_out(arguments)
+    names = {} if arguments.predictors is None else {"predictors": arguments.predictors}
+    with _Progress() as progress:
+        found = compare_routes(
+            arguments.task,
+            sizes=arguments.sizes,
+            tasks=arguments.tasks,
+            seeds=arguments.seeds,
+            contexts=arguments.contexts,
+            vocab=arguments.vocab,
+            seed=arguments.seed,
+            out=arguments.out,
+            resume=arguments.resume,
+            progress=progress,
+            **names,
+        )
+    page = write_report({"comparisons": [found]}, arguments.out) if arguments.out else None
+    if arguments.json:
+        _print_json(found)
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    for size, matrix in found["matrix"].items():
+        table = Table(f"N = {size}", *found["predictors"], box=None)
+        for row in found["predictors"]:
+            table.add_row(row, *(f"{cell['mean']:.4f}" for cell in matrix[row].values()))
+        Console().print(table)
+    if page:
+        print(f"report: {page}")
+    return 0
+
+
+def _require_out(arguments: Any) -> None:
+    if arguments.resume and arguments.out is None:
+        raise InputError("--resume: expected --out DIR, the run to continue")
 
 
 def _show(results: dict[str, Any], arguments: Any) -> None:

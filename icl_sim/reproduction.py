@@ -53,6 +53,22 @@ def verify(
         return judge(names, profile=profile, seed=seed, store=store, progress=progress)
 
 
+def compare_routes(
+    task: str,
+    *,
+    seed: int,
+    out: str | None = None,
+    resume: bool = False,
+    progress: Progress,
+    **options: Any,
+) -> dict[str, Any]:
+    """`icl_sim.comparison.compare` with a store of its own; also the digest of its records."""
+    config = {"command": "compare", "task": task, "seed": seed} | options
+    with open_store(out, resume=resume, config=config) as store:
+        found = compare(task, key=jax.random.key(seed), store=store, progress=progress, **options)
+        return found | {"seed": seed, "digest": digest(store.records())}
+
+
 def reproduce(
     *, profile: str, seed: int, out: str, resume: bool = False, progress: Progress
 ) -> dict[str, Any]:

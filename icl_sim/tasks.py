@@ -1,29 +1,23 @@
 """Laws whose truth is exactly known, and demonstrations drawn from them.
 
 Letters: m contexts, V outputs, N demonstrations.  A task is a table: one law on V outputs for each
-of m contexts.  English is counted from the 242,342 word bigrams that the symspellpy package ships
-(MIT license; the dictionary goes back to the Google Books n-grams); nothing is fetched.
+of m contexts.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.resources import files
-from importlib.util import find_spec, module_from_spec
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from icl_sim.corpora import BIGRAMS, TEXT, english_bigrams, letters
 from icl_sim.errors import InputError
 from icl_sim.sampling import integer_thresholds
-
-BIGRAMS = "frequency_bigramdictionary_en_243_342.txt"
-BIGRAMS_SHA256 = "fd892a160184101dd7ae807ac5a302d01fcea1c47304181a8ed7ed9c94545bcd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +43,8 @@ class Task:
 class Demonstrations(NamedTuple):
     """N demonstrations of a table, in the order of the prompt.
 
-    contexts: int32 [N].
-    outputs: int32 [N].
+    contexts: int32 [N]; or [m, N], where each context has demonstrations of its own to be shown.
+    outputs: likewise.
     counts: int32 [m, V], how often output y was shown for context c.
     """
 
@@ -105,7 +99,7 @@ def english_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
             f"english: expected a table index below {len(eligible) // contexts} for {contexts} "
             f"contexts and {vocab} outputs, got {index}"
         )
-    bigrams = _bigrams()
+    bigrams = english_bigrams()
     left = eligible[index * contexts : (index + 1) * contexts]
     share: dict[str, float] = {}
     for word in left:
@@ -141,7 +135,64 @@ def english_tables(*, contexts: int = 8, vocab: int = 8) -> int:
     return len(_eligible(vocab)) // contexts
 
 
-TASKS: dict[str, Callable[..., Task]] = {"english": english_table, "tables": random_table}
+def markov_table(
+    index: int = 0, *, contexts: int = 8, vocab: int = 8, concentration: float | None = 0.5
+) -> Task:
+    """The transition matrix of a random chain: a `random_table` whose outputs are its contexts.
+
+    >>> chain = markov_table(1, contexts=3, vocab=3)
+    >>> chain.contexts == chain.outputs
+    True
+    """
+    if contexts != vocab:
+        raise InputError(
+            f"markov: expected as many outputs as contexts, its states, got {vocab} and {contexts}"
+        )
+    table = random_table(
+        100_000 + index, contexts=contexts, vocab=vocab, concentration=concentration
+    )
+    states = tuple(f"s{i}" for i in range(vocab))
+    return replace(table, name=f"markov {index}", contexts=states, outputs=states)
+
+
+def text_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
+    """Which of ``vocab`` letters follows each of ``contexts`` letters in running text.
+
+    The letters (a space is one) are drawn anew for each index, from those that leave no row
+    empty; the truth is the counts of neighbors in the text, normalized.
+
+    >>> text_table(0, contexts=2, vocab=3).law.shape
+    (2, 3)
+    """
+    _check_sizes(index, contexts, vocab)
+    alphabet, pairs = _letter_pairs()
+    if max(contexts, vocab) > len(alphabet):
+        raise InputError(
+            f"text: expected at most {len(alphabet)} contexts and outputs, its letters, got "
+            f"{contexts} and {vocab}"
+        )
+    rng = np.random.default_rng([11, index, contexts, vocab])
+    while True:
+        left, right = (rng.permutation(len(alphabet))[:size] for size in (contexts, vocab))
+        counts = pairs[np.ix_(left, right)]
+        if (counts.sum(axis=1) > 0).all():
+            break
+    return Task(
+        name=f"text {index}",
+        contexts=tuple(alphabet[i] for i in left),
+        outputs=tuple(alphabet[i] for i in right),
+        law=counts / counts.sum(axis=1, keepdims=True),
+        source=f"letters of {TEXT}",
+        counts=counts,
+    )
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "english": english_table,
+    "markov": markov_table,
+    "tables": random_table,
+    "text": text_table,
+}
 
 
 def make_task(name: str, index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
@@ -242,34 +293,24 @@ def _draw_outputs(key: jax.Array, law: jax.Array, contexts: jax.Array) -> jax.Ar
     return low
 
 
-@lru_cache(maxsize=1)
-def _bigrams() -> dict[str, dict[str, int]]:
-    """Left word -> right word -> count, left words by falling total."""
-    package = find_spec("symspellpy")
-    if package is None:
-        raise InputError("english: expected the package symspellpy: pip install symspellpy")
-    # A module that is made but not executed: the data are wanted, not the package's code.
-    data = files(module_from_spec(package)).joinpath(BIGRAMS).read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != BIGRAMS_SHA256:
-        raise InputError(
-            f"english: expected {BIGRAMS} with SHA-256 {BIGRAMS_SHA256[:12]}..., got "
-            f"{found[:12]}...: install the locked symspellpy"
-        )
-    table: dict[str, dict[str, int]] = {}
-    for line in data.decode("utf-8-sig").splitlines():
-        left, right, count = line.split()
-        table.setdefault(left, {})[right] = int(count)
-    totals = {left: sum(row.values()) for left, row in table.items()}
-    return {left: table[left] for left in sorted(table, key=lambda word: (-totals[word], word))}
-
-
 @lru_cache(maxsize=8)
 def _eligible(vocab: int) -> list[str]:
-    return [word for word, row in _bigrams().items() if len(row) >= vocab]
+    return [word for word, row in english_bigrams().items() if len(row) >= vocab]
 
 
 def _check_sizes(index: int, contexts: int, vocab: int) -> None:
     for name, value, least in (("index", index, 0), ("contexts", contexts, 1), ("vocab", vocab, 2)):
         if value < least:
             raise InputError(f"task: expected {name} >= {least}, got {value}")
+
+
+@lru_cache(maxsize=1)
+def _letter_pairs() -> tuple[str, np.ndarray]:
+    """The letters of the text, and int64 [letters, letters] how often each follows each."""
+    text = letters()
+    alphabet = "".join(sorted(set(text)))
+    place = {letter: i for i, letter in enumerate(alphabet)}
+    codes = np.array([place[letter] for letter in text])
+    counts = np.zeros((len(alphabet), len(alphabet)), np.int64)
+    np.add.at(counts, (codes[:-1], codes[1:]), 1)
+    return alphabet, counts

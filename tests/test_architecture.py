@@ -32,6 +32,7 @@ FLOORS = [
     "features",
     "machine_files",
     "sampling",
+    "corpora",
     "tasks",
     "bayes",
     "blocks",

@@ -87,6 +87,16 @@ def test_bad_numbers_give_one_line_and_code_2(capsys, change, word):
         (("verify", "C1", "--resume"), "--out"),
         (("verify", "C1", "--out", "/proc/nowhere"), "/proc/nowhere"),
         (("reproduce", "--out", "/dev/null/x"), "/dev/null"),
+        (("compare", "--predictors", "magic"), "magic"),
+        (("compare", "--task", "french"), "french"),
+        (("compare", "--sizes", "300", "--predictors", "in-context"), "287"),
+        (("compare", "--resume"), "--out"),
+        (("train",), "base|sft"),
+        (("train", "sft", "--adapt", "magic"), "magic"),
+        (("train", "sft", "--rank", "0"), "rank"),
+        (("train", "sft", "--task", "french"), "french"),
+        (("train", "sft", "--sizes", "300"), "287"),
+        (("train", "base", "--steps", "-1"), "steps"),
     ],
 )
 def test_bad_commands_give_one_line_and_code_2(capsys, arguments, word):
@@ -103,6 +113,36 @@ def test_an_unwritable_directory_is_one_line(capsys, tmp_path):
     code, _, err = call(capsys, "verify", "C1", "--out", str(file / "below"))
     assert code == 2
     assert len(err.splitlines()) == 1
+
+
+def test_compare_prints_the_matrix_and_writes_a_report(capsys, tmp_path):
+    arguments = ("compare", "--task", "markov", "--sizes", "16", "--tasks", "2", "--predictors")
+    directory = tmp_path / "run"
+    options = ("counts", "in-context", "--out", str(directory), "--json")
+    code, out, _ = call(capsys, *arguments, *options)
+    assert code == 0
+    found = json.loads(out)
+    assert found["predictors"] == ["counts", "in-context", "truth"]
+    cell = found["matrix"]["16"]["counts"]["truth"]
+    assert {"mean", "low", "high", "max"} <= cell.keys()
+    assert 0 < cell["mean"] < 1
+    assert (directory / "report.html").exists()
+    code, again, _ = call(capsys, *arguments, *options, "--resume")
+    assert (code, again) == (0, out)
+
+
+def test_fine_tuning_from_the_command_line(capsys, tmp_path):
+    directory = tmp_path / "run"
+    options = ("--sizes", "16", "--tasks", "2", "--steps", "60", "--out", str(directory))
+    code, out, _ = call(capsys, "train", "sft", "--task", "tables", *options, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["copies"] == 2
+    curves = found["curves"]["16"]
+    assert len(curves["counts"]) == len(found["steps"]) == 4
+    assert curves["counts"][-1] < curves["counts"][0]
+    assert found["oracle"]["16"]["truth"] <= min(curves["truth"]) + 1e-4
+    assert sorted(p.name for p in directory.iterdir()) == ["report.html", "results.json"]
 
 
 def test_list_names_what_there_is(capsys):

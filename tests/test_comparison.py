@@ -9,6 +9,7 @@ from icl_sim.comparison import compare
 from icl_sim.errors import InputError
 from icl_sim.predictors import PREDICTORS, get_predictor, register_predictor
 from icl_sim.predictors.counting import lookup
+from icl_sim.predictors.selected import at_random, retrieve
 from icl_sim.records import digest
 from icl_sim.store import Store
 from icl_sim.tasks import empirical_law, english_table, english_tables, sample_demonstrations
@@ -49,10 +50,50 @@ def test_packed_queries_read_what_each_reads_alone():
         assert largest_distance(together[query], alone) <= 1e-6
 
 
+def test_retrieval_shows_a_query_its_own_demonstrations():
+    data = sample_demonstrations(jax.random.key(4), english_table(2).law, total=90)
+    own = np.asarray(data.counts).sum(axis=1)
+    shown = retrieve(data, 12)
+    assert shown.contexts.shape == (8, 12)
+    for c, row in enumerate(np.asarray(shown.contexts)):
+        assert (row == c).sum() == min(12, own[c])
+    # Whoever sees all of its own demonstrations reads the counts.
+    full = lookup(retrieve(data, int(own.max())), jax.random.key(5))
+    assert largest_distance(full, empirical_law(data.counts)) <= 1e-6
+    few = at_random(data, 12, jax.random.key(6))
+    assert few.contexts.shape == (12,)
+    assert at_random(data, 500, jax.random.key(6)).contexts.shape == (90,)
+
+
+@pytest.mark.slow
+def test_retrieved_demonstrations_bring_the_prompt_nearer_to_fine_tuning(tmp_path):
+    # N = 800, K = 90: at most half of the distance of as many random ones.
+    routes = ("in-context", "lookup")
+    names = [f"{route}-{choice}" for route in routes for choice in ("retrieved", "random")]
+    with Store(tmp_path, config={}) as store:
+        found = compare(
+            "tables",
+            sizes=(800,),
+            predictors=("full", *names),
+            tasks=8,
+            key=jax.random.key(0),
+            store=store,
+        )
+    row = found["matrix"]["800"]["full"]
+    for route in routes:
+        assert row[f"{route}-retrieved"]["mean"] <= row[f"{route}-random"]["mean"] / 2
+
+
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     with Store(tmp_path_factory.mktemp("compare"), config={}) as store:
-        options = {"sizes": (32, 64, 128), "tasks": 6, "key": jax.random.key(0), "store": store}
+        options = {
+            "sizes": (32, 64, 128),
+            "predictors": ("counts", "lookup", "fine-tuned"),
+            "tasks": 6,
+            "key": jax.random.key(0),
+            "store": store,
+        }
         first = compare("english", **options)
         before = digest(store.records())
         again = compare("english", **options)
@@ -79,6 +120,39 @@ def test_matrix_is_symmetric_and_its_intervals_hold_the_mean(result):
                 assert cell["mean"] <= cell["high"] + 1e-12
                 assert cell["mean"] <= cell["max"] + 1e-12
                 assert cell == matrix[column][row]
+
+
+def test_paired_differences_are_those_of_the_distances_to_truth(result):
+    for size in result["sizes"]:
+        matrix, paired = result["matrix"][str(size)], result["paired"][str(size)]
+        for row in matrix:
+            for column in matrix:
+                cell = paired[row][column]
+                expected = matrix[row]["truth"]["mean"] - matrix[column]["truth"]["mean"]
+                assert abs(cell["mean"] - expected) <= 1e-9
+                assert cell["low"] <= cell["mean"] + 1e-12 <= cell["high"] + 2e-12
+
+
+def test_the_lookup_ignores_the_order_of_its_demonstrations(result):
+    for rows in result["order"].values():
+        assert rows.keys() == {"lookup"}
+        assert rows["lookup"] <= 1e-6
+
+
+def test_the_error_falls_with_the_square_root_of_the_data(result):
+    rate = result["rates"]["counts"]
+    assert rate["low"] <= -0.5 <= rate["high"]
+
+
+def test_sequences_of_one_symbol_are_the_laws_themselves(result):
+    for size in result["sizes"]:
+        lengths = result["lengths"][str(size)]
+        for name, cell in lengths["1"].items():
+            assert abs(cell["mean"] - result["matrix"][str(size)][name]["truth"]["mean"]) <= 1e-6
+        # Errors of tokens add up, at most: TV of l symbols <= l times the worst token's.
+        for name in lengths["2"]:
+            assert lengths["1"][name]["mean"] <= lengths["2"][name]["mean"] + 1e-9
+            assert lengths["4"][name]["mean"] <= 1
 
 
 def test_more_demonstrations_come_nearer_to_the_truth(result):
@@ -111,10 +185,13 @@ def test_a_registered_predictor_is_compared_like_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "french"}, "expected one of english, tables"),
+        ({"task": "french"}, "expected one of english, markov, tables, text"),
         ({"predictors": ("magic",)}, "predictor: expected one of"),
-        ({"sizes": (12,)}, "multiples of 8"),
-        ({"sizes": (0,)}, "multiples of 8"),
+        ({"predictors": ("counts", "counts")}, "distinct names"),
+        ({"sizes": (0,)}, "at least 1"),
+        ({"sizes": (16, 16)}, "distinct sizes"),
+        ({"sizes": (1000,), "predictors": ("in-context",)}, "at most 287 demonstrations"),
+        ({"vocab": 9, "predictors": ("in-context",)}, "at most 8 contexts"),
         ({"tasks": 0}, "at least one task"),
     ],
 )

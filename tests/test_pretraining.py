@@ -110,16 +110,6 @@ def test_blocks_are_functions_of_their_key_and_weigh_each_sequence_alike():
     assert (weights[2] > 0).all()
 
 
-def test_a_damaged_text_is_refused(monkeypatch):
-    from icl_sim.training import sequences
-
-    monkeypatch.setattr(sequences, "TEXT_SHA256", "0" * 64)
-    folded_text.cache_clear()
-    with pytest.raises(InputError, match="SHA-256 000000000000"):
-        folded_text()
-    folded_text.cache_clear()
-
-
 # The loop.
 
 

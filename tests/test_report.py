@@ -6,7 +6,7 @@ import re
 import pytest
 
 from icl_sim.errors import InputError
-from icl_sim.report import plots
+from icl_sim.report import comparison_plots, plots
 from icl_sim.report.pages import number, render, write_report
 
 
@@ -15,17 +15,30 @@ def cell(mean):
 
 
 NAMES = ["counts", "lookup", "fine-tuned", "truth"]
+MATRIX = {
+    str(n): {a: {b: cell(0.0 if a == b else 1.0 / n) for b in NAMES} for a in NAMES}
+    for n in (16, 64)
+}
 COMPARISON = {
     "task": "english",
     "sizes": [16, 64],
-    "per_context": [2, 8],
     "predictors": NAMES,
     "tasks": 2,
     "seeds": 1,
-    "matrix": {
-        str(n): {a: {b: cell(0.0 if a == b else 1.0 / n) for b in NAMES} for a in NAMES}
-        for n in (16, 64)
-    },
+    "matrix": MATRIX,
+    "paired": MATRIX,
+    "rates": {"counts": {"slope": -0.5, "low": -0.6, "high": -0.4}},
+    "lengths": {"16": {"2": {"counts": cell(0.3)}}, "64": {}},
+    "order": {"16": {"lookup": 0.0}, "64": {}},
+}
+TRAINING = {
+    "task": "english",
+    "sizes": [16],
+    "copies": 3,
+    "adapt": "full",
+    "steps": [0, 20],
+    "curves": {"16": {name: [0.5, 0.2] for name in ("counts", "bayes", "in-context", "truth")}},
+    "oracle": {"16": {"step": 20.0, "truth": 0.2}},
 }
 STATEMENT = {
     "id": "C1.token",
@@ -92,7 +105,7 @@ def test_the_same_numbers_give_the_same_bytes():
 
 
 def test_ids_of_two_pictures_do_not_collide():
-    drawn = [plots.svg(plots.compared, COMPARISON, panels=2) for _ in range(2)]
+    drawn = [plots.svg(comparison_plots.compared, COMPARISON, panels=2) for _ in range(2)]
     assert drawn[0] == drawn[1]
 
 
@@ -100,6 +113,15 @@ def test_verdicts_and_words_stand_on_the_page():
     text = render(RESULTS)
     for words in ("HOLDS-LOOSE", "C1.token", "O( &#34;x&#34; )", "ab" * 32, "lookup"):
         assert words in text
+
+
+def test_a_page_without_claims_shows_what_there_is():
+    text = render({"training": [TRAINING], "comparisons": [COMPARISON]})
+    assert text.count("<svg") == 3
+    assert "The path of fine-tuning: english" in text
+    assert "exponent of the distance to truth in N: 1 rows" in text
+    losses = {"losses": [2.0, 1.5], "tokens_per_second": 12345}
+    assert "12,345 tokens" in render({"pretraining": [losses]})
 
 
 def test_cells_read_well():

@@ -2,22 +2,25 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim import tasks
+from icl_sim import corpora, tasks
 from icl_sim.errors import InputError
 from icl_sim.tasks import (
     empirical_law,
     english_table,
     english_tables,
     make_task,
+    markov_table,
     random_table,
     sample_demonstrations,
     subset,
+    text_table,
 )
 
 
@@ -121,14 +124,35 @@ def test_reading_the_bigrams_runs_no_code_of_the_package():
 
 
 def test_a_missing_or_changed_data_file_is_one_line(monkeypatch):
-    for name, value, words in (
-        ("find_spec", lambda name: None, "pip install symspellpy"),
-        ("BIGRAMS_SHA256", "0" * 64, "install the locked symspellpy"),
+    for name, value, read, words in (
+        ("find_spec", lambda name: None, corpora.english_bigrams, "pip install symspellpy"),
+        ("BIGRAMS_SHA256", "0" * 64, corpora.english_bigrams, "install the locked symspellpy"),
+        ("TEXT_SHA256", "0" * 64, corpora.letters, "SHA-256 000000000000"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(tasks, name, value)
+            patch.setattr(corpora, name, value)
             with pytest.raises(InputError, match=words):
-                tasks._bigrams.__wrapped__()
+                read.__wrapped__()
+
+
+def test_text_tables_are_counts_of_neighboring_letters():
+    table = text_table(3, contexts=4, vocab=6)
+    text = corpora.letters()
+    neighbors = list(pairwise(text))
+    for row, left in zip(table.counts, table.contexts, strict=True):
+        assert row.tolist() == [neighbors.count((left, right)) for right in table.outputs]
+    assert (text_table(4, contexts=4, vocab=6).counts != table.counts).any()
+    np.testing.assert_allclose(table.law.sum(axis=1), 1)
+
+
+def test_a_chain_leads_from_states_to_states():
+    chain = markov_table(2, contexts=5, vocab=5)
+    assert chain.contexts == chain.outputs
+    assert (chain.law != random_table(2, contexts=5, vocab=5).law).any()
+    with pytest.raises(InputError, match="as many outputs as contexts"):
+        markov_table(0, contexts=3, vocab=4)
+    with pytest.raises(InputError, match="at most 27"):
+        text_table(0, contexts=28, vocab=4)
 
 
 @pytest.mark.parametrize("V", [1, 2, 3, 8, 1000])

@@ -32,13 +32,13 @@ from icl_sim.base import (
 )
 from icl_sim.bayes import posterior_predictive
 from icl_sim.checkpoints import Checkpoints
+from icl_sim.corpora import TEXT, TEXT_SHA256
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.predictors.tuned import CONFIGS
 from icl_sim.tasks import empirical_law, make_task, sample_demonstrations
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.pretraining import pretrain
-from icl_sim.training.sequences import TEXT, TEXT_SHA256
 from icl_sim.transformer import Transformer
 
 Progress = Callable[[str, int, int], None]

@@ -13,6 +13,7 @@ import jax
 from icl_sim.errors import InputError
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
 from icl_sim.predictors.prompted import in_context, zero_shot
+from icl_sim.predictors.selected import random_choice, retrieved
 from icl_sim.predictors.tuned import (
     CONFIGS,
     RANKS,
@@ -54,7 +55,11 @@ PREDICTORS: dict[str, Predictor] = {
     "full-validated": Predictor(validated),
     "head": Predictor(tuned(CONFIGS["head"]), counts_only=True),
     "in-context": Predictor(in_context),
+    "in-context-random": Predictor(random_choice(in_context)),
+    "in-context-retrieved": Predictor(retrieved(in_context)),
     "lookup": Predictor(lookup),
+    "lookup-random": Predictor(random_choice(lookup)),
+    "lookup-retrieved": Predictor(retrieved(lookup)),
     **{
         f"lora-{rank}": Predictor(tuned(replace(CONFIGS["lora"], rank=rank)), counts_only=True)
         for rank in RANKS

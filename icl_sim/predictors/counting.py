@@ -39,15 +39,23 @@ def lookup(data: Demonstrations, key: jax.Array) -> jax.Array:
     All m queries stand behind one copy of the data: start, c_1, y_1, ..., c_N, y_N, 0, 1, ..., m-1.
     A query's own position is a key whose previous symbol is the query before it (or y_N), never
     the query itself, so no query counts as evidence for another: each reads what it would read
-    alone.
+    alone.  Where each query has demonstrations of its own ([m, N]), each has a prompt of its own.
     """
     del key
     m, V = data.counts.shape
-    construction = _lookup(m, V, 2 * data.contexts.shape[0] + 1 + m)
-    pairs = jnp.stack([data.contexts, data.outputs + m], axis=1).reshape(-1)
-    queries = jnp.arange(m, dtype=pairs.dtype)
-    prompt = jnp.concatenate([jnp.full(1, m + V, pairs.dtype), pairs, queries])
-    return forward(construction.spec, construction.params, prompt)[-m:]
+    queries = jnp.arange(m, dtype=jnp.int32)
+    pairs = jnp.stack([data.contexts, data.outputs + m], axis=-1).astype(jnp.int32)
+    if pairs.ndim == 2:
+        return _answers(m, V, pairs.reshape(-1), queries)
+    rows = pairs.reshape(m, -1)
+    return jax.vmap(lambda row, query: _answers(m, V, row, query[None])[0])(rows, queries)
+
+
+def _answers(m: int, V: int, pairs: jax.Array, queries: jax.Array) -> jax.Array:
+    """[queries, V]: the laws after one copy of the data, int32 [2 N], and the queries."""
+    prompt = jnp.concatenate([jnp.full(1, m + V, jnp.int32), pairs, queries])
+    construction = _lookup(m, V, prompt.shape[0])
+    return forward(construction.spec, construction.params, prompt)[-queries.shape[0] :]
 
 
 @lru_cache(maxsize=64)

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from icl_sim.errors import InputError
-from icl_sim.report import curves, plots
+from icl_sim.report import comparison_plots, curves, plots
 
 
 def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
@@ -53,18 +53,7 @@ def render(results: Mapping[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
-    pictures = [
-        {
-            "title": f"Predictors against the truth: {comparison['task']}",
-            "caption": (
-                "Means over contexts and tasks; bands are 95 % bootstrap intervals over tasks. "
-                "The hand-written lookup lies on the counts, and fine-tuning ends there too."
-            ),
-            # The SVG is drawn here from numbers and names of the library, hence safe.
-            "svg": Markup(plots.svg(plots.compared, comparison, panels=2)),  # noqa: S704
-        }
-        for comparison in results.get("comparisons", [])
-    ]
+    pictures = [picture for c in results.get("comparisons", []) for picture in _compared(c)]
     for run in results.get("training", []):
         pictures.append(
             {
@@ -105,6 +94,32 @@ def render(results: Mapping[str, Any]) -> str:
             )
     page = environment.get_template("report.html")
     return page.render(results=results, pictures=pictures)
+
+
+def _compared(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Pictures of one comparison: distances against N, and the matrix with the tables below it."""
+    panels = len(comparison_plots.ends(comparison))
+    return [
+        {
+            "title": f"Predictors against the truth: {comparison['task']}",
+            "caption": (
+                "Means over contexts and tasks; bands are 95 % bootstrap intervals over tasks. "
+                "The hand-written lookup lies on the counts, and fine-tuning ends there too."
+            ),
+            # The SVG is drawn here from numbers and names of the library, hence safe.
+            "svg": Markup(  # noqa: S704
+                plots.svg(comparison_plots.compared, comparison, panels=2)
+            ),
+        },
+        {
+            "title": f"Every route beside every other: {comparison['task']}",
+            "caption": "Rows and columns are predictors on the same data; the truth is the last.",
+            "svg": Markup(  # noqa: S704
+                plots.svg(comparison_plots.matrices, comparison, panels=panels)
+            ),
+            "tables": comparison_plots.tables(comparison),
+        },
+    ]
 
 
 def number(value: Any) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 # Okabe and Ito's palette: told apart under every color blindness.
 COLORS = {
@@ -53,56 +52,6 @@ def svg(draw: Callable[..., None], *arguments: Any, panels: int = 1) -> str:
     # Inline in HTML the XML prologue does not belong, and the page sets the size.
     text = text[text.index("<svg") :]
     return re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
-
-
-def distance_to_truth(axes: Axes, comparison: Mapping[str, Any], column: str) -> None:
-    """Mean total variation from each predictor to ``column``, against demonstrations a context."""
-    sizes = comparison["per_context"]
-    for name in comparison["predictors"]:
-        if name == column:
-            continue
-        cells = [comparison["matrix"][str(size)][name][column] for size in comparison["sizes"]]
-        mean = [cell["mean"] for cell in cells]
-        if max(mean) <= 0:
-            continue
-        axes.fill_between(
-            sizes,
-            [max(cell["low"], 1e-9) for cell in cells],
-            [max(cell["high"], 1e-9) for cell in cells],
-            color=COLORS.get(name),
-            alpha=0.15,
-            linewidth=0,
-        )
-        # The lookup lies on the counts: hollow markers let both be seen.
-        axes.plot(
-            sizes,
-            mean,
-            color=COLORS.get(name),
-            marker=MARKERS.get(name, "o"),
-            markerfacecolor="none",
-            markersize=5 + 3 * (name == "lookup"),
-            linewidth=1.4,
-            label=name,
-        )
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.minorticks_off()
-    low, high = axes.get_ylim()
-    if high < 100 * low:  # too few decades for powers of ten alone to be read
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("demonstrations per context, n")
-    axes.set_ylabel(f"mean total variation to {column}")
-    axes.legend(loc="best")
-
-
-def compared(left: Axes, right: Axes, comparison: Mapping[str, Any]) -> None:
-    """Two panels: each predictor's distance to the truth, and to the counts."""
-    distance_to_truth(left, comparison, "truth")
-    left.set_title(f"{comparison['task']}: estimation error")
-    distance_to_truth(right, comparison, "counts")
-    right.set_title("distance to the empirical law")
 
 
 def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None:

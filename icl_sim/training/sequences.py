@@ -10,11 +10,8 @@ Letters: A symbols, m contexts, V outputs, T tokens, B sequences.
 
 from __future__ import annotations
 
-import hashlib
-import string
 from collections import Counter
 from functools import lru_cache
-from importlib.resources import files
 from typing import NamedTuple
 
 import jax
@@ -22,13 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.bayes import CONCENTRATION
-from icl_sim.errors import InputError
+from icl_sim.corpora import letters
 
 CONTEXTS = 8
 OUTPUTS = 8
 ALPHABET = CONTEXTS + OUTPUTS
-TEXT = "python-topics.txt"
-TEXT_SHA256 = "03864f23f7e49036202ee980da1eaf2046fce4dfded11c9c8fe9b32b7bee6867"
 
 
 class Batch(NamedTuple):
@@ -117,18 +112,8 @@ def folded_text() -> np.ndarray:
 
     Lower case; every run of other characters is one space.  The 15 most frequent characters are
     symbols 0 to 14, the rest is 15.
-
-    Raises:
-      InputError: the file is not the one that was shipped.
     """
-    raw = files("icl_sim").joinpath("data", TEXT).read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if found != TEXT_SHA256:
-        raise InputError(
-            f"{TEXT}: expected SHA-256 {TEXT_SHA256[:12]}..., got {found[:12]}...: install again"
-        )
-    letters = (c if c in string.ascii_lowercase else " " for c in raw.decode().lower())
-    text = " ".join("".join(letters).split())
+    text = letters()
     common = [c for c, _ in sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))]
     rank = {c: min(i, ALPHABET - 1) for i, c in enumerate(common)}
     return np.array([rank[c] for c in text], np.int32)

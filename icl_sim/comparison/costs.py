@@ -1,0 +1,105 @@
+"""What fine-tuning and prompting cost: once for the data, and then for each query.
+
+Fine-tuning pays before the first query and reads short prompts from then on; prompting pays for the
+whole prompt at every query.  From the break-even number of queries on, fine-tuning is cheaper.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from constructions.spec import TransformerSpec
+from icl_sim.base import load_base, output_laws, table_prompts
+from icl_sim.predictors.tuned import CONFIGS, tuned_base
+from icl_sim.tasks import random_table, sample_demonstrations
+
+REPEATS = 5
+
+
+def forward_flops(spec: TransformerSpec, length: int) -> int:
+    """Floating-point operations of one forward pass over ``length`` tokens, in matrix products.
+
+    A multiplication and an addition count as two; norms, softmax and gates are left out; scores are
+    counted for all pairs of tokens, as the dense pass computes them.
+
+    >>> forward_flops(TransformerSpec(input_size=3, width=4, output_size=3, layers=()), 10)
+    240
+    """
+    D, T = spec.width, length
+    total = T * D * spec.output_size
+    if spec.inputs == "vectors":
+        total += T * spec.input_size * D
+    for layer in spec.layers * spec.loops:
+        sizes = layer.heads * (layer.key_size + layer.value_size)
+        total += 2 * T * D * sizes + T * T * sizes + 3 * T * D * layer.hidden
+    return 2 * total
+
+
+def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[dict[str, Any]]:
+    """One row for each route and size, and one query: the base in context against fine-tuned.
+
+    Returns:
+      rows of route, N, tokens_once, flops_once, seconds_once, tokens_per_query, flops_per_query,
+      seconds_per_query, and break_even, the number of queries from which on fine-tuning takes fewer
+      operations than prompting (None in the rows of prompting).  Seconds are medians on the device
+      at hand, compiled; a backward pass counts as two forward passes.
+    """
+    base, config = load_base(), CONFIGS["full"]
+    law = random_table(0, contexts=contexts).law
+    bare = forward_flops(base.spec, 1)
+    tune = jax.jit(lambda data, key: tuned_base(data, key, config))
+    answer = jax.jit(lambda params, prompts: output_laws(base.spec, params, prompts, law.shape[1]))
+    query = jnp.zeros((1, 1), jnp.int32)
+    once = {
+        "tokens_once": contexts * config.steps,
+        "flops_once": 3 * contexts * config.steps * bare,
+    }
+    rows = []
+    for N in sizes:
+        data = sample_demonstrations(jax.random.key(N), law, total=N)
+        prompted = forward_flops(base.spec, 2 * N + 1)
+        counts_only = data._replace(contexts=None, outputs=None)
+        rows.append(
+            {
+                "route": "fine-tuned",
+                "N": N,
+                **once,
+                "seconds_once": _seconds(lambda d=counts_only: tune(d, jax.random.key(0))),
+                "tokens_per_query": 1,
+                "flops_per_query": bare,
+                "seconds_per_query": _seconds(lambda: answer(base.params, query)),
+                "break_even": math.ceil(once["flops_once"] / (prompted - bare)),
+            }
+        )
+        prompt = table_prompts(base, data)[:1]
+        rows.append(
+            {
+                "route": "in-context",
+                "N": N,
+                "tokens_once": 0,
+                "flops_once": 0,
+                "seconds_once": 0.0,
+                "tokens_per_query": 2 * N + 1,
+                "flops_per_query": prompted,
+                "seconds_per_query": _seconds(lambda p=prompt: answer(base.params, p)),
+                "break_even": None,
+            }
+        )
+    return rows
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    jax.block_until_ready(function())
+    times = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        jax.block_until_ready(function())
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))

@@ -1,0 +1,199 @@
+"""Draws the data, asks every predictor on the same data, records the laws, sums them up."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from icl_sim.blocks import iter_blocks, run_blocks
+from icl_sim.comparison import summary
+from icl_sim.divergence import total_variation
+from icl_sim.errors import InputError
+from icl_sim.predictors import Predictor, get_predictor
+from icl_sim.store import Store
+from icl_sim.tasks import Demonstrations, make_task, sample_demonstrations
+
+BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
+TRUTH = "truth"
+LENGTHS = (1, 2, 4)
+SEEN = 8  # demonstrations a context from which on all contexts count as seen
+
+
+def compare(
+    task: str = "english",
+    *,
+    sizes: Sequence[int] = (16, 64, 256),
+    predictors: Sequence[str] = ("bayes", "counts", "lookup", "full", "in-context"),
+    tasks: int = 12,
+    seeds: int = 1,
+    contexts: int = 8,
+    vocab: int = 8,
+    key: jax.Array,
+    store: Store,
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+) -> dict[str, Any]:
+    """Every predictor on the same data: pairwise total variation, and each one's distance to truth.
+
+    Args:
+      task: a family of `icl_sim.tasks.TASKS`.
+      sizes: N, demonstrations in all, their contexts drawn uniformly.
+      predictors: names in `icl_sim.predictors.PREDICTORS`.
+      tasks, seeds: so many tables, so many data sets of each.
+      contexts, vocab: m and V.
+      key: root of all randomness; not consumed.
+      store: each predictor's laws at each size are recorded there, and found again on resuming.
+      progress: called as progress(label, done, total).
+
+    Returns:
+      task, sizes, predictors ("truth" the last), tasks, seeds, contexts, vocab; by str(size)
+
+      - matrix[size][row][column]: mean, low, high (95 % bootstrap interval over tasks) of the mean
+        over contexts, and max (over contexts, averaged over data sets);
+      - paired[size][row][column]: mean, low, high of the difference of their distances to truth;
+      - lengths[size][l][row]: distance to truth of the law of l symbols, output number y leading
+        to context number y (only where m = V);
+      - order[size][row]: how far the law moves when the demonstrations are permuted, for those
+        that read their order;
+
+      and rates[row]: slope, low, high of the distance to truth against N, over the sizes at which
+      every context is seen (8 m and more); empty with fewer than two of them.
+
+    Raises:
+      InputError: unknown names, sizes below 1 or beyond a predictor's window.
+      FloatingPointError: a predictor's law is not finite.
+    """
+    names = (*predictors, TRUTH)
+    for name in predictors:
+        get_predictor(name)
+    if len(set(names)) < len(names) or not predictors:
+        raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
+    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+        raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
+    if tasks < 1 or seeds < 1:
+        raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")
+    for size in sizes:
+        for name in predictors:
+            _require_room(name, size, contexts, vocab)
+    laws = np.stack(
+        [make_task(task, i, contexts=contexts, vocab=vocab).law for i in range(tasks)]
+    ).astype(np.float32)
+    laws = np.repeat(laws, seeds, axis=0)
+    run = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}"
+    found: dict[str, Any] = {"matrix": {}, "paired": {}, "lengths": {}, "order": {}}
+    by_size = {}
+    for size in sizes:
+        draw = cache(partial(_draw, laws, size, key))  # only if some predictor is not recorded
+        answers, moved = [], {}
+        for name in predictors:
+            shown = partial(progress, f"{task} {size} {name}")
+            record = f"{run}/{size}/{name}"
+            answers.append(store.result(record, partial(_predict, name, draw, key, shown)))
+            if not get_predictor(name).counts_only:
+                again = store.result(
+                    f"{record}/permuted", partial(_predict, name, draw, key, shown, permute=True)
+                )
+                moved[name] = _moved(answers[-1], again)
+        found["order"][str(size)] = moved
+        every = np.array([*answers, laws], np.float32)
+        by_size[size] = summary.distances(every, tasks)
+        found["matrix"][str(size)] = summary.matrix(by_size[size], names)
+        found["paired"][str(size)] = summary.paired(by_size[size], names)
+        found["lengths"][str(size)] = summary.sequences(every, names, tasks, LENGTHS)
+    seen = {size: distance for size, distance in by_size.items() if size >= SEEN * contexts}
+    return found | {
+        "task": task,
+        "sizes": list(sizes),
+        "predictors": list(names),
+        "tasks": tasks,
+        "seeds": seeds,
+        "contexts": contexts,
+        "vocab": vocab,
+        "rates": summary.rates(seen, names) if len(seen) > 1 else {},
+    }
+
+
+def _require_room(name: str, size: int, m: int, V: int) -> None:
+    """Raises what the predictor raises at this size, before anything is computed."""
+    predictor = get_predictor(name)
+    order = None if predictor.counts_only else jax.ShapeDtypeStruct((size,), jnp.int32)
+    counts = jax.ShapeDtypeStruct((m, V), jnp.int32)
+    jax.eval_shape(predictor, Demonstrations(order, order, counts), jax.random.key(0))
+
+
+def _moved(before: list[Any], after: list[Any]) -> float:
+    """Mean total variation between a predictor's laws on two orders of the same data."""
+    pair = (np.array(law, np.float32) for law in (before, after))
+    return float(np.asarray(total_variation(*pair), np.float64).mean())
+
+
+def _draw(laws: np.ndarray, size: int, key: jax.Array) -> Demonstrations:
+    """Demonstrations of every copy: arrays with a leading axis of copies."""
+    data: Demonstrations = run_blocks(
+        _sampler(size),
+        key=_stream(key, "data", size),
+        trials=len(laws),
+        args=(jnp.asarray(laws),),
+        indexed=True,
+        block=BLOCK,
+    )
+    return data
+
+
+def _predict(
+    name: str,
+    draw: Callable[[], Demonstrations],
+    key: jax.Array,
+    progress: Callable[[int, int], None],
+    *,
+    permute: bool = False,
+) -> list[Any]:
+    """[copies, m, V], nested lists: one predictor's laws on every copy."""
+    predictor, data = get_predictor(name), draw()
+    copies, size = data.contexts.shape
+    if permute:
+        order = np.random.default_rng(0).permutation(size)
+        data = Demonstrations(data.contexts[:, order], data.outputs[:, order], data.counts)
+    shown = Demonstrations(None, None, data.counts) if predictor.counts_only else data
+    parts = []
+    for batch in iter_blocks(
+        _answer(name, predictor),
+        key=_stream(key, name, size),
+        trials=copies,
+        args=(jax.tree.map(jnp.asarray, shown),),
+        indexed=True,
+        block=BLOCK,
+    ):
+        if not np.isfinite(batch.values).all():
+            raise FloatingPointError(f"{name}, {size} demonstrations: a law is not finite")
+        parts.append(batch.values)
+        progress(batch.first + len(batch.values), copies)
+    laws: list[Any] = np.concatenate(parts).tolist()
+    return laws
+
+
+@lru_cache(maxsize=64)
+def _sampler(total: int) -> Callable[..., Demonstrations]:
+    # One function object for each size, so that its code is compiled once.
+    def trial(key: jax.Array, index: jax.Array, laws: jax.Array) -> Demonstrations:
+        return sample_demonstrations(key, laws[index], total=total)
+
+    return trial
+
+
+@lru_cache(maxsize=64)
+def _answer(name: str, predictor: Predictor) -> Callable[..., jax.Array]:
+    def trial(key: jax.Array, index: jax.Array, data: Demonstrations) -> jax.Array:
+        return predictor(jax.tree.map(lambda leaf: leaf[index], data), key)
+
+    return trial
+
+
+def _stream(key: jax.Array, name: str, size: int) -> jax.Array:
+    """A key of its own for each purpose and size, whatever else is computed."""
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), size)

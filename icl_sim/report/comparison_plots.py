@@ -1,0 +1,137 @@
+"""Pictures and tables of a comparison: what `icl_sim.comparison.compare` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+
+Comparison = Mapping[str, Any]
+
+# Okabe and Ito's palette for the routes that most comparisons show; the others follow in gray tones
+# of their own, told apart by their markers.
+COLORS = {
+    "counts": "#000000",
+    "lookup": "#009E73",
+    "fine-tuned": "#D55E00",
+    "full": "#D55E00",
+    "bayes": "#E69F00",
+    "in-context": "#0072B2",
+    "zero-shot": "#56B4E9",
+    "lora-4": "#CC79A7",
+}
+MARKERS = "osD^vPX*<>hp"
+
+
+def _look(name: str, place: int) -> dict[str, Any]:
+    # The lookup lies on the counts: hollow markers let both be seen.
+    return {
+        "color": COLORS.get(name, f"{0.35 + 0.06 * (place % 6):.2f}"),
+        "marker": MARKERS[place % len(MARKERS)],
+        "markerfacecolor": "none",
+        "markersize": 5 + 3 * (name == "lookup"),
+        "linewidth": 1.4,
+        "label": name,
+    }
+
+
+def against_size(axes: Axes, comparison: Comparison, column: str) -> None:
+    """Mean total variation from each predictor to ``column`` against N, with the slope -1/2."""
+    sizes = comparison["sizes"]
+    first = []
+    for place, name in enumerate(comparison["predictors"]):
+        cells = [comparison["matrix"][str(size)][name][column] for size in sizes]
+        mean = [cell["mean"] for cell in cells]
+        if name == column or max(mean) <= 0:
+            continue
+        lower, upper = ([max(cell[end], 1e-9) for cell in cells] for end in ("low", "high"))
+        look = _look(name, place)
+        axes.fill_between(sizes, lower, upper, color=look["color"], alpha=0.15, linewidth=0)
+        axes.plot(sizes, mean, **look)
+        first.append(mean[0])
+    if column == "truth" and first:
+        law = 1.3 * max(first) * np.sqrt(sizes[0] / np.array(sizes))
+        axes.plot(sizes, law, color="#999999", linestyle=":", label="slope -1/2")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    low, high = axes.get_ylim()
+    if high < 100 * low:  # too few decades for powers of ten alone to be read
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="demonstrations, N", ylabel=f"mean total variation to {column}")
+    axes.legend(loc="best", fontsize=8)
+
+
+def compared(left: Axes, right: Axes, comparison: Comparison) -> None:
+    """Two panels: each predictor's distance to the truth, and to the counts (or the first one)."""
+    against_size(left, comparison, "truth")
+    left.set_title(f"{comparison['task']}: estimation error")
+    names = comparison["predictors"]
+    against_size(right, comparison, "counts" if "counts" in names else names[0])
+    right.set_title("distance to the empirical law" if "counts" in names else "")
+
+
+def heat_map(axes: Axes, comparison: Comparison, size: int) -> None:
+    """The whole matrix at one size: mean total variation of every pair."""
+    names = comparison["predictors"]
+    cells = comparison["matrix"][str(size)]
+    values = np.array([[cells[row][column]["mean"] for column in names] for row in names])
+    axes.imshow(values, cmap="Blues", vmin=0)
+    axes.grid(visible=False)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            dark = value > 0.6 * values.max()
+            text = f"{value:.3f}" if value >= 5e-4 else f"{value:.0e}" if value else "0"
+            axes.text(
+                j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black"
+            )
+    axes.set_title(f"{comparison['task']}, N = {size}: mean total variation")
+
+
+def matrices(*axes_and_comparison: Any) -> None:
+    """`heat_map` at the smallest and the largest size; one Axes if there is only one size."""
+    *panels, comparison = axes_and_comparison
+    for axes, size in zip(panels, ends(comparison), strict=True):
+        heat_map(axes, comparison, size)
+
+
+def ends(comparison: Comparison) -> list[int]:
+    """The smallest and the largest size."""
+    return sorted({min(comparison["sizes"]), max(comparison["sizes"])})
+
+
+def tables(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
+    """Title -> rows: rates in N, laws of several symbols, differences, sensitivity to order."""
+    largest = str(max(comparison["sizes"]))
+    names = comparison["predictors"][:-1]
+    # Every difference once.
+    differences = [
+        {"predictor": row, "against": column, **comparison["paired"][largest][row][column]}
+        for i, row in enumerate(names)
+        for column in names[i + 1 :]
+    ]
+    found = {
+        "exponent of the distance to truth in N": [
+            {"predictor": name, **rate} for name, rate in comparison["rates"].items()
+        ],
+        f"how much farther from the truth, N = {largest}, paired by task": differences,
+        "distance to truth of the law of l symbols": [
+            {"N": size, "l": length, "predictor": name, **cell}
+            for size, lengths in comparison["lengths"].items()
+            for length, rows in lengths.items()
+            for name, cell in rows.items()
+        ],
+        "how far the law moves when the demonstrations are permuted": [
+            {"N": size, "predictor": name, "mean total variation": moved}
+            for size, rows in comparison["order"].items()
+            for name, moved in rows.items()
+        ],
+    }
+    return {title: rows for title, rows in found.items() if rows}
