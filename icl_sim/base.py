@@ -9,20 +9,15 @@ Letters: m contexts, V outputs, N demonstrations, T tokens.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from constructions.spec import Layer, TransformerSpec
 from icl_sim.bayes import posterior_predictive
@@ -32,6 +27,7 @@ from icl_sim.tasks import Demonstrations, empirical_law, random_table, sample_de
 from icl_sim.training import Examples, TrainConfig
 from icl_sim.training.sequences import ALPHABET, CONTEXTS, OUTPUTS
 from icl_sim.transformer import Params, forward, load_params
+from icl_sim.weights import load_weights, save_weights
 
 NAME = "base"
 LIMIT = 0.08  # of TV to Bayes
@@ -73,56 +69,26 @@ def load_base(path: str | Path | None = None) -> Base:
     >>> base.window >= 2 * 95 + 1, base.about["gate"]["passed"]
     (True, True)
     """
-    weights, sidecar = _files(path)
-    try:
-        raw, about = weights.read_bytes(), json.loads(sidecar.read_bytes())
-        spec, window, expected = _spec(about["spec"]), int(about["window"]), about["sha256"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"base: expected {weights.name} and its sidecar {sidecar.name}, got "
-            f"{type(error).__name__}: {' '.join(str(error).split())}; make one with train base"
-        ) from error
-    found = hashlib.sha256(raw).hexdigest()
-    if found != expected:
-        raise InputError(
-            f"base: expected {weights.name} with SHA-256 {str(expected)[:12]}..., got "
-            f"{found[:12]}...: the file is damaged, install or train it again"
-        )
-    try:
-        leaves = safetensors.numpy.load(raw)
-    except safetensors.SafetensorError as error:
-        raise InputError(f"base: {weights.name} is not a safetensors file: {error}") from error
+    spec, leaves, about = load_weights(_shipped() if path is None else path)
+    window = about.get("window")
+    if not isinstance(window, int) or window < 1:
+        raise InputError(f"base: expected a window of at least one token, got {window!r}")
     with jax.ensure_compile_time_eval():  # the first call may come from a traced function
         return Base(spec, load_params(spec, leaves), window, about)
 
 
 def save_base(base: Base, path: str | Path) -> None:
-    """Writes ``path``.safetensors and ``path``.json."""
-    raw = safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in base.params.items()})
-    about = base.about | {
-        "sha256": hashlib.sha256(raw).hexdigest(),
-        "spec": asdict(base.spec),
-        "window": base.window,
-    }
-    weights, sidecar = _files(path)
-    try:
-        Path(str(weights)).write_bytes(raw)
-        Path(str(sidecar)).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-    except OSError as error:
-        raise InputError(f"cannot write {weights}: {error.strerror}") from error
+    """Writes ``path``.safetensors and ``path``.json.
+
+    Raises:
+      InputError: they cannot be written.
+    """
+    about = {name: base.about[name] for name in base.about.keys() - {"sha256", "spec"}}
+    save_weights(path, base.spec, base.params, **about | {"window": base.window})
 
 
-def _files(path: str | Path | None) -> tuple[Traversable, Traversable]:
-    if path is None:
-        data = files("icl_sim").joinpath("data")
-        return data.joinpath(f"{NAME}.safetensors"), data.joinpath(f"{NAME}.json")
-    return Path(f"{path}.safetensors"), Path(f"{path}.json")
-
-
-def _spec(fields: dict[str, Any]) -> TransformerSpec:
-    layers = tuple(Layer(**layer) for layer in fields["layers"])
-    positions = tuple(fields["positions"])
-    return TransformerSpec(**(fields | {"layers": layers, "positions": positions}))
+def _shipped() -> Path:
+    return Path(str(files("icl_sim").joinpath("data", NAME)))
 
 
 def table_prompts(base: Base, data: Demonstrations) -> jax.Array:

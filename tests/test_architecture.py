@@ -58,6 +58,7 @@ FLOORS = [
     "inventory",
     "report",
     "exports",
+    "commands",
     "cli",
     "__main__",
 ]
@@ -117,7 +118,12 @@ def test_constructions_need_numpy_and_the_standard_library_only():
 
 
 def test_the_command_line_starts_without_heavy_imports():
-    for name in ("icl_sim/__init__.py", "icl_sim/__main__.py", "icl_sim/cli.py"):
+    for name in (
+        "icl_sim/__init__.py",
+        "icl_sim/__main__.py",
+        "icl_sim/cli.py",
+        "icl_sim/commands.py",
+    ):
         tops = {t.split(".")[0] for t in imports(ROOT / name, top_level_only=True)}
         heavy = tops & {"jax", "flax", "optax", "scipy", "sklearn", "matplotlib", "numpy", "rich"}
         assert not heavy, f"{name} imports {heavy} at the top"
@@ -172,7 +178,7 @@ def test_only_the_command_line_prints_and_nothing_unpickles():
                 for node in ast.walk(tree)
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
             }
-            assert "print" not in calls or name == "icl_sim.cli", name
+            assert "print" not in calls or name in ("icl_sim.cli", "icl_sim.commands"), name
             assert not re.search(r"\bimport (pickle|dill|cloudpickle|joblib)\b", text), name
             assert "allow_pickle=True" not in text, name
 

@@ -53,7 +53,9 @@ def test_tables_of_other_sizes_exist_and_impossible_ones_are_refused():
         random_table(vocab=1)
     with pytest.raises(InputError, match="expected contexts >= 1"):
         english_table(contexts=0)
-    with pytest.raises(InputError, match="expected one of english, tables, got french"):
+    with pytest.raises(
+        InputError, match="expected one of english, markov, tables, text, got french"
+    ):
         make_task("french")
 
 

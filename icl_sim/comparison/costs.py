@@ -71,14 +71,13 @@ def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[di
                 "route": "fine-tuned",
                 "N": N,
                 **once,
-                "seconds_once": _seconds(lambda d=counts_only: tune(d, jax.random.key(0))),
+                "seconds_once": _seconds(tune, counts_only, jax.random.key(0)),
                 "tokens_per_query": 1,
                 "flops_per_query": bare,
-                "seconds_per_query": _seconds(lambda: answer(base.params, query)),
+                "seconds_per_query": _seconds(answer, base.params, query),
                 "break_even": math.ceil(once["flops_once"] / (prompted - bare)),
             }
         )
-        prompt = table_prompts(base, data)[:1]
         rows.append(
             {
                 "route": "in-context",
@@ -88,18 +87,18 @@ def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[di
                 "seconds_once": 0.0,
                 "tokens_per_query": 2 * N + 1,
                 "flops_per_query": prompted,
-                "seconds_per_query": _seconds(lambda p=prompt: answer(base.params, p)),
+                "seconds_per_query": _seconds(answer, base.params, table_prompts(base, data)[:1]),
                 "break_even": None,
             }
         )
     return rows
 
 
-def _seconds(function: Callable[[], Any]) -> float:
-    jax.block_until_ready(function())
+def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
+    jax.block_until_ready(function(*arguments))
     times = []
     for _ in range(REPEATS):
         begun = time.perf_counter()
-        jax.block_until_ready(function())
+        jax.block_until_ready(function(*arguments))
         times.append(time.perf_counter() - begun)
     return float(np.median(times))
