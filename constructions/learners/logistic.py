@@ -1,0 +1,307 @@
+"""Logistic regression in context: gradient descent, and its normalized form.
+
+Labels are +-1 and the model is P(+1 | x) = sigmoid(<x, w>).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.construction import Construction
+from constructions.learners import descent
+from constructions.learners.descent import MASK, Recipe, schedule_rates
+from constructions.learners.layers import (
+    Description,
+    Head,
+    Linear,
+    Product,
+    Stage,
+    prove,
+    rows,
+    write,
+)
+from constructions.learners.least_squares import check_sizes
+from constructions.learners.prompt import Data, Shape, as_array, encode, parse
+from constructions.learners.softmax_head import certify
+from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+# The two classes as rows of the single output: softmax((0, f)) = (1 - sigmoid(f), sigmoid(f)).
+CLASSES = np.array([[0.0], [1.0]])
+NORMALIZED = "normalized gradient descent: Nacson et al. 2019; Ji and Telgarsky 2021"
+
+
+def logistic(
+    *,
+    features: int = 4,
+    steps: int = 10,
+    learning_rate: float = 1.0,
+    schedule: str = "constant",
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    queries: int = 1,
+    norm: float = 1.0,
+    length: int = 512,
+) -> Construction:
+    """Gradient descent on the mean logistic loss from zero: P(+1) at the queries, [m].
+
+    The problem is ``{"features": [n, d], "labels": [n] of +-1, "queries": [m, d]}``.  The weights
+    are those of `softmax_head` with one output and class tokens 0 and 1 in place of the unit
+    vectors: a softmax head over the scores (0, f) is the sigmoid of f.
+
+    Args:
+      features, steps, queries, norm, length: as in `softmax_head`.
+      learning_rate, schedule, momentum, weight_decay: likewise.
+
+    >>> one = logistic(features=1, steps=1)
+    >>> one.oracle({"features": [[1.0]], "labels": [1], "queries": [[1.0]]}).round(4).tolist()
+    [0.6225]
+    """
+    check_sizes(features, steps, queries, norm, 1.0, length)
+    recipe = Recipe(schedule_rates(learning_rate, schedule, steps), momentum, weight_decay)
+    descent.check_recipe(recipe, norm)
+    description = descent.describe(recipe, 1, features, "prefix")
+    spec, params = description.spec(), write(description)
+    certificate = certify(spec, params, description, recipe, 2, features, norm, length)
+    shape = Shape(CLASSES, features, queries, norm)
+
+    def data(problem: Mapping[str, Any]) -> Data:
+        labels = (_signs(problem["labels"]) + 1) // 2
+        return parse({**problem, "labels": labels}, recipe, shape)
+
+    return Construction(
+        name="logistic",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=description.residual,
+        encode=lambda problem: encode(data(problem), recipe, description, shape, certificate),
+        decode=lambda outputs: _sigmoid(np.asarray(outputs)[..., -queries:, 0]),
+        oracle=lambda problem: _sigmoid(descent.train(recipe, *data(problem), CLASSES)[:, 0]),
+        certificate=certificate,
+        source="gradient descent by linear attention: von Oswald et al. 2023 (arXiv:2212.07677)",
+        proof=(
+            "Layer 0: attention to class tokens with keys 0 and 1 is sigmoid(f). Layer 1: linear "
+            "attention adds sum_i <x_j, x_i> w_i (p_i - y_i), <x_j, gradient>. One loop is one "
+            "step."
+        ),
+    )
+
+
+def normalized_logistic(
+    *,
+    features: int = 4,
+    steps: int = 8,
+    learning_rate: float = 0.5,
+    queries: int = 1,
+    norm: float = 1.0,
+    length: int = 512,
+) -> Construction:
+    """Normalized gradient descent on the logistic loss: <x, w> at the queries, [m].
+
+    w <- w + eta sum_i q_i y_i x_i with q_i = sigmoid(-y_i <x_i, w>) / (their sum): the gradient
+    divided by the mean of sigmoid(-margin), which is at most the loss and at least 1 / (2 ln 2) of
+    it on margins >= 0.  On separable data the direction tends to the hard-margin one.
+
+    The problem is that of `logistic`.
+
+    Args:
+      features, steps, learning_rate, queries, norm, length: as in `softmax_head`.
+    """
+    check_sizes(features, steps, queries, norm, 1.0, length)
+    if not 0 < learning_rate * norm**2 <= 64:
+        raise ValueError(
+            f"learning_rate: expected 0 < learning_rate norm^2 <= 64, got {learning_rate:g} "
+            f"{norm:g}^2"
+        )
+    description = describe_normalized(features, learning_rate, steps)
+    spec, params = description.spec(), write(description)
+    certificate = certify_normalized(
+        spec, params, description, features, learning_rate, steps, norm, length
+    )
+
+    def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        x = as_array("features", problem["features"], (None, features))
+        y = as_array("labels", _signs(problem["labels"]), (len(x),))
+        queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, features))
+        largest = float(np.sqrt((np.concatenate([x, queried]) ** 2).sum(axis=1)).max())
+        if not len(x) or largest > norm * (1 + 1e-6):
+            raise ValueError(
+                f"features: expected at least one row, norms up to {norm:g} (certified), got "
+                f"{len(x)} rows and {largest:.4g}: build with norm={largest:.4g}, or scale them"
+            )
+        return y[:, None] * x, queried
+
+    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
+        signed, queried = data(problem)
+        w = np.zeros(features)
+        for _ in range(steps):
+            pull = _sigmoid(-signed @ w)
+            w = w + learning_rate * (pull / pull.sum()) @ signed
+        return np.asarray(queried @ w)
+
+    def encoded(problem: Mapping[str, Any]) -> np.ndarray:
+        signed, queried = data(problem)
+        fields = description.fields
+        classes = {"with_margin": [[1], [0], [0]], "with_loss": [[1], [1], [0]]}
+        classes["vote"] = [[2], [2], [-2]]
+        inputs = np.concatenate(
+            [
+                rows(fields, 3, {"one": 1, "hidden": 1, **classes}),
+                rows(fields, len(signed), {"one": 1, "other": 1, "signed": signed}),
+                rows(fields, queries, {"one": 1, "other": 1, "hidden": 1, "signed": queried}),
+            ]
+        )
+        certificate.check(length=len(inputs))
+        return inputs
+
+    return Construction(
+        name="normalized-logistic",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=description.residual,
+        encode=encoded,
+        decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
+        oracle=oracle,
+        certificate=certificate,
+        source=NORMALIZED,
+        proof=(
+            "Every token carries w. Three Newton steps, each one softmax head over three tokens, "
+            "give L_i = log(1 + exp(margin_i)); a softmax head over the examples with scores -L_i "
+            "weighs them by sigmoid(-margin_i) / (their sum) and adds the average of y_i x_i to w."
+        ),
+    )
+
+
+def describe_normalized(features: int, rate: float, steps: int) -> Description:
+    """Six layers, looped once a step.
+
+    Proof.  Layer 0 sets ``loss`` to max(margin, 0), within ln 2 of L = log(1 + exp(margin)).
+    Layers 1 to 3: the scores margin - loss, -loss and 0 of the class tokens have the third weight
+    1 / (1 + exp(margin - loss) + exp(-loss)) = sigmoid(delta), delta = loss - L, and the values 2,
+    2, -2 add 2 - 4 sigmoid(delta) = -2 tanh(delta / 2): delta <- delta - 2 tanh(delta / 2), between
+    0 and delta^3 / 12.  So |delta| <= .7, .03, 3e-6, 2e-18: Newton's iteration, cubic by
+    symmetry.  Layer 4: the examples alone are not hidden, and weigh exp(-L_i) / sum_j exp(-L_j) =
+    sigmoid(-margin_i) / sum_j sigmoid(-margin_j); w += eta times their average; margin, loss := 0.
+    Layer 5: margin := <w, y_i x_i> by two units a product; of queries, <w, x>.  QED
+    """
+    d = features
+    residual = Residual(
+        one=1, other=1, hidden=1, with_margin=1, with_loss=1, vote=1,
+        signed=d, w=d, margin=1, loss=1,
+    )  # fmt: skip
+    fields = Residual(one=1, other=1, hidden=1, with_margin=1, with_loss=1, vote=1, signed=d)
+    newton = Stage(
+        (
+            Head(
+                (
+                    ("margin", "with_margin", 1.0),
+                    ("loss", "with_loss", -1.0),
+                    ("one", "other", -MASK),
+                ),
+                (("vote", "loss", 1.0),),
+            ),
+        )
+    )
+    update = Head((("one", "loss", -1.0), ("one", "hidden", -MASK)), (("signed", "w", rate),))
+    return Description(
+        fields=fields,
+        residual=residual,
+        embed=tuple((name, name, 1.0) for name in fields.sizes),
+        stages=(
+            Stage(terms=(Product("margin", "one", "loss"),)),
+            newton,
+            newton,
+            newton,
+            Stage((update,), (Linear("margin", "margin", -1.0), Linear("loss", "loss", -1.0))),
+            Stage(terms=(Product("w", "signed", "margin", signed=True),)),
+        ),
+        output=("margin",),
+        readout="simplex",
+        loops=steps,
+    )
+
+
+def certify_normalized(
+    spec: TransformerSpec,
+    params: Params,
+    description: Description,
+    features: int,
+    rate: float,
+    steps: int,
+    norm: float,
+    length: int,
+) -> Certificate:
+    """The weights are the described ones; the error of <x, w> is that of rounding.
+
+    |w| <= eta t Z =: W and |margin| <= W Z =: M.  A margin errs by o = (d + 2) u M + Z |E|, E the
+    error of w; L by (2 M + 32) u more (one softmax of three scores, one addition).  Averaging with
+    softmax weights of n scores that err by e errs by at most Z (e + (2 T + M + 8) u), since
+    sum_i q_i |e_i - mean| <= max |e|.  So |E| grows to
+    (1 + eta Z^2) |E| + eta Z (rounding) + 2 u W a step: exponential, for short runs only; 2 M, what
+    two answers can differ by at all, after long ones.
+    """
+    prove("normalized-logistic", description, spec, params)
+    unit, Z = UNIT["float32"], norm
+
+    def error(length: int) -> float:
+        E = o = 0.0
+        for t in range(1, steps + 1):
+            W = rate * t * Z
+            M = W * Z
+            E += rate * Z * (o + unit * (3 * M + 2 * length + 40)) + 2 * unit * W
+            o = (features + 2) * unit * M + Z * E
+            if o > 2 * M:
+                return 2 * rate * steps * Z * Z
+        return o
+
+    limit = min(length, 2**20)
+    top = rate * steps * Z * Z
+    if top > MASK / 2:
+        raise ValueError(
+            f"margins may reach {top:.3g}, where the mask of {MASK:g} does not hide the other "
+            "tokens: lower the learning rate, the steps or the norm"
+        )
+    newton = (
+        Record(
+            part=f"layer_{i} head 0",
+            kind="Newton's step for log(1 + exp(margin))",
+            margin=MASK - top,
+            magnitude=MASK,
+            exact=False,
+            note=f"remainder below {remainder:g}",
+        )
+        for i, remainder in ((1, 0.03), (2, 3e-6), (3, 2e-18))
+    )
+    last = Record(
+        part="layer_4 head 0",
+        kind="average of y x by sigmoid(-margin)",
+        margin=MASK - top - math.log(2),
+        magnitude=MASK,
+        exact=False,
+    )
+    return Certificate(
+        dtype="float32",
+        limits={"length": limit},
+        records=(*newton, last),
+        error=error,
+        unit="absolute error",
+        weights=digest(spec, params),
+    )
+
+
+def _signs(labels: Any) -> np.ndarray:
+    signs = np.asarray(labels)
+    if signs.ndim != 1 or not np.isin(signs, (-1, 1)).all():
+        raise ValueError(f"labels: expected [n] of -1 and +1, got {labels}")
+    return signs.astype(np.int64)
+
+
+def _sigmoid(f: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(f, np.float64))))

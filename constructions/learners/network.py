@@ -1,0 +1,305 @@
+"""Supervised fine-tuning of a two-layer ReLU network inside the forward pass, by backpropagation.
+
+The model W relu(U x) is not linear in its weights, so every token carries all of them and the
+prompt's examples pull on them in turn: softmax heads only, no linear attention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.construction import Construction
+from constructions.learners.descent import MASK, softmax
+from constructions.learners.layers import (
+    Description,
+    Head,
+    Linear,
+    Product,
+    Stage,
+    prove,
+    rows,
+    write,
+)
+from constructions.learners.least_squares import check_sizes
+from constructions.learners.prompt import as_array
+from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+SOURCE = (
+    "backpropagation in looped transformers: Giannou et al. 2023 (arXiv:2301.13196); Wu et al. "
+    "2025 for N-layer ReLU networks; with exact products and a softmax head: this library"
+)
+# relu'(a) is clip(2^20 a, 0, 1): the derivative itself unless 0 < a < 2^-20.
+SLOPE = 2.0**20
+
+
+def network(
+    *,
+    classes: int = 3,
+    features: int = 3,
+    hidden: int = 4,
+    steps: int = 4,
+    learning_rate: float = 0.1,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    queries: int = 1,
+    norm: float = 1.0,
+    weight_norm: float = 2.0,
+    length: int = 256,
+) -> Construction:
+    """SGD on all weights of softmax(W relu(U x)), full batches: the laws at the queries, [m, C].
+
+    The problem is ``{"features": [n, d], "labels": [n], "queries": [m, d], "inner": U [h, d],
+    "outer": W [C, h]}``: the data and the base model, from which fine-tuning starts.
+
+    Args:
+      classes, features, hidden: C, d and h.
+      steps, learning_rate, momentum, weight_decay: v <- mu v + gradient, theta <- theta - eta (v +
+        lambda theta), as in `optax.trace`, then `optax.add_decayed_weights`.
+      queries: m.
+      norm: the largest Euclidean norm of a feature vector to certify.
+      weight_norm: the largest Frobenius norm of U and of W at the start to certify.
+      length: the longest prompt, in tokens, to certify.
+
+    Raises:
+      ValueError: numbers out of range.
+
+    >>> network().spec.loops
+    5
+    """
+    check_sizes(features, steps, queries, norm, weight_norm, length)
+    for name, value, low, high in (
+        ("classes", classes, 2, 2**16), ("hidden", hidden, 1, 2**16),
+        ("learning_rate", learning_rate, 0, 1e3), ("momentum", momentum, 0, 1 - 2.0**-20),
+        ("weight_decay", weight_decay, 0, 1e3),
+    ):  # fmt: skip
+        if not low <= value <= high:
+            raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
+    C, d, h = classes, features, hidden
+    recipe = (learning_rate, momentum, weight_decay)
+    description = describe(C, d, h, steps, *recipe)
+    spec, params = description.spec(), write(description)
+    certificate = certify(
+        spec, params, description, C, d, h, steps, *recipe, norm, weight_norm, length
+    )
+
+    def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+        x = as_array("features", problem["features"], (None, d))
+        labels = np.asarray(problem["labels"])
+        fits = labels.shape == (len(x),) and labels.dtype.kind in "iu"
+        if not fits or not len(x) or not 0 <= labels.min() <= labels.max() < C:
+            raise ValueError(f"labels: expected {len(x)} integers from 0 to {C - 1}, got {labels}")
+        queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, d))
+        U = as_array("inner", problem["inner"], (h, d))
+        W = as_array("outer", problem["outer"], (C, h))
+        largest = float(np.sqrt((np.concatenate([x, queried]) ** 2).sum(axis=1)).max())
+        weight = max(float(np.linalg.norm(U)), float(np.linalg.norm(W)))
+        if largest > norm * (1 + 1e-6) or weight > weight_norm * (1 + 1e-6):
+            raise ValueError(
+                f"expected features of norm up to {norm:g} and weights of norm up to "
+                f"{weight_norm:g} (certified), got {largest:.4g} and {weight:.4g}: build with these"
+            )
+        return x, np.eye(C)[labels], queried, U, W
+
+    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
+        x, y, queried, U, W = data(problem)
+        v, w = np.zeros_like(U), np.zeros_like(W)
+        for _ in range(steps):
+            a = x @ U.T
+            z = np.maximum(a, 0)
+            error = (softmax(z @ W.T) - y) / len(x)
+            v = momentum * v + ((error @ W) * (a > 0)).T @ x
+            w = momentum * w + error.T @ z
+            U = U - learning_rate * (v + weight_decay * U)
+            W = W - learning_rate * (w + weight_decay * W)
+        return softmax(np.maximum(queried @ U.T, 0) @ W.T)
+
+    def encode(problem: Mapping[str, Any]) -> np.ndarray:
+        x, y, queried, U, W = data(problem)
+        fields = description.fields
+        base = {"one": 1, "inner": U.reshape(-1), "outer": W.reshape(-1)}
+        inputs = np.concatenate(
+            [
+                rows(fields, C, {**base, "class": np.eye(C), "hide": 1}),
+                rows(fields, len(x), {**base, "other": 1, "x": x, "label": y}),
+                rows(fields, queries, {**base, "other": 1, "x": queried, "hide": 1}),
+            ]
+        )
+        certificate.check(length=len(inputs))
+        return inputs
+
+    return Construction(
+        name="network",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=description.residual,
+        encode=encode,
+        decode=lambda outputs: softmax(np.asarray(outputs)[..., -queries:, :]),
+        oracle=oracle,
+        certificate=certificate,
+        source=SOURCE,
+        proof=(
+            "Each token multiplies its copy of the weights with its own x (two units a product), "
+            "compares its law from the class tokens with its label, and forms its own gradient; a "
+            "uniform head averages the gradients over the examples, and each token moves its copy "
+            "of the weights by the same average. A loop is a step, the first loop a forward pass."
+        ),
+    )
+
+
+def describe(
+    C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float
+) -> Description:
+    """Eight layers, looped steps + 1 times: backward, update, forward.
+
+    Proof.  With a, z = relu(a), logits of the loop before:
+    0. law := softmax(logits) on the class tokens; error := law - label; law, logits := 0.
+    1. back_k := sum_c W_ck error_c, by two units a product.
+    2. delta_k := clip(2^20 a_k) back_k = relu'(a_k) back_k; back := 0.
+    3. gradient := (delta_k x_j, error_c z_k); velocities times mu.
+    4. Scores are 0 on examples and -MASK elsewhere: velocity += mean of the examples' gradients.
+       Weights -= eta (velocity + lambda weights); a, z, error, delta, gradient := 0.
+    5. a := U x.   6. z := relu(a).   7. logits := W z, z >= 0 by one unit a product.
+    In the first loop a = z = 0, so the gradients are 0 and only ``ready`` keeps the decay out.  QED
+    """
+    U, W = h * d, C * h
+    residual = Residual(
+        one=1, other=1, hide=1, ready=1, **{"class": C}, label=C, x=d, inner=U, outer=W,
+        inner_velocity=U, outer_velocity=W, inner_gradient=U, outer_gradient=W,
+        a=h, z=h, logits=C, law=C, error=C, back=h, delta=h,
+    )  # fmt: skip
+    fields = Residual(one=1, other=1, hide=1, **{"class": C}, label=C, x=d, inner=U, outer=W)
+    # Entry k d + j of U is (k, j), entry c h + k of W is (c, k).
+    unit, feature = np.divmod(np.arange(U), d)
+    label, under = np.divmod(np.arange(W), h)
+    law = Head((("logits", "class", 1.0), ("one", "other", -MASK)), (("class", "law", 1.0),))
+    mean = Head(
+        (("one", "hide", -MASK),),
+        (("inner_gradient", "inner_velocity", 1.0), ("outer_gradient", "outer_velocity", 1.0)),
+    )
+    update: list[Linear | Product] = []
+    for weights in ("inner", "outer"):
+        update.append(Linear(f"{weights}_velocity", weights, -rate))
+        if decay:
+            update.append(Product("ready", weights, weights, -rate * decay))
+    update += [
+        Linear(name, name, -1.0)
+        for name in ("a", "z", "error", "delta", "inner_gradient", "outer_gradient")
+    ]
+    return Description(
+        fields=fields,
+        residual=residual,
+        embed=tuple((name, name, 1.0) for name in fields.sizes),
+        stages=(
+            Stage(
+                (law,),
+                (
+                    Linear("law", "error"),
+                    Linear("label", "error", -1.0),
+                    Linear("law", "law", -1.0),
+                    Linear("logits", "logits", -1.0),
+                ),
+            ),
+            Stage(terms=(Product("outer", ("error", label), ("back", under), signed=True),)),
+            Stage(
+                terms=(Product("a", "back", "delta", slope=SLOPE), Linear("back", "back", -1.0)),
+                gate="hard_sigmoid",
+            ),
+            Stage(
+                terms=(
+                    Product(("delta", unit), ("x", feature), "inner_gradient", signed=True),
+                    Product(("z", under), ("error", label), "outer_gradient"),
+                    Linear("inner_velocity", "inner_velocity", momentum - 1.0),
+                    Linear("outer_velocity", "outer_velocity", momentum - 1.0),
+                )
+            ),
+            Stage((mean,), tuple(update)),
+            Stage(
+                terms=(
+                    Product("inner", ("x", feature), ("a", unit), signed=True),
+                    Linear("one", "ready"),
+                    Linear("ready", "ready", -1.0),
+                )
+            ),
+            Stage(terms=(Product("a", "one", "z"),)),
+            Stage(terms=(Product(("z", under), "outer", ("logits", label)),)),
+        ),
+        output=("logits",),
+        loops=steps + 1,
+    )
+
+
+def certify(
+    spec: TransformerSpec, params: Params, description: Description,
+    C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float,
+    norm: float, weight_norm: float, length: int,
+) -> Certificate:  # fmt: skip
+    """The weights are the described ones; the error is that of rounding, while no kink is met.
+
+    With |U|, |W| <= B and |x| <= Z: |f| <= B^2 Z, and the gradient is at most 2 B Z.  It errs by
+    gamma = (T + d + h + C + 32) u of that for its sums, and by 2 B Z times the error of the law, at
+    most u (2 ln C + 2 C + 12) + gamma B^2 Z.  Where no entry of U x has changed its sign (or stands
+    within 2^-20 above 0), an error E of the weights moves the gradient by at most
+    (sqrt(2) Z + Z^2 B^2) |E|: the triangle inequality, so the bound grows exponentially and is for
+    short runs; after long ones it is 1.  The gradient of a ReLU network jumps at a kink, so no
+    bound without that proviso exists.  The law moves by Z B |E| / 2 in total variation.
+    """
+    prove("network", description, spec, params)
+    unit, Z = UNIT["float32"], norm
+
+    def error(length: int) -> float:
+        gamma = (length + d + h + C + 32) * unit
+        law = unit * (2 * math.log(C) + 2 * C + 12)
+        B, E, speed, drift = weight_norm, 0.0, 0.0, 0.0
+        for _ in range(steps):
+            local = 2 * B * Z * (gamma + law + gamma * B * B * Z)
+            drift = momentum * drift + local + (math.sqrt(2) * Z + Z * Z * B * B) * E
+            speed = momentum * speed + 2 * B * Z
+            E = (1 + rate * decay) * E + rate * drift + 4 * unit * (B + rate * speed)
+            B += rate * speed
+            if not E < 1e9:
+                return 1.0
+        return min(1.0, Z * B * E / 2 + (law + gamma * B * B * Z) / 2)
+
+    limit = min(length, 2**20)
+    reach = weight_norm * (1 + 2 * rate * norm / (1 - momentum)) ** steps
+    records = (
+        Record(
+            part="layer_0 head 0",
+            kind="softmax of the logits",
+            margin=MASK,
+            magnitude=MASK,
+            exact=False,
+            note="exp(-margin) is 0 while logits stay above -16,000",
+        ),
+        Record(
+            part="layer_2 mlp",
+            kind="derivative of relu",
+            margin=1 / SLOPE,
+            magnitude=SLOPE,
+            exact=True,
+            note="the step itself outside 0 < a < 2^-20",
+        ),
+        Record(
+            part="layer_4 head 0",
+            kind="mean of the examples' gradients",
+            margin=MASK,
+            magnitude=2 * min(reach, 1e30) * norm,
+            exact=False,
+            note="sums first, one division",
+        ),
+    )
+    return Certificate(
+        dtype="float32",
+        limits={"length": limit},
+        records=records,
+        error=error,
+        unit="total variation",
+        weights=digest(spec, params),
+    )

@@ -1,0 +1,215 @@
+"""Ridge regression in context by Newton-Schulz matrix inversion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.construction import Construction
+from constructions.learners.layers import Description, Head, Linear, Stage, prove, rows, write
+from constructions.learners.least_squares import check_sizes, parse
+from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+SOURCE = "Newton-Schulz: Schulz 1933; in context, Fu et al. 2023 (arXiv:2310.17086)"
+
+
+def newton_schulz(
+    *,
+    features: int = 4,
+    penalty: float = 0.1,
+    steps: int = 8,
+    queries: int = 1,
+    norm: float = 1.0,
+    target: float = 1.0,
+    length: int = 512,
+) -> Construction:
+    """Ridge regression by matrix inversion, X <- 2 X - X A X: predictions [m].
+
+    The problem is that of `least_squares`; A = sum_i w_i x_i x_i' + penalty and X starts at
+    I / (norm^2 + penalty).  Then I - A X squares at each step: after k steps the prediction differs
+    from the ridge estimate's by at most (1 - penalty/(norm^2 + penalty))^(2^k) |w| |x|.
+
+    Args:
+      features: d; the prompt has d tokens for the rows of the matrices.
+      penalty: of ridge regression, > 0.
+      steps: k.
+      queries, norm, target, length: as in `least_squares`.
+    """
+    check_sizes(features, steps, queries, norm, target, length)
+    if not 0 < penalty < math.inf:
+        raise ValueError(f"penalty: expected a finite number > 0, got {penalty}")
+    description = describe(features, penalty, steps)
+    spec, params = description.spec(), write(description)
+    certificate = certify(spec, params, description, features, penalty, steps, norm, target, length)
+    start = 1 / (norm**2 + penalty)
+
+    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
+        x, y, weights, queried = parse(problem, features, queries, norm, target)
+        A = x.T @ (weights[:, None] * x) + penalty * np.eye(features)
+        X = start * np.eye(features)
+        for _ in range(steps):
+            X = 2 * X - X @ A @ X
+        return np.asarray(queried @ (X @ (x.T @ (weights * y))))
+
+    def encode(problem: Mapping[str, Any]) -> np.ndarray:
+        x, y, weights, queried = parse(problem, features, queries, norm, target)
+        fields, eye = description.fields, np.eye(features)
+        inputs = np.concatenate(
+            [
+                rows(fields, features, {"row": eye, "inverse": start * eye}),
+                rows(fields, len(x), {"x": x, "key": weights[:, None] * x, "y": y[:, None]}),
+                rows(fields, queries, {"x": queried}),
+            ]
+        )
+        certificate.check(length=len(inputs))
+        return inputs
+
+    return Construction(
+        name="newton-schulz",
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=description.residual,
+        encode=encode,
+        decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
+        oracle=oracle,
+        certificate=certificate,
+        source=SOURCE,
+        proof=(
+            "d tokens hold the rows of A, A X and X. Linear heads: row k of A is "
+            "sum_i w_i x_ik x_i'; a token with a vector a in its query reads sum_j a_j (row j of "
+            "M) = a' M off the row tokens. So X += X (I - A X), then x' X and x' X sum w_i x_i y_i."
+        ),
+    )
+
+
+def describe(features: int, penalty: float, steps: int) -> Description:
+    """Five layers, looped once a step; see the construction's proof.
+
+    ``row`` is e_k on row token k and zero elsewhere, ``x`` and ``key`` = w_i x_i are zero on row
+    tokens, so each head reaches the tokens meant and no others:
+
+    0. row token k: gram += sum_i <e_k, w_i x_i> x_i', the row of A without the penalty.
+    1. image += sum_j (gram_k + penalty e_k)_j inverse_j = row k of A X; gram := 0.
+    2. inverse += sum_j inverse_kj (e_j - image_j) = row k of X (I - A X); image := 0, and the last
+       loop's prediction := 0.
+    3. all tokens: direction += sum_k x_k inverse_k = x' X.
+    4. prediction += sum_i <direction, w_i x_i> y_i; direction := 0.
+    """
+    d = features
+    residual = Residual(
+        row=d, x=d, key=d, y=1, gram=d, image=d, inverse=d, direction=d, prediction=1
+    )
+    fields = Residual(row=d, x=d, key=d, y=1, inverse=d)
+    stages = (
+        Stage((Head((("row", "key", 1.0),), (("x", "gram", 1.0),)),), attend="linear"),
+        Stage(
+            (
+                Head(
+                    (("gram", "row", 1.0), ("row", "row", penalty)),
+                    (("inverse", "image", 1.0),),
+                ),
+            ),
+            (Linear("gram", "gram", -1.0),),
+            attend="linear",
+        ),
+        Stage(
+            (
+                Head(
+                    (("inverse", "row", 1.0),),
+                    (("row", "inverse", 1.0), ("image", "inverse", -1.0)),
+                ),
+            ),
+            (Linear("image", "image", -1.0), Linear("prediction", "prediction", -1.0)),
+            attend="linear",
+        ),
+        Stage((Head((("x", "row", 1.0),), (("inverse", "direction", 1.0),)),), attend="linear"),
+        Stage(
+            (Head((("direction", "key", 1.0),), (("y", "prediction", 1.0),)),),
+            (Linear("direction", "direction", -1.0),),
+            attend="linear",
+        ),
+    )
+    return Description(
+        fields=fields,
+        residual=residual,
+        embed=tuple((name, name, 1.0) for name in fields.sizes),
+        stages=stages,
+        output=("prediction",),
+        readout="simplex",
+        loops=steps,
+    )
+
+
+def certify(
+    spec: TransformerSpec,
+    params: Params,
+    description: Description,
+    features: int,
+    penalty: float,
+    steps: int,
+    norm: float,
+    target: float,
+    length: int,
+) -> Certificate:
+    """The weights are the described ones; the error is that of rounding.
+
+    In the spectral norm, with E the error of X and R = I - A X, 0 <= R < 1: the step's map has the
+    derivative E -> E R + R' E and adds |A| |E|^2 and its own rounding.  That is at most
+    gamma |X|^2 |A| from A (sums of T products), and from products of d terms at most
+    d gamma (|X|^2 |A| + 2 |X|), gamma = (T + 2 d + 8) u, since Frobenius norms are at most sqrt(d)
+    times spectral ones.  |X_t| <= 2^t |X_0| and <= 1/penalty, |R_t| <= R_0^(2^t).  The prediction
+    adds sqrt(d) gamma |X| Z^2 Y.
+    """
+    prove("newton-schulz", description, spec, params)
+    unit, d, Z, Y = UNIT["float32"], features, norm, target
+    size, largest = Z * Z + penalty, 1 / penalty
+
+    def error(length: int) -> float:
+        gamma = (length + 2 * d + 8) * unit
+        E, X, R = unit / size, 1 / size, 1 - penalty / size
+        for _ in range(steps):
+            E = 2 * R * E + size * E * E + 2 * d * gamma * (X + X * X * size)
+            X, R = min(2 * X, largest), R * R
+            if E > 1e9:
+                return math.inf
+        return E * Z * Z * Y + gamma * (X + E) * Z * Z * Y * math.sqrt(d)
+
+    limit = min(length, 2**20)
+    if not error(limit) < target:
+        raise ValueError(
+            f"newton-schulz: with penalty {penalty:g}, norm {norm:g}, {steps} steps and {limit:,} "
+            f"tokens float32 may err by {error(limit):.1e} on targets of {target:g}: raise the "
+            "penalty, or shorten the prompt"
+        )
+    records = tuple(
+        Record(
+            part=f"layer_{i} head 0",
+            kind=kind,
+            margin=penalty / size,
+            magnitude=magnitude,
+            exact=False,
+        )
+        for i, (kind, magnitude) in enumerate(
+            [
+                ("rows of A", Z * Z),
+                ("rows of A X", size * largest),
+                ("X (I - A X)", largest),
+                ("x' X", Z * largest),
+                ("prediction", Z * Z * Y * largest),
+            ]
+        )
+    )
+    return Certificate(
+        dtype="float32",
+        limits={"length": limit},
+        records=records,
+        error=error,
+        unit="absolute error",
+        weights=digest(spec, params),
+    )
