@@ -65,6 +65,27 @@ def labeled_features(rng, n, *, features=4, labels=3):
     return {"features": z[:n], "labels": rng.integers(0, labels, n), "queries": z[n:]}
 
 
+def labeled_jacobians(rng, n):
+    J = rng.uniform(-0.4, 0.4, (n + 1, 2, 3))
+    return {"features": J[:n], "labels": rng.integers(0, 2, n), "queries": J[n:]}
+
+
+def bounded_regression(rng, n, *, features=4):
+    z = labeled_features(rng, n, features=features)
+    y = z["features"] @ rng.standard_normal(features)
+    return {"features": z["features"], "targets": y / np.abs(y).max(), "queries": z["queries"]}
+
+
+def signed_features(rng, n):
+    z = labeled_features(rng, n, labels=2)
+    return z | {"labels": 2 * z["labels"] - 1}
+
+
+def labeled_network(rng, n):
+    base = {"inner": rng.standard_normal((4, 4)) / 3, "outer": rng.standard_normal((3, 4)) / 3}
+    return labeled_features(rng, n) | base
+
+
 def table_pairs(rng, n, *, contexts=2, vocab=3):
     """Demonstrations of one skewed table, so that likelihoods lie apart."""
     c = rng.integers(0, contexts, n)
@@ -97,6 +118,14 @@ CASES = {
             {"words": 16, "bits": 6, "loops": 5},
         )
     ],
+    "least-squares": [Case(bounded_regression, options={"norm": 1.001, "length": 40})],
+    "logistic": [
+        Case(
+            signed_features,
+            lambda built: built.certificate.limits["length"] - 3,
+            {"steps": 5, "schedule": "linear", "norm": 1.001, "length": 40},
+        )
+    ],
     "lookup": [
         Case(
             lambda rng, n: random_stream(rng, 3, n),
@@ -117,6 +146,34 @@ CASES = {
         )
     ],
     "nadaraya-watson": [Case(classes, options={"length": 100})],
+    "network": [
+        Case(
+            labeled_network,
+            lambda built: built.certificate.limits["length"] - 4,
+            {
+                "features": 4,
+                "steps": 3,
+                "momentum": 0.5,
+                "weight_decay": 0.01,
+                "norm": 1.001,
+                "length": 30,
+            },
+        )
+    ],
+    "newton-schulz": [
+        Case(
+            bounded_regression,
+            lambda built: built.certificate.limits["length"] - 5,
+            {"norm": 1.001, "length": 40},
+        )
+    ],
+    "normalized-logistic": [
+        Case(
+            signed_features,
+            lambda built: built.certificate.limits["length"] - 4,
+            {"norm": 1.001, "length": 40},
+        )
+    ],
     "perceptron": [Case(halfspace, options={"dim": 3, "length": 64, "loops": 40})],
     "prompt-choice": [
         Case(
@@ -133,6 +190,7 @@ CASES = {
             least=4,
         )
     ],
+    "ridge": [Case(bounded_regression, options={"norm": 1.001, "length": 40})],
     "selection": [
         Case(
             repetitive_stream,
@@ -152,7 +210,12 @@ CASES = {
             labeled_features,
             lambda built: built.certificate.limits["length"] - 4,
             {"classes": 3, "features": 4, "steps": 5, "momentum": 0.9, "norm": 1.001, "length": 40},
-        )
+        ),
+        Case(
+            labeled_jacobians,
+            lambda built: built.certificate.limits["length"] - 3,
+            {"classes": 2, "features": 3, "steps": 3, "jacobian": True, "length": 20},
+        ),
     ],
     "softmax-head-softmax-only": [
         Case(

@@ -98,31 +98,13 @@ def test_the_default_in_every_engine_and_at_the_longest_prompt():
         construction.encode(longer)
 
 
-def test_every_planted_weight_error_is_refused():
-    arguments = (3, 3, 4, 4, 0.1, 0.0, 0.0)
-    construction = CONSTRUCTIONS["network"]()
-    description = network.describe(*arguments)
-    rest = (description, *arguments, 1.0, 2.0, 256)
-    network.certify(construction.spec, construction.params, *rest)
-    rng = np.random.default_rng(0)
-    for leaf, weights in construction.params.items():
-        for place in (weights != 0, weights == 0):
-            where = np.argwhere(place)
-            if not len(where):
-                continue
-            params = {key: value.copy() for key, value in construction.params.items()}
-            params[leaf][tuple(rng.permutation(where)[0])] += np.float32(2.0**-10)
-            with pytest.raises(ValueError, match=leaf.replace(".", r"\.")):
-                network.certify(construction.spec, params, *rest)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"labels": [0, 3]}, "labels: expected 2 integers from 0 to 2"),
         ({"inner": np.eye(3)}, r"inner: expected shape \[4, 3\], got \[3, 3\]"),
         ({"outer": np.full((3, 4), 2.0)}, "weights of norm up to 2 .certified., got 1 and 6.928"),
-        ({"features": 5 * np.eye(3)[:2]}, "features of norm up to 1 .certified., got 5"),
+        ({"features": 5 * np.eye(3)[:2]}, "features of norm up to 1 and weights .*, got 5 and"),
     ],
 )
 def test_data_of_the_wrong_shape_is_refused(change, message):

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from constructions.learners.layers import Description, Head, Linear, Product, Slice, Stage
+from constructions.blueprint import Block, Blueprint, Head, Units, move, products
+from constructions.learners.terms import embedding, product
 from constructions.residual import Residual
 
 SCHEDULES = ("constant", "cosine", "linear")
@@ -72,8 +73,8 @@ def schedule_rates(learning_rate: float, schedule: str, steps: int) -> tuple[flo
 
 def describe(
     recipe: Recipe, outputs: int, features: int, mask: str, jacobian: bool = False
-) -> Description:
-    """The two layers of one step, looped once a step.
+) -> tuple[Blueprint, Residual]:
+    """The two layers of one step, looped once a step, and the fields of an input vector.
 
     Proof, with the named slices.  Layer 0: <logits, class> is f_jc on the token of class c, and the
     other tokens' scores are -MASK below any logit, weight exactly 0; so law = softmax(f_j).
@@ -92,79 +93,77 @@ def describe(
     With a ``jacobian`` the features of a token are C rows J_c, and logit c is J_c delta: C^2 linear
     heads add sum_i <J_jc, J_ic'> error_ic' to velocity_c, which is J_jc times the gradient.  QED
     """
-    size = outputs * features if jacobian else features
     r, steps = recipe, len(recipe.rates)
-    reflected = {"key": size, "hidden": 1} if r.temperature else {}
-    clock = {"clock": steps, "weight": r.batches} if r.clocked else {}
-    residual = Residual(
-        one=1, other=1, **{"class": outputs}, label=outputs, features=size, **reflected,
-        **clock, active=1, logits=outputs, law=outputs, error=outputs, velocity=outputs,
-    )  # fmt: skip
+    rows = [f"features_{c}" for c in range(outputs)] if jacobian else ["features"]
+    data = {
+        **dict.fromkeys(rows, features),
+        **({"key": features, "hidden": 1} if r.temperature else {}),
+    }
     fields = Residual(
-        one=1, other=1, **{"class": outputs}, label=outputs, features=size, **reflected,
-        weight=r.batches, logits=outputs,
+        one=1, other=1, **{"class": outputs}, label=outputs, **data, weight=r.batches,
+        logits=outputs,
     )  # fmt: skip
-    embed: list[tuple[Slice, Slice, float]] = [
-        (name, name, 1.0) for name in fields.sizes if name in residual.sizes
+    clock = {"clock": steps, "weight": r.batches} if r.clocked else {}
+    s = Residual(
+        one=1, other=1, **{"class": outputs}, label=outputs, **data, **clock, active=1,
+        logits=outputs, law=outputs, error=outputs, velocity=outputs,
+    )  # fmt: skip
+    first = [
+        move(s, "law", {"law": -1.0}),
+        move(s, "velocity", {"velocity": r.momentum - 1.0}),
     ]
-    embed.append((("weight", [0]), "active", 1.0))
-    law = Head((("logits", "class", 1.0), ("one", "other", -MASK)), (("class", "law", 1.0),))
-    signed = r.temperature is not None
-    first: list[Linear | Product] = [
-        Product("active", "law", "error", signed=signed),
-        Product("active", "label", "error", -1.0, signed=signed),
-        Linear("law", "law", -1.0),
-        Linear("velocity", "velocity", r.momentum - 1.0),
-    ]
-    second: list[Linear | Product] = [Linear("error", "error", -1.0)]
+    for source, gain in (("law", 1.0), ("label", -1.0)):
+        pair = products(s, "active", source, "error", gain)
+        first += pair if r.temperature else pair[:1]
+    second = [move(s, "error", {"error": -1.0})]
     changes = [("velocity", 1.0)]
     if r.weight_decay and r.decoupled:
         changes.append(("logits", r.weight_decay))
     elif r.weight_decay:
-        first.append(Linear("logits", "velocity", r.weight_decay))
+        first.append(move(s, "logits", {"velocity": r.weight_decay}))
+    extra = {"active": ("weight", 0, 0)}
     if r.clocked:
-        embed.append(("one", ("clock", [0]), 1.0))
-        first.append(Linear("active", "active", -1.0))
+        extra["clock"] = ("one", 0, 0)
+        first.append(move(s, "active", {"active": -1.0}))
         for source, gain in changes:
-            second.append(Product("clock", source, "logits", -gain, weights=r.rates))
-        second.append(Linear("clock", "clock", -1.0))
-        if steps > 1:
-            shifted = np.arange(1, steps)
-            second.append(Linear(("clock", shifted - 1), ("clock", shifted)))
+            second.append(product(s, "clock", source, "logits", -gain, weights=r.rates))
+        shift = np.eye(steps, k=1) - np.eye(steps)
+        second.append(Units(gate_bias=1.0, up={"clock": np.eye(steps)}, down={"clock": shift}))
         for b in range(r.batches):
-            now = tuple(float((t + 1) % r.batches == b) for t in range(steps))
-            second.append(Product("clock", ("weight", [b]), "active", weights=now))
+            now = [float((t + 1) % r.batches == b) for t in range(steps)]
+            second.append(product(s, "clock", ("weight", [b]), "active", weights=now))
     else:
-        second += [Linear(source, "logits", -gain * r.rates[0]) for source, gain in changes]
+        second += [move(s, source, {"logits": -gain * r.rates[0]}) for source, gain in changes]
+    law = Head({("logits", "class"): 1.0, ("one", "other"): -MASK}, {("class", "law"): 1.0})
     if r.temperature:
-        scores = (("features", "key", 1.0), ("one", "hidden", -MASK / r.temperature))
-        pulls = [Head(scores, (("error", "velocity", 1 / r.temperature),))]
+        scores = {("features", "key"): 1.0, ("one", "hidden"): -MASK / r.temperature}
+        pulls = [Head(scores, {("error", "velocity"): 1 / r.temperature})]
     elif jacobian:
-        row = [("features", np.arange(c * features, (c + 1) * features)) for c in range(outputs)]
+        unit = np.eye(outputs)
         pulls = [
-            Head(((row[c], row[k], 1.0),), ((("error", [k]), ("velocity", [c]), 1.0),))
+            Head({(rows[c], rows[k]): 1.0}, {("error", "velocity"): np.outer(unit[k], unit[c])})
             for c in range(outputs)
             for k in range(outputs)
         ]
     else:
-        pulls = [Head((("features", "features", 1.0),), (("error", "velocity", 1.0),))]
-    return Description(
-        fields=fields,
-        residual=residual,
-        embed=tuple(embed),
-        stages=(
-            Stage((law,), tuple(first)),
-            Stage(
-                tuple(pulls),
-                tuple(second),
-                attend="softmax" if r.temperature else "linear",
-                scale=r.temperature or 1.0,
-            ),
-        ),
-        output=("logits",),
-        loops=steps,
+        pulls = [Head({("features", "features"): 1.0}, {("error", "velocity"): 1.0})]
+    last = Block(
+        tuple(pulls),
+        tuple(second),
+        attend="softmax" if r.temperature else "linear",
+        scale=r.temperature or 1.0,
         mask=mask,
     )
+    blueprint = Blueprint(
+        residual=s,
+        embed=embedding(fields, s, extra),
+        layers=(Block((law,), tuple(first), mask=mask), last),
+        out={"logits": np.eye(outputs)},
+        inputs="vectors",
+        readout="logits",
+        loops=steps,
+    )
+    return blueprint, fields
 
 
 def local_error(

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from constructions.blueprint import Block, Blueprint, Head, Units, move
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
-from constructions.learners.layers import Description, Head, Linear, Stage, prove, rows, write
 from constructions.learners.prompt import as_array
+from constructions.learners.terms import embedding, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -68,8 +69,8 @@ def ridge(
     return _descent(features, steps, learning_rate, penalty, queries, norm, target, length)
 
 
-def describe(rate: float, penalty: float, steps: int, features: int) -> Description:
-    """One layer, looped once a step.
+def describe(rate: float, penalty: float, steps: int, features: int) -> tuple[Blueprint, Residual]:
+    """One layer, looped once a step, and the fields of an input vector.
 
     Proof. Token j carries f_j = <x_j, w>, and residual_i = f_i - y_i is its ``prediction`` less its
     ``target``.  The linear head has queries x_j and keys w_i x_i, which are zero on queries: it
@@ -82,27 +83,29 @@ def describe(rate: float, penalty: float, steps: int, features: int) -> Descript
     )
     fields = Residual(x=features, key=features, target=1)
     to, gain = ("pull", 1.0) if penalty else ("prediction", -rate)
-    head = Head((("x", "key", 1.0),), (("prediction", to, gain), ("target", to, -gain)))
-    terms = [
-        Linear("pull", "prediction", -rate),
-        Linear("prediction", "prediction", -rate * penalty),
-        Linear("pull", "pull", -1.0),
-    ]
-    return Description(
-        fields=fields,
+    head = Head({("x", "key"): 1.0}, {("prediction", to): gain, ("target", to): -gain})
+    units: tuple[Units, ...] = ()
+    if penalty:
+        units = (
+            move(residual, "pull", {"prediction": -rate}),
+            move(residual, "prediction", {"prediction": -rate * penalty}),
+            move(residual, "pull", {"pull": -1.0}),
+        )
+    blueprint = Blueprint(
         residual=residual,
-        embed=tuple((name, name, 1.0) for name in fields.sizes),
-        stages=(Stage((head,), tuple(terms) if penalty else (), attend="linear"),),
-        output=("prediction",),
-        readout="simplex",
+        embed=embedding(fields, residual),
+        layers=(Block((head,), units, attend="linear", mask="prefix"),),
+        out={"prediction": np.eye(1)},
+        inputs="vectors",
         loops=steps,
     )
+    return blueprint, fields
 
 
 def certify(
     spec: TransformerSpec,
     params: Params,
-    description: Description,
+    blueprint: Blueprint,
     rate: float,
     penalty: float,
     steps: int,
@@ -119,7 +122,7 @@ def certify(
     update by 4 u F.  An error o of the predictions propagates as o + <x, A> with
     A <- (I - eta M) A - eta sum_i w_i x_i o_i, 0 <= M <= Z^2 + penalty, so |A| grows by eta Z |o|.
     """
-    prove("least squares" if not penalty else "ridge", description, spec, params)
+    blueprint.verify("least-squares" if not penalty else "ridge", spec, params)
     unit, Z, Y = UNIT["float32"], norm, target
 
     def error(length: int) -> float:
@@ -140,10 +143,14 @@ def certify(
         exact=False,
         note=f"features of norm <= {Z:g}, targets <= {Y:g}",
     )
+    records = [record]
+    if penalty:
+        note = "prediction -= rate (pull + penalty prediction)"
+        records.append(Record("layer_0 mlp", "step", math.inf, Z * Y, exact=False, note=note))
     return Certificate(
         dtype="float32",
         limits={"length": limit},
-        records=(record,),
+        records=tuple(records),
         error=error,
         unit="absolute error",
         weights=digest(spec, params),
@@ -166,11 +173,15 @@ def _descent(
             "learning_rate: expected 0 < learning_rate (norm^2 + penalty) <= 2, or descent "
             f"diverges, got {rate:g} ({norm:g}^2 + {penalty:g}) = {rate * (norm**2 + penalty):.4g}"
         )
-    description = describe(rate, penalty, steps, features)
-    spec, params = description.spec(), write(description)
-    certificate = certify(
-        spec, params, description, rate, penalty, steps, features, norm, target, length
-    )
+    blueprint, fields = describe(rate, penalty, steps, features)
+
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(
+            spec, params, blueprint, rate, penalty, steps, features, norm, target, length
+        )
+
+    spec, params = blueprint.spec, blueprint.build()
+    certificate = certify_weights(spec, params)
 
     def oracle(problem: Mapping[str, Any]) -> np.ndarray:
         x, y, weights, queried = parse(problem, features, queries, norm, target)
@@ -181,10 +192,9 @@ def _descent(
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
         x, y, weights, queried = parse(problem, features, queries, norm, target)
-        fields = description.fields
         example = {"x": x, "key": weights[:, None] * x, "target": y[:, None]}
         inputs = np.concatenate(
-            [rows(fields, len(x), example), rows(fields, queries, {"x": queried})]
+            [tokens(fields, len(x), example), tokens(fields, queries, {"x": queried})]
         )
         certificate.check(length=len(inputs))
         return inputs
@@ -194,7 +204,7 @@ def _descent(
         kind="learner",
         spec=spec,
         params=params,
-        residual=description.residual,
+        residual=blueprint.residual,
         encode=encode,
         decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
         oracle=oracle,
@@ -205,6 +215,7 @@ def _descent(
             "W_K = (I, 0) and value f_i - y_i adds sum_i <x_j, x_i> w_i (f_i - y_i), which is "
             "<x_j, gradient>; the penalty acts on each token alone. One loop is one step."
         ),
+        certify=certify_weights,
     )
 
 

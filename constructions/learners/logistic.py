@@ -11,23 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from constructions.blueprint import Block, Blueprint, Head, move, products
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
 from constructions.learners import descent
 from constructions.learners.descent import MASK, Recipe, schedule_rates
-from constructions.learners.layers import (
-    Description,
-    Head,
-    Linear,
-    Product,
-    Stage,
-    prove,
-    rows,
-    write,
-)
 from constructions.learners.least_squares import check_sizes
 from constructions.learners.prompt import Data, Shape, as_array, encode, parse
 from constructions.learners.softmax_head import certify
+from constructions.learners.terms import embedding, product, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -65,9 +57,13 @@ def logistic(
     check_sizes(features, steps, queries, norm, 1.0, length)
     recipe = Recipe(schedule_rates(learning_rate, schedule, steps), momentum, weight_decay)
     descent.check_recipe(recipe, norm)
-    description = descent.describe(recipe, 1, features, "prefix")
-    spec, params = description.spec(), write(description)
-    certificate = certify(spec, params, description, recipe, 2, features, norm, length)
+    blueprint, fields = descent.describe(recipe, 1, features, "prefix")
+
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(spec, params, blueprint, recipe, 2, features, norm, length, "logistic")
+
+    spec, params = blueprint.spec, blueprint.build()
+    certificate = certify_weights(spec, params)
     shape = Shape(CLASSES, features, queries, norm)
 
     def data(problem: Mapping[str, Any]) -> Data:
@@ -79,8 +75,8 @@ def logistic(
         kind="learner",
         spec=spec,
         params=params,
-        residual=description.residual,
-        encode=lambda problem: encode(data(problem), recipe, description, shape, certificate),
+        residual=blueprint.residual,
+        encode=lambda problem: encode(data(problem), recipe, fields, shape, certificate),
         decode=lambda outputs: _sigmoid(np.asarray(outputs)[..., -queries:, 0]),
         oracle=lambda problem: _sigmoid(descent.train(recipe, *data(problem), CLASSES)[:, 0]),
         certificate=certificate,
@@ -90,6 +86,7 @@ def logistic(
             "attention adds sum_i <x_j, x_i> w_i (p_i - y_i), <x_j, gradient>. One loop is one "
             "step."
         ),
+        certify=certify_weights,
     )
 
 
@@ -119,11 +116,15 @@ def normalized_logistic(
             f"learning_rate: expected 0 < learning_rate norm^2 <= 64, got {learning_rate:g} "
             f"{norm:g}^2"
         )
-    description = describe_normalized(features, learning_rate, steps)
-    spec, params = description.spec(), write(description)
-    certificate = certify_normalized(
-        spec, params, description, features, learning_rate, steps, norm, length
-    )
+    blueprint, fields = describe_normalized(features, learning_rate, steps)
+
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify_normalized(
+            spec, params, blueprint, features, learning_rate, steps, norm, length
+        )
+
+    spec, params = blueprint.spec, blueprint.build()
+    certificate = certify_weights(spec, params)
 
     def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         x = as_array("features", problem["features"], (None, features))
@@ -147,14 +148,13 @@ def normalized_logistic(
 
     def encoded(problem: Mapping[str, Any]) -> np.ndarray:
         signed, queried = data(problem)
-        fields = description.fields
         classes = {"with_margin": [[1], [0], [0]], "with_loss": [[1], [1], [0]]}
         classes["vote"] = [[2], [2], [-2]]
         inputs = np.concatenate(
             [
-                rows(fields, 3, {"one": 1, "hidden": 1, **classes}),
-                rows(fields, len(signed), {"one": 1, "other": 1, "signed": signed}),
-                rows(fields, queries, {"one": 1, "other": 1, "hidden": 1, "signed": queried}),
+                tokens(fields, 3, {"one": 1, "hidden": 1, **classes}),
+                tokens(fields, len(signed), {"one": 1, "other": 1, "signed": signed}),
+                tokens(fields, queries, {"one": 1, "other": 1, "hidden": 1, "signed": queried}),
             ]
         )
         certificate.check(length=len(inputs))
@@ -165,7 +165,7 @@ def normalized_logistic(
         kind="learner",
         spec=spec,
         params=params,
-        residual=description.residual,
+        residual=blueprint.residual,
         encode=encoded,
         decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
         oracle=oracle,
@@ -176,11 +176,12 @@ def normalized_logistic(
             "give L_i = log(1 + exp(margin_i)); a softmax head over the examples with scores -L_i "
             "weighs them by sigmoid(-margin_i) / (their sum) and adds the average of y_i x_i to w."
         ),
+        certify=certify_weights,
     )
 
 
-def describe_normalized(features: int, rate: float, steps: int) -> Description:
-    """Six layers, looped once a step.
+def describe_normalized(features: int, rate: float, steps: int) -> tuple[Blueprint, Residual]:
+    """Six layers, looped once a step, and the fields of an input vector.
 
     Proof.  Layer 0 sets ``loss`` to max(margin, 0), within ln 2 of L = log(1 + exp(margin)).
     Layers 1 to 3: the scores margin - loss, -loss and 0 of the class tokens have the third weight
@@ -197,41 +198,35 @@ def describe_normalized(features: int, rate: float, steps: int) -> Description:
         signed=d, w=d, margin=1, loss=1,
     )  # fmt: skip
     fields = Residual(one=1, other=1, hidden=1, with_margin=1, with_loss=1, vote=1, signed=d)
-    newton = Stage(
-        (
-            Head(
-                (
-                    ("margin", "with_margin", 1.0),
-                    ("loss", "with_loss", -1.0),
-                    ("one", "other", -MASK),
-                ),
-                (("vote", "loss", 1.0),),
-            ),
-        )
-    )
-    update = Head((("one", "loss", -1.0), ("one", "hidden", -MASK)), (("signed", "w", rate),))
-    return Description(
-        fields=fields,
+    scores = {
+        ("margin", "with_margin"): 1.0,
+        ("loss", "with_loss"): -1.0,
+        ("one", "other"): -MASK,
+    }
+    newton = Block((Head(scores, {("vote", "loss"): 1.0}),), mask="prefix")
+    update = Head({("one", "loss"): -1.0, ("one", "hidden"): -MASK}, {("signed", "w"): rate})
+    clear = tuple(move(residual, name, {name: -1.0}) for name in ("margin", "loss"))
+    margins = products(residual, "w", "signed", "margin")
+    blueprint = Blueprint(
         residual=residual,
-        embed=tuple((name, name, 1.0) for name in fields.sizes),
-        stages=(
-            Stage(terms=(Product("margin", "one", "loss"),)),
-            newton,
-            newton,
-            newton,
-            Stage((update,), (Linear("margin", "margin", -1.0), Linear("loss", "loss", -1.0))),
-            Stage(terms=(Product("w", "signed", "margin", signed=True),)),
+        embed=embedding(fields, residual),
+        layers=(
+            Block(units=(product(residual, "margin", "one", "loss"),), mask="prefix"),
+            *(newton,) * 3,
+            Block((update,), clear, mask="prefix"),
+            Block(units=margins, mask="prefix"),
         ),
-        output=("margin",),
-        readout="simplex",
+        out={"margin": np.eye(1)},
+        inputs="vectors",
         loops=steps,
     )
+    return blueprint, fields
 
 
 def certify_normalized(
     spec: TransformerSpec,
     params: Params,
-    description: Description,
+    blueprint: Blueprint,
     features: int,
     rate: float,
     steps: int,
@@ -247,7 +242,7 @@ def certify_normalized(
     (1 + eta Z^2) |E| + eta Z (rounding) + 2 u W a step: exponential, for short runs only; 2 M, what
     two answers can differ by at all, after long ones.
     """
-    prove("normalized-logistic", description, spec, params)
+    blueprint.verify("normalized-logistic", spec, params)
     unit, Z = UNIT["float32"], norm
 
     def error(length: int) -> float:
@@ -268,7 +263,7 @@ def certify_normalized(
             f"margins may reach {top:.3g}, where the mask of {MASK:g} does not hide the other "
             "tokens: lower the learning rate, the steps or the norm"
         )
-    newton = (
+    newton = [
         Record(
             part=f"layer_{i} head 0",
             kind="Newton's step for log(1 + exp(margin))",
@@ -278,18 +273,26 @@ def certify_normalized(
             note=f"remainder below {remainder:g}",
         )
         for i, remainder in ((1, 0.03), (2, 3e-6), (3, 2e-18))
-    )
-    last = Record(
+    ]
+    average = Record(
         part="layer_4 head 0",
         kind="average of y x by sigmoid(-margin)",
         margin=MASK - top - math.log(2),
         magnitude=MASK,
         exact=False,
     )
+    units = [
+        Record(f"layer_{i} mlp", kind, margin=math.inf, magnitude=top, exact=exact)
+        for i, kind, exact in (
+            (0, "loss := max(margin, 0)", True),
+            (4, "clears", True),
+            (5, "margin := <w, y x>", False),
+        )
+    ]
     return Certificate(
         dtype="float32",
         limits={"length": limit},
-        records=(*newton, last),
+        records=(*newton, average, *units),
         error=error,
         unit="absolute error",
         weights=digest(spec, params),

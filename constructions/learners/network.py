@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from constructions.blueprint import Block, Blueprint, Head, Units, move
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
 from constructions.learners.descent import MASK, softmax
-from constructions.learners.layers import (
-    Description,
-    Head,
-    Linear,
-    Product,
-    Stage,
-    prove,
-    rows,
-    write,
-)
 from constructions.learners.least_squares import check_sizes
 from constructions.learners.prompt import as_array
+from constructions.learners.terms import embedding, product, signed_product, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -82,11 +75,13 @@ def network(
             raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
     C, d, h = classes, features, hidden
     recipe = (learning_rate, momentum, weight_decay)
-    description = describe(C, d, h, steps, *recipe)
-    spec, params = description.spec(), write(description)
-    certificate = certify(
-        spec, params, description, C, d, h, steps, *recipe, norm, weight_norm, length
-    )
+    blueprint, fields = describe(C, d, h, steps, *recipe)
+
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(spec, params, blueprint, C, d, h, steps, *recipe, norm, weight_norm, length)
+
+    spec, params = blueprint.spec, blueprint.build()
+    certificate = certify_weights(spec, params)
 
     def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
         x = as_array("features", problem["features"], (None, d))
@@ -121,13 +116,12 @@ def network(
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
         x, y, queried, U, W = data(problem)
-        fields = description.fields
         base = {"one": 1, "inner": U.reshape(-1), "outer": W.reshape(-1)}
         inputs = np.concatenate(
             [
-                rows(fields, C, {**base, "class": np.eye(C), "hide": 1}),
-                rows(fields, len(x), {**base, "other": 1, "x": x, "label": y}),
-                rows(fields, queries, {**base, "other": 1, "x": queried, "hide": 1}),
+                tokens(fields, C, {**base, "class": np.eye(C), "hide": 1}),
+                tokens(fields, len(x), {**base, "other": 1, "x": x, "label": y}),
+                tokens(fields, queries, {**base, "other": 1, "x": queried, "hide": 1}),
             ]
         )
         certificate.check(length=len(inputs))
@@ -138,7 +132,7 @@ def network(
         kind="learner",
         spec=spec,
         params=params,
-        residual=description.residual,
+        residual=blueprint.residual,
         encode=encode,
         decode=lambda outputs: softmax(np.asarray(outputs)[..., -queries:, :]),
         oracle=oracle,
@@ -150,13 +144,14 @@ def network(
             "uniform head averages the gradients over the examples, and each token moves its copy "
             "of the weights by the same average. A loop is a step, the first loop a forward pass."
         ),
+        certify=certify_weights,
     )
 
 
 def describe(
     C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float
-) -> Description:
-    """Eight layers, looped steps + 1 times: backward, update, forward.
+) -> tuple[Blueprint, Residual]:
+    """Eight layers, looped steps + 1 times: backward, update, forward; and the input's fields.
 
     Proof.  With a, z = relu(a), logits of the loop before:
     0. law := softmax(logits) on the class tokens; error := law - label; law, logits := 0.
@@ -169,7 +164,7 @@ def describe(
     In the first loop a = z = 0, so the gradients are 0 and only ``ready`` keeps the decay out.  QED
     """
     U, W = h * d, C * h
-    residual = Residual(
+    s = Residual(
         one=1, other=1, hide=1, ready=1, **{"class": C}, label=C, x=d, inner=U, outer=W,
         inner_velocity=U, outer_velocity=W, inner_gradient=U, outer_gradient=W,
         a=h, z=h, logits=C, law=C, error=C, back=h, delta=h,
@@ -178,65 +173,60 @@ def describe(
     # Entry k d + j of U is (k, j), entry c h + k of W is (c, k).
     unit, feature = np.divmod(np.arange(U), d)
     label, under = np.divmod(np.arange(W), h)
-    law = Head((("logits", "class", 1.0), ("one", "other", -MASK)), (("class", "law", 1.0),))
+    law = Head({("logits", "class"): 1.0, ("one", "other"): -MASK}, {("class", "law"): 1.0})
     mean = Head(
-        (("one", "hide", -MASK),),
-        (("inner_gradient", "inner_velocity", 1.0), ("outer_gradient", "outer_velocity", 1.0)),
+        {("one", "hide"): -MASK},
+        {(f"{w}_gradient", f"{w}_velocity"): 1.0 for w in ("inner", "outer")},
     )
-    update: list[Linear | Product] = []
-    for weights in ("inner", "outer"):
-        update.append(Linear(f"{weights}_velocity", weights, -rate))
+    update = []
+    for w in ("inner", "outer"):
+        update.append(move(s, f"{w}_velocity", {w: -rate}))
         if decay:
-            update.append(Product("ready", weights, weights, -rate * decay))
-    update += [
-        Linear(name, name, -1.0)
-        for name in ("a", "z", "error", "delta", "inner_gradient", "outer_gradient")
+            update.append(product(s, "ready", w, w, -rate * decay))
+
+    def clear(*names: str) -> list[Units]:
+        return [move(s, name, {name: -1.0}) for name in names]
+
+    slow = [move(s, f"{w}_velocity", {f"{w}_velocity": momentum - 1.0}) for w in ("inner", "outer")]
+    backward = [
+        *signed_product(s, ("delta", unit), ("x", feature), "inner_gradient"),
+        product(s, ("z", under), ("error", label), "outer_gradient"),
     ]
-    return Description(
-        fields=fields,
-        residual=residual,
-        embed=tuple((name, name, 1.0) for name in fields.sizes),
-        stages=(
-            Stage(
-                (law,),
-                (
-                    Linear("law", "error"),
-                    Linear("label", "error", -1.0),
-                    Linear("law", "law", -1.0),
-                    Linear("logits", "logits", -1.0),
-                ),
-            ),
-            Stage(terms=(Product("outer", ("error", label), ("back", under), signed=True),)),
-            Stage(
-                terms=(Product("a", "back", "delta", slope=SLOPE), Linear("back", "back", -1.0)),
-                gate="hard_sigmoid",
-            ),
-            Stage(
-                terms=(
-                    Product(("delta", unit), ("x", feature), "inner_gradient", signed=True),
-                    Product(("z", under), ("error", label), "outer_gradient"),
-                    Linear("inner_velocity", "inner_velocity", momentum - 1.0),
-                    Linear("outer_velocity", "outer_velocity", momentum - 1.0),
-                )
-            ),
-            Stage((mean,), tuple(update)),
-            Stage(
-                terms=(
-                    Product("inner", ("x", feature), ("a", unit), signed=True),
-                    Linear("one", "ready"),
-                    Linear("ready", "ready", -1.0),
-                )
-            ),
-            Stage(terms=(Product("a", "one", "z"),)),
-            Stage(terms=(Product(("z", under), "outer", ("logits", label)),)),
+    compare = [move(s, "law", {"error": 1.0}), move(s, "label", {"error": -1.0})]
+    update += clear("a", "z", "error", "delta", "inner_gradient", "outer_gradient")
+    layers = (
+        Block((law,), (*compare, *clear("law", "logits"))),
+        Block(units=signed_product(s, "outer", ("error", label), ("back", under))),
+        Block(
+            units=(product(s, "a", "back", "delta", slope=SLOPE), *clear("back")),
+            gate="hard_sigmoid",
         ),
-        output=("logits",),
+        Block(units=(*backward, *slow)),
+        Block((mean,), tuple(update)),
+        Block(
+            units=(
+                *signed_product(s, "inner", ("x", feature), ("a", unit)),
+                move(s, "one", {"ready": 1.0}),
+                *clear("ready"),
+            )
+        ),
+        Block(units=(product(s, "a", "one", "z"),)),
+        Block(units=(product(s, ("z", under), "outer", ("logits", label)),)),
+    )
+    blueprint = Blueprint(
+        residual=s,
+        embed=embedding(fields, s),
+        layers=tuple(replace(layer, mask="prefix") for layer in layers),
+        out={"logits": np.eye(C)},
+        inputs="vectors",
+        readout="logits",
         loops=steps + 1,
     )
+    return blueprint, fields
 
 
 def certify(
-    spec: TransformerSpec, params: Params, description: Description,
+    spec: TransformerSpec, params: Params, blueprint: Blueprint,
     C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float,
     norm: float, weight_norm: float, length: int,
 ) -> Certificate:  # fmt: skip
@@ -250,7 +240,7 @@ def certify(
     short runs; after long ones it is 1.  The gradient of a ReLU network jumps at a kink, so no
     bound without that proviso exists.  The law moves by Z B |E| / 2 in total variation.
     """
-    prove("network", description, spec, params)
+    blueprint.verify("network", spec, params)
     unit, Z = UNIT["float32"], norm
 
     def error(length: int) -> float:
@@ -269,32 +259,22 @@ def certify(
 
     limit = min(length, 2**20)
     reach = weight_norm * (1 + 2 * rate * norm / (1 - momentum)) ** steps
-    records = (
-        Record(
-            part="layer_0 head 0",
-            kind="softmax of the logits",
-            margin=MASK,
-            magnitude=MASK,
-            exact=False,
-            note="exp(-margin) is 0 while logits stay above -16,000",
-        ),
-        Record(
-            part="layer_2 mlp",
-            kind="derivative of relu",
-            margin=1 / SLOPE,
-            magnitude=SLOPE,
-            exact=True,
-            note="the step itself outside 0 < a < 2^-20",
-        ),
-        Record(
-            part="layer_4 head 0",
-            kind="mean of the examples' gradients",
-            margin=MASK,
-            magnitude=2 * min(reach, 1e30) * norm,
-            exact=False,
-            note="sums first, one division",
-        ),
+    size = 2 * min(reach, 1e30) * norm
+    softmax_note = "exp(-margin) is 0 while logits stay above -16,000"
+    step_note = "the derivative itself outside 0 < a < 2^-20"
+    kinds: tuple[tuple[str, str, float, float, bool, str], ...] = (
+        ("layer_0 head 0", "softmax of the logits", MASK, MASK, False, softmax_note),
+        ("layer_4 head 0", "mean gradient", MASK, size, False, "sums first, one division"),
+        ("layer_0 mlp", "error := law - label", math.inf, 1.0, False, ""),
+        ("layer_1 mlp", "back := W' error", math.inf, size, False, ""),
+        ("layer_2 mlp", "derivative of relu", 1 / SLOPE, SLOPE, True, step_note),
+        ("layer_3 mlp", "outer products", math.inf, size, False, ""),
+        ("layer_4 mlp", "step", math.inf, size, False, ""),
+        ("layer_5 mlp", "a := U x", math.inf, size, False, ""),
+        ("layer_6 mlp", "z := relu(a)", math.inf, size, True, ""),
+        ("layer_7 mlp", "logits := W z", math.inf, size, False, ""),
     )
+    records = tuple(Record(*kind) for kind in kinds)
     return Certificate(
         dtype="float32",
         limits={"length": limit},

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from constructions.blueprint import Block, Blueprint, Head, move
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
-from constructions.learners.layers import Description, Head, Linear, Stage, prove, rows, write
 from constructions.learners.least_squares import check_sizes, parse
+from constructions.learners.terms import embedding, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -43,9 +44,13 @@ def newton_schulz(
     check_sizes(features, steps, queries, norm, target, length)
     if not 0 < penalty < math.inf:
         raise ValueError(f"penalty: expected a finite number > 0, got {penalty}")
-    description = describe(features, penalty, steps)
-    spec, params = description.spec(), write(description)
-    certificate = certify(spec, params, description, features, penalty, steps, norm, target, length)
+    blueprint, fields = describe(features, penalty, steps)
+
+    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        return certify(spec, params, blueprint, features, penalty, steps, norm, target, length)
+
+    spec, params = blueprint.spec, blueprint.build()
+    certificate = certify_weights(spec, params)
     start = 1 / (norm**2 + penalty)
 
     def oracle(problem: Mapping[str, Any]) -> np.ndarray:
@@ -58,12 +63,12 @@ def newton_schulz(
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
         x, y, weights, queried = parse(problem, features, queries, norm, target)
-        fields, eye = description.fields, np.eye(features)
+        eye = np.eye(features)
         inputs = np.concatenate(
             [
-                rows(fields, features, {"row": eye, "inverse": start * eye}),
-                rows(fields, len(x), {"x": x, "key": weights[:, None] * x, "y": y[:, None]}),
-                rows(fields, queries, {"x": queried}),
+                tokens(fields, features, {"row": eye, "inverse": start * eye}),
+                tokens(fields, len(x), {"x": x, "key": weights[:, None] * x, "y": y[:, None]}),
+                tokens(fields, queries, {"x": queried}),
             ]
         )
         certificate.check(length=len(inputs))
@@ -74,7 +79,7 @@ def newton_schulz(
         kind="learner",
         spec=spec,
         params=params,
-        residual=description.residual,
+        residual=blueprint.residual,
         encode=encode,
         decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
         oracle=oracle,
@@ -85,11 +90,12 @@ def newton_schulz(
             "sum_i w_i x_ik x_i'; a token with a vector a in its query reads sum_j a_j (row j of "
             "M) = a' M off the row tokens. So X += X (I - A X), then x' X and x' X sum w_i x_i y_i."
         ),
+        certify=certify_weights,
     )
 
 
-def describe(features: int, penalty: float, steps: int) -> Description:
-    """Five layers, looped once a step; see the construction's proof.
+def describe(features: int, penalty: float, steps: int) -> tuple[Blueprint, Residual]:
+    """Five layers, looped once a step, and the fields of an input vector.
 
     ``row`` is e_k on row token k and zero elsewhere, ``x`` and ``key`` = w_i x_i are zero on row
     tokens, so each head reaches the tokens meant and no others:
@@ -106,50 +112,40 @@ def describe(features: int, penalty: float, steps: int) -> Description:
         row=d, x=d, key=d, y=1, gram=d, image=d, inverse=d, direction=d, prediction=1
     )
     fields = Residual(row=d, x=d, key=d, y=1, inverse=d)
-    stages = (
-        Stage((Head((("row", "key", 1.0),), (("x", "gram", 1.0),)),), attend="linear"),
-        Stage(
-            (
-                Head(
-                    (("gram", "row", 1.0), ("row", "row", penalty)),
-                    (("inverse", "image", 1.0),),
-                ),
-            ),
-            (Linear("gram", "gram", -1.0),),
-            attend="linear",
+    clear = {name: move(residual, name, {name: -1.0}) for name in residual.sizes}
+    heads_and_units = (
+        (Head({("row", "key"): 1.0}, {("x", "gram"): 1.0}), ()),
+        (
+            Head({("gram", "row"): 1.0, ("row", "row"): penalty}, {("inverse", "image"): 1.0}),
+            (clear["gram"],),
         ),
-        Stage(
-            (
-                Head(
-                    (("inverse", "row", 1.0),),
-                    (("row", "inverse", 1.0), ("image", "inverse", -1.0)),
-                ),
-            ),
-            (Linear("image", "image", -1.0), Linear("prediction", "prediction", -1.0)),
-            attend="linear",
+        (
+            Head({("inverse", "row"): 1.0}, {("row", "inverse"): 1.0, ("image", "inverse"): -1.0}),
+            (clear["image"], clear["prediction"]),
         ),
-        Stage((Head((("x", "row", 1.0),), (("inverse", "direction", 1.0),)),), attend="linear"),
-        Stage(
-            (Head((("direction", "key", 1.0),), (("y", "prediction", 1.0),)),),
-            (Linear("direction", "direction", -1.0),),
-            attend="linear",
+        (Head({("x", "row"): 1.0}, {("inverse", "direction"): 1.0}), ()),
+        (
+            Head({("direction", "key"): 1.0}, {("y", "prediction"): 1.0}),
+            (clear["direction"],),
         ),
     )
-    return Description(
-        fields=fields,
+    blueprint = Blueprint(
         residual=residual,
-        embed=tuple((name, name, 1.0) for name in fields.sizes),
-        stages=stages,
-        output=("prediction",),
-        readout="simplex",
+        embed=embedding(fields, residual),
+        layers=tuple(
+            Block((head,), units, attend="linear", mask="prefix") for head, units in heads_and_units
+        ),
+        out={"prediction": np.eye(1)},
+        inputs="vectors",
         loops=steps,
     )
+    return blueprint, fields
 
 
 def certify(
     spec: TransformerSpec,
     params: Params,
-    description: Description,
+    blueprint: Blueprint,
     features: int,
     penalty: float,
     steps: int,
@@ -166,7 +162,7 @@ def certify(
     times spectral ones.  |X_t| <= 2^t |X_0| and <= 1/penalty, |R_t| <= R_0^(2^t).  The prediction
     adds sqrt(d) gamma |X| Z^2 Y.
     """
-    prove("newton-schulz", description, spec, params)
+    blueprint.verify("newton-schulz", spec, params)
     unit, d, Z, Y = UNIT["float32"], features, norm, target
     size, largest = Z * Z + penalty, 1 / penalty
 
@@ -187,28 +183,25 @@ def certify(
             f"tokens float32 may err by {error(limit):.1e} on targets of {target:g}: raise the "
             "penalty, or shorten the prompt"
         )
-    records = tuple(
-        Record(
-            part=f"layer_{i} head 0",
-            kind=kind,
-            margin=penalty / size,
-            magnitude=magnitude,
-            exact=False,
-        )
-        for i, (kind, magnitude) in enumerate(
-            [
-                ("rows of A", Z * Z),
-                ("rows of A X", size * largest),
-                ("X (I - A X)", largest),
-                ("x' X", Z * largest),
-                ("prediction", Z * Z * Y * largest),
-            ]
-        )
+    heads = (
+        ("rows of A", Z * Z),
+        ("rows of A X", size * largest),
+        ("X (I - A X)", largest),
+        ("x' X", Z * largest),
+        ("prediction", Z * Z * Y * largest),
     )
+    records = [
+        Record(f"layer_{i} head 0", kind, margin=penalty / size, magnitude=magnitude, exact=False)
+        for i, (kind, magnitude) in enumerate(heads)
+    ]
+    records += [
+        Record(f"layer_{i} mlp", "clears", margin=math.inf, magnitude=largest, exact=True)
+        for i in (1, 2, 4)
+    ]
     return Certificate(
         dtype="float32",
         limits={"length": limit},
-        records=records,
+        records=tuple(records),
         error=error,
         unit="absolute error",
         weights=digest(spec, params),

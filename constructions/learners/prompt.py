@@ -9,7 +9,8 @@ import numpy as np
 
 from constructions.certificate import Certificate
 from constructions.learners.descent import LOGITS, Recipe
-from constructions.learners.layers import Description, rows
+from constructions.learners.terms import tokens
+from constructions.residual import Residual
 
 
 class Shape(NamedTuple):
@@ -18,6 +19,7 @@ class Shape(NamedTuple):
     Args:
       free: [k, O], the outputs' row of each class token: softmax(logits free') is the law.
       features, queries, norm: d, m and the largest norm of a row of features.
+      mask: of the layers; the causal one needs a copy of the data for each step.
       jacobian: rows of features are Jacobians [O, d].
     """
 
@@ -25,6 +27,7 @@ class Shape(NamedTuple):
     features: int
     queries: int
     norm: float
+    mask: str = "prefix"
     jacobian: bool = False
 
 
@@ -110,35 +113,40 @@ def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
 
 
 def encode(
-    data: Data, recipe: Recipe, description: Description, shape: Shape, certificate: Certificate
+    data: Data, recipe: Recipe, fields: Residual, shape: Shape, certificate: Certificate
 ) -> np.ndarray:
     """float32 [T, I]: class tokens, examples (copies or reflections of them), queries."""
     z, labels, weights, logits = data
-    z = z.reshape(len(z), -1)
     n, m = len(labels), shape.queries
-    fields, k = description.fields, len(shape.free)
+    k = len(shape.free)
     hidden = {"hidden": 1} if recipe.temperature else {}
-    parts = [rows(fields, k, {"one": 1, "class": shape.free, **hidden})]
+    parts = [tokens(fields, k, {"one": 1, "class": shape.free, **hidden})]
     example = {
-        "one": 1, "other": 1, "label": labels, "features": z[:n], "logits": logits[:n],
-        "weight": weights.T,
+        "one": 1, "other": 1, "label": labels, "logits": logits[:n],
+        "weight": weights.T, **_features(z[:n]),
     }  # fmt: skip
     if recipe.temperature:
         for sign in (1, -1):
             scaled = sign * n * weights.T
-            parts.append(rows(fields, n, {**example, "key": sign * z[:n], "weight": scaled}))
-    elif description.mask == "causal":
+            parts.append(tokens(fields, n, {**example, "key": sign * z[:n], "weight": scaled}))
+    elif shape.mask == "causal":
         for t in range(recipe.batches):
             weight = np.zeros((n, recipe.batches))
             weight[:, t] = weights[t % len(weights)]
-            parts.append(rows(fields, n, {**example, "weight": weight}))
+            parts.append(tokens(fields, n, {**example, "weight": weight}))
     else:
-        parts.append(rows(fields, n, example))
-    query = {"one": 1, "other": 1, "features": z[n:], "logits": logits[n:], **hidden}
-    parts.append(rows(fields, m, query))
+        parts.append(tokens(fields, n, example))
+    query = {"one": 1, "other": 1, "logits": logits[n:], **_features(z[n:]), **hidden}
+    parts.append(tokens(fields, m, query))
     inputs = np.concatenate(parts)
     certificate.check(length=len(inputs))
     return inputs
+
+
+def _features(z: np.ndarray) -> dict[str, np.ndarray]:
+    if z.ndim == 2:
+        return {"features": z}
+    return {f"features_{c}": z[:, c] for c in range(z.shape[1])}
 
 
 def as_array(name: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarray:

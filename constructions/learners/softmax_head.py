@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from constructions.blueprint import Blueprint
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
 from constructions.learners import descent
 from constructions.learners.descent import LOGITS, MASK, Recipe, schedule_rates
-from constructions.learners.layers import Description, prove, write
 from constructions.learners.prompt import Shape, encode, parse
 from constructions.spec import Params, TransformerSpec
 
@@ -113,22 +113,24 @@ def softmax_head(
     # Repeated once a step, a copy of the data is a batch of its own.
     recipe = replace(asked, batches=steps) if mask == "causal" and steps > 1 else asked
     descent.check_recipe(recipe, norm)
-    description = descent.describe(recipe, classes, features, mask, jacobian)
-    spec, params = description.spec(), write(description)
+    blueprint, fields = descent.describe(recipe, classes, features, mask, jacobian)
+
+    name = "softmax-head" if temperature is None else "softmax-head-softmax-only"
 
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, description, recipe, classes, features, norm, length)
+        return certify(spec, params, blueprint, recipe, classes, features, norm, length, name)
 
+    spec, params = blueprint.spec, blueprint.build()
     certificate = certify_weights(spec, params)
-    shape = Shape(np.eye(classes), features, queries, norm, jacobian)
+    shape = Shape(np.eye(classes), features, queries, norm, mask, jacobian)
     return Construction(
-        name="softmax-head" if temperature is None else "softmax-head-softmax-only",
+        name=name,
         kind="learner",
         spec=spec,
         params=params,
-        residual=description.residual,
+        residual=blueprint.residual,
         encode=lambda problem: encode(
-            parse(problem, asked, shape), recipe, description, shape, certificate
+            parse(problem, asked, shape), recipe, fields, shape, certificate
         ),
         decode=lambda outputs: descent.softmax(np.asarray(outputs)[..., -queries:, :]),
         oracle=lambda problem: descent.softmax(
@@ -149,20 +151,20 @@ def softmax_only(*, temperature: float = 0.01, **options: Any) -> Construction:
 def certify(
     spec: TransformerSpec,
     params: Params,
-    description: Description,
+    blueprint: Blueprint,
     recipe: Recipe,
     classes: int,
     features: int,
     norm: float,
     length: int,
+    name: str,
 ) -> Certificate:
     """The weights are, entry by entry, the described ones; then `descent.bound` holds.
 
     Raises:
       ValueError: a weight that is not, or a temperature at which no gradient is left.
     """
-    name = "softmax head" if recipe.temperature is None else "softmax head, softmax only"
-    prove(name, description, spec, params)
+    blueprint.verify(name, spec, params)
     unit = UNIT["float32"]
 
     def error(length: int) -> float:
@@ -176,44 +178,42 @@ def certify(
             f"gradient of size {norm**2:g} may err by {step[0]:.1e}: take a temperature near "
             "0.01 / norm^2, or a shorter prompt"
         )
-    records: tuple[Record, ...] = (
+    law = Record(
+        part="layer_0 head 0",
+        kind="softmax of the logits",
+        margin=MASK - LOGITS - sum(recipe.rates) * norm**2 / (1 - recipe.momentum),
+        magnitude=MASK,
+        exact=False,
+        note="other tokens than classes have weight exp(-margin) = 0",
+    )
+    gradients = [
         Record(
-            part="layer_0 head 0",
-            kind="softmax of the logits",
-            margin=MASK - LOGITS - sum(recipe.rates) * norm**2 / (1 - recipe.momentum),
-            magnitude=MASK,
-            exact=False,
-            note="other tokens than classes have weight exp(-margin) = 0",
-        ),
-        Record(
-            part="layer_1 head 0",
+            part=f"layer_1 head {h}",
             kind="gradient" if recipe.temperature is None else "gradient by reflected tokens",
             margin=norm,
             magnitude=norm**2,
             exact=False,
             note=f"one step errs by at most {step[0]:.1e} at features of norm {norm:g}",
-        ),
-    )
+        )
+        for h in range(spec.layers[1].heads)
+    ]
     parts = (
         ("error and velocity", "error := law - label, velocity decays"),
-        (
-            "step",
-            "logits -= rate velocity",
-        ),
+        ("step", "logits -= rate velocity"),
     )
-    records += tuple(
+    units = [
         Record(f"layer_{i} mlp", kind, math.inf, norm**2, exact=False, note=note)
         for i, (kind, note) in enumerate(parts)
-    )
-    if records[0].margin < 200:
+    ]
+    if law.margin < 200:
         raise ValueError(
-            f"logits may reach {MASK - records[0].margin:.3g}, where the mask of {MASK:g} does not "
+            f"logits may reach {MASK - law.margin:.3g}, where the mask of {MASK:g} does not "
             "hide the other tokens: lower the learning rate, the steps or the norm"
         )
     return Certificate(
         dtype="float32",
         limits={"length": limit},
-        records=records,
+        records=(law, *gradients, *units),
         error=error,
         unit="total variation",
         weights=digest(spec, params),
