@@ -24,9 +24,7 @@ def main(argv: list[str]) -> int:
     """Runs the suites that ``argv`` names and prints a table of each."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--suite", choices=(*SUITES, "all"), default="all")
-    parser.add_argument(
-        "--peers", action="store_true", help="time extra `peers` too"
-    )
+    parser.add_argument("--peers", action="store_true", help="time extra `peers` too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append the results here")
     arguments = parser.parse_args(argv)
     for suite in SUITES if arguments.suite == "all" else (arguments.suite,):
