@@ -2,6 +2,7 @@
 
 from icl_sim.decoding.decoder import ENGINES, Decoder, State
 from icl_sim.decoding.generation import generate, generate_batch
+from icl_sim.decoding.strings import sample_strings, string_law
 from icl_sim.decoding.verification import Verification, verify_trace
 
 __all__ = [
@@ -11,5 +12,7 @@ __all__ = [
     "Verification",
     "generate",
     "generate_batch",
+    "sample_strings",
+    "string_law",
     "verify_trace",
 ]
