@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -43,7 +44,7 @@ def run(*, repeats: int = 5, peers: bool = False) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "build_s": _median(build, repeats),
-                "load_s": _median(lambda built=built: load(built), repeats),
+                "load_s": _median(partial(load, built), repeats),
             }
         )
     for task, expected in (("previous symbol", _previous), ("equal symbols", _equal)):

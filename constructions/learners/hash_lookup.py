@@ -73,6 +73,11 @@ def hash_lookup(
             raise ValueError(f"{name}: expected at least {least}, got {value}")
     if not 0 < beta < math.inf:
         raise ValueError(f"beta: expected a positive number, got {beta}")
+    if 4.0 * order**2 * width * UNIT["float32"] > 1:
+        raise ValueError(
+            f"width: scores at order {order} and width {width:,} reach {4 * order**2 * width:,}, "
+            "and float32 holds integers up to 16,777,216"
+        )
     codes = np.random.default_rng(seed).choice([-1.0, 1.0], (order, vocab, width))
     gap = _least_distance(codes)
     r = Residual(
@@ -142,8 +147,6 @@ def hash_lookup(
                 f"{_least_distance(np.stack(drawn)):.2g} apart (squared): widen them, "
                 f"{4 * order * vocab} or more"
             )
-        if magnitude * UNIT["float32"] > 1:
-            raise ValueError(f"hash-lookup: sums reach {magnitude:,.0f}, more than 2^24: narrow it")
 
         def error(length: int) -> float:
             mismatches = length * math.exp(-match)
