@@ -136,6 +136,8 @@ def _parser() -> _Parser:
         "export", commands.run_export, "write each construction's weights and card as files"
     )
     files.add_argument("directory", metavar="DIR")
+    report = command("report", commands.run_report, "write the report of a run from its records")
+    report.add_argument("directory", metavar="DIR", help="the --out of reproduce or verify")
     command("doctor", commands.run_doctor, "versions, devices and arithmetic of this machine")
     return parser
 

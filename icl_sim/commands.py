@@ -51,6 +51,19 @@ def run_verify(arguments: Any) -> int:
     return _failed(results)
 
 
+def run_report(arguments: Any) -> int:
+    """Writes the pages of a run from its records."""
+    from icl_sim.report.pages import write_report
+    from icl_sim.reproduction import recorded
+
+    results = recorded(arguments.directory)
+    page = write_report(results, arguments.directory)
+    _show(results | {"report": str(page)}, arguments)
+    if not arguments.json:
+        print(f"report: {page}")
+    return _failed(results)
+
+
 def run_compare(arguments: Any) -> int:
     """Every route from the same data, side by side."""
     from icl_sim.report.pages import write_report

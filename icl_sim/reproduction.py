@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import jax
 
-from icl_sim.claims import judge
+from icl_sim.claims import judge, select
 from icl_sim.comparison import compare
-from icl_sim.experiments.sweep import Progress
-from icl_sim.records import digest
+from icl_sim.errors import InputError
+from icl_sim.experiments.sweep import Progress, quiet
+from icl_sim.records import Record, digest, merge, read_directory
 from icl_sim.store import Store
 
 # Demonstrations in all, over 8 contexts; tables of each family.
@@ -80,22 +82,92 @@ def reproduce(
     """
     config = {"command": "reproduce", "profile": profile, "seed": seed}
     with open_store(out, resume=resume, config=config) as store:
-        results = judge([], profile=profile, seed=seed, store=store, progress=progress)
-        comparisons = [
-            compare(
-                task,
-                **COMPARISONS[profile],
-                key=jax.random.key(seed),
-                store=store,
-                progress=progress,
+        return _gather(
+            [], profile=profile, seed=seed, store=store, progress=progress, comparisons=True
+        )
+
+
+def _gather(
+    names: Sequence[str],
+    *,
+    profile: str,
+    seed: int,
+    store: Store,
+    progress: Progress,
+    comparisons: bool,
+) -> dict[str, Any]:
+    results = judge(names, profile=profile, seed=seed, store=store, progress=progress)
+    if not comparisons:
+        return results
+    compared = [
+        compare(
+            task,
+            **COMPARISONS[profile],
+            key=jax.random.key(seed),
+            store=store,
+            progress=progress,
+        )
+        for task in ("english", "tables")
+    ]
+    return results | {
+        "comparisons": compared,
+        "checks": [check for comparison in compared for check in _checks(comparison)],
+        "digest": digest(store.records()),
+    }
+
+
+class _Recorded:
+    """The results of a finished run: like a store, but nothing is computed and nothing written."""
+
+    def __init__(self, directory: str | Path) -> None:
+        files = read_directory(Path(directory))
+        headers = [file.header for file in files if file.header is not None]
+        if not headers:
+            raise InputError(
+                f"expected records-*.jsonl in {directory}, found none; name a directory of results"
             )
-            for task in ("english", "tables")
-        ]
-        return results | {
-            "comparisons": comparisons,
-            "checks": [check for comparison in comparisons for check in _checks(comparison)],
-            "digest": digest(store.records()),
-        }
+        self.directory, self.config = directory, headers[0]["config"]
+        self._records = merge(files)
+
+    def has(self, key: str) -> bool:
+        return key in self._records
+
+    def records(self) -> list[Record]:
+        return [self._records[key] for key in sorted(self._records)]
+
+    def result(self, key: str, compute: Callable[[], Any]) -> Any:
+        del compute
+        if key not in self._records:
+            raise InputError(
+                f"{self.directory}: the run has no result for {key!r} yet; finish it with --resume"
+            )
+        return self._records[key].result
+
+
+def recorded(directory: str | Path) -> dict[str, Any]:
+    """What `verify` or `reproduce` returned, from the records that they left.
+
+    Args:
+      directory: their --out.
+
+    Returns:
+      The verdicts that are recorded, and of a finished `reproduce` the comparisons and checks.
+
+    Raises:
+      InputError: no records, no verdict among them, or a `reproduce` that did not finish.
+    """
+    run = _Recorded(directory)
+    names = [s.id for _, s in select([]) if run.has(f"statement/{s.id}")]
+    if not names or not run.config.keys() >= {"command", "profile", "seed"}:
+        raise InputError(f"{directory}: expected a run of verify or reproduce, found no verdict")
+    return _gather(
+        names if run.config["command"] == "verify" else [],
+        profile=run.config["profile"],
+        seed=run.config["seed"],
+        store=cast(Store, run),
+        progress=quiet,
+        comparisons=run.config["command"] == "reproduce",
+    )
 
 
 def _checks(comparison: dict[str, Any]) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ def test_a_smaller_factor_breaks_the_exact_means(run, monkeypatch):
     assert c5.random_experiment(run, mean=wrong).verdict == FALSE
 
 
+@pytest.mark.slow
 def test_a_third_of_the_subset_is_refuted(run):
     wrong = lambda **options: subset_size(**options) // 3
     outcome = c5.random_experiment(run, size=wrong)
@@ -89,6 +90,7 @@ def test_retrieval_holds(run):
         assert abs(leak["tv"] - leak["exact"]) < 1e-6
 
 
+@pytest.mark.slow
 def test_random_demonstrations_do_not_keep_the_bound(run):
     outcome = c6.retrieval_experiment(run, retriever="random")
     assert outcome.verdict == FALSE

@@ -96,6 +96,7 @@ def test_an_eighth_of_the_size_does_not_find_the_prompt(run):
     assert elicitation.elicitation_experiment(run, size=wrong).verdict == FALSE
 
 
+@pytest.mark.slow
 def test_the_least_likely_prompt_is_no_answer(run, monkeypatch):
     worst = lambda laws, counts: prompt_families.likeliest(1 / (1 + laws), counts)
     monkeypatch.setitem(prompt_families.RULES, "worst", worst)
@@ -106,7 +107,7 @@ def test_likelihood_is_misled_outside_the_family_where_minimum_distance_is_not(r
     outcome = elicitation.elicitation_experiment(run, robust_rule="likeliest")
     assert outcome.verdict == FALSE
     assert "misleads/likeliest" in outcome.why
-    assert "4 of 4 sampled cells certified" in outcome.why
+    assert "6 of 6 sampled cells certified" in outcome.why
 
 
 @pytest.mark.parametrize("experiment", [c2.sup_experiment, c2.events_experiment])

@@ -179,3 +179,21 @@ def test_the_console_script_is_installed():
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_report_is_made_again_from_the_records(capsys, tmp_path):
+    code, first, _ = call(capsys, "verify", "C2.sequence", "--out", str(tmp_path), "--json")
+    assert code == 0
+    code, second, _ = call(capsys, "report", str(tmp_path), "--json")
+    assert code == 0
+    again = json.loads(second)
+    assert again.pop("report") == str(tmp_path / "report.html")
+    assert again == json.loads(first)
+    assert "C2.sequence" in (tmp_path / "audit.html").read_text()
+
+
+def test_a_report_of_nothing_is_one_line(capsys, tmp_path):
+    code, _, err = call(capsys, "report", str(tmp_path))
+    assert code == 2
+    assert "found none" in err
+    assert len(err.splitlines()) == 1

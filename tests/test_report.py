@@ -7,7 +7,7 @@ import pytest
 
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, plots
-from icl_sim.report.pages import number, render, write_report
+from icl_sim.report.pages import number, render, render_audit, write_report
 
 
 def cell(mean):
@@ -49,6 +49,9 @@ STATEMENT = {
     "derived": "HOLDS-LOOSE",
     "sources": "docs",
     "corrected": "",
+    "premises": "what is assumed",
+    "formula": "n = 1",
+    "lower": "n >= 1",
     "verdict": "HOLDS-LOOSE",
     "confidence": 0.95,
     "replicates": 400,
@@ -85,18 +88,19 @@ RESULTS = {
 
 def test_the_page_is_one_file_that_fetches_nothing(tmp_path):
     page = write_report(RESULTS, tmp_path)
-    text = page.read_text()
-    assert "<svg" in text
-    assert not re.search(r'(src|href)="(https?:)?//', text)
-    assert "@import" not in text
-    assert "<script" not in text
-    assert "default-src 'none'" in text
+    for name in ("report.html", "audit.html"):
+        text = (page.parent / name).read_text()
+        assert "<svg" in text
+        assert not re.search(r'(src|href)="(https?:)?//', text)
+        assert "@import" not in text
+        assert "<script" not in text
+        assert "default-src 'none'" in text
     assert json.loads((tmp_path / "results.json").read_text()) == RESULTS
 
 
 def test_all_that_comes_from_data_is_escaped():
+    assert "&lt;script&gt;alert(1)" in render_audit(RESULTS)
     text = render(RESULTS)
-    assert "&lt;script&gt;alert(1)" in text
     assert "because &amp; so" in text
 
 
@@ -109,10 +113,11 @@ def test_ids_of_two_pictures_do_not_collide():
     assert drawn[0] == drawn[1]
 
 
-def test_verdicts_and_words_stand_on_the_page():
-    text = render(RESULTS)
-    for words in ("HOLDS-LOOSE", "C1.token", "O( &#34;x&#34; )", "ab" * 32, "lookup"):
-        assert words in text
+def test_verdicts_and_words_stand_on_the_pages():
+    for words in ("HOLDS-LOOSE", "C1.token", "audit.html#C1.token", "ab" * 32, "lookup"):
+        assert words in render(RESULTS)
+    for words in ('id="C1.token"', "HOLDS-LOOSE", "O( &#34;x&#34; )", "assumed", "95 %", "400"):
+        assert words in render_audit(RESULTS)
 
 
 def test_a_page_without_claims_shows_what_there_is():

@@ -19,6 +19,7 @@ from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
+from icl_sim.claims.scaling import scaling
 from icl_sim.experiments.cells import TailCell
 from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
@@ -233,7 +234,7 @@ def sum_experiment(run: Run, *, size: SizeFormula = uniform_size) -> Outcome:
             f"n*(m = 1000) - n*(m = 1) = {increments}: it grows by {growth:.1f} where a sum "
             f"predicts {under_sum:.1f} and a product {under_product:.0f}"
         ),
-        figures={"sizes": rows},
+        figures={"sizes": rows, "scaling": scaling(run)},
     )
 
 

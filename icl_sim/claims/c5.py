@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from icl_sim.blocks import BLOCK, run_blocks
 from icl_sim.bounds.partial import (
     missing_error,
     subset_expected_total_variation,
@@ -131,6 +132,11 @@ def random_experiment(
                 for cell, c, k in zip(mean_cells, means, subsets, strict=True)
             ],
             "tail": [asdict(cell) for cell in tail_cells],
+            "partial": [
+                row
+                for name in sorted({answer, "base"})
+                for row in _measured(run, name, pools, laws, subsets)
+            ],
         },
     )
 
@@ -156,6 +162,35 @@ def _pools(N: int) -> tuple[np.ndarray, np.ndarray]:
     counts[:, 0] += N - counts.sum(axis=1)
     pools = np.stack([np.repeat(np.arange(V), row) for row in counts]).astype(np.int32)
     return pools, (counts / N).astype(np.float32)
+
+
+def _measured(
+    run: Run, answer: str, pools: np.ndarray, laws: np.ndarray, subsets: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Rows of the figure: mean total variation to the pool's law over the size of the subset."""
+    N = pools.shape[1]
+    rows = []
+    for n in subsets:
+
+        def measure(n: int = n) -> float:
+            trial = subset_trial(answer, n, False)
+            errors = run_blocks(trial, key=run.key, trials=BLOCK, args=(pools, laws))
+            return float(errors.astype(np.float64).mean())
+
+        counts = (np.rint(laws.astype(np.float64) * N)).astype(int).tolist()
+        exact = [subset_expected_total_variation(pool=pool, n=n) for pool in counts]
+        rows.append(
+            {
+                "answer": answer,
+                "pool": N,
+                "n": n,
+                "mean": run.store.result(f"C5.random/partial/{answer}/{N}/{n}", measure),
+                "exact": sum(exact) / len(exact),
+                "bound": subset_mean_error(vocab=V, pool=N, n=n),
+            }
+        )
+        run.progress(f"C5.random {answer}", len(rows), len(subsets))
+    return rows
 
 
 def missing_experiment(

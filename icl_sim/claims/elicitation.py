@@ -19,6 +19,7 @@ from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.experiments.cells import TailCell
 from icl_sim.experiments.prompt_families import (
     PromptFamily,
+    base_family,
     choice_trial,
     hadamard_family,
     hardest,
@@ -35,7 +36,7 @@ Size = Callable[..., int]
 
 def exact_families(profile: str) -> list[tuple[PromptFamily, float]]:
     """Families and the eps at which they are judged; the target is in the family."""
-    found = [(hadamard_family(256, 0.1), 0.1), (lookup_family(), 0.1)]
+    found = [(hadamard_family(256, 0.1), 0.1), (lookup_family(), 0.1), (base_family(), 0.1)]
     if profile != "smoke":
         found += [(hadamard_family(K, 0.05), 0.05) for K in (16, 1024)]
         found += [
@@ -48,7 +49,7 @@ def exact_families(profile: str) -> list[tuple[PromptFamily, float]]:
 
 def outside_families(profile: str) -> list[tuple[PromptFamily, float]]:
     """Families and eps for targets that no prompt gives."""
-    found = [(lookup_family(length=3, smoothing=1e-6), 0.1)]
+    found = [(lookup_family(length=3, smoothing=1e-6), 0.1), (base_family(pairs=True), 0.1)]
     if profile != "smoke":
         found += [(lookup_family(length=3), 0.1), (hadamard_family(64, 0.1), 0.1)]
     return found

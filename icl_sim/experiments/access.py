@@ -1,7 +1,7 @@
 """Replicates for part of the data: subsets of a pool (C5), and retrieval into a prompt (C6).
 
-Answers come from a model run by its ordinary forward pass: the hand-written ``lookup``, or
-``counts``, the arithmetic that it implements.  `ANSWERS` maps names to functions.
+Answers come from a model run by its ordinary forward pass: the hand-written ``lookup``, or the
+pretrained ``base``; or from ``counts``, the arithmetic that the lookup implements.
 
 Letters: m contexts, V outputs, N demonstrations in all, n of each context, K in a prompt.
 """
@@ -16,8 +16,10 @@ import jax.numpy as jnp
 
 from constructions.construction import Construction
 from constructions.learners.lookup import lookup as build_lookup
+from icl_sim.base import load_base, output_laws
 from icl_sim.sampling import integer_thresholds
 from icl_sim.tasks import empirical_law
+from icl_sim.training.sequences import CONTEXTS
 from icl_sim.transformer import forward
 
 # answer(contexts [m, K], outputs [m, K], V): row c is the prompt of query c -> laws [m, V]
@@ -49,7 +51,21 @@ def counting_answer(contexts: jax.Array, outputs: jax.Array, V: int) -> jax.Arra
     return empirical_law(hits.sum(axis=1))
 
 
-ANSWERS: dict[str, Answer] = {"counts": counting_answer, "lookup": lookup_answer}
+def base_answer(contexts: jax.Array, outputs: jax.Array, V: int) -> jax.Array:
+    """The pretrained base's laws, its weights untouched, each query with a prompt of its own."""
+    base = load_base()
+    m, K = contexts.shape
+    pairs = jnp.stack([contexts, outputs + CONTEXTS], axis=2).reshape(m, 2 * K)
+    queries = jnp.arange(m, dtype=pairs.dtype)[:, None]
+    prompts = jnp.concatenate([pairs, queries], axis=1)
+    return output_laws(base.spec, base.params, prompts, V)
+
+
+ANSWERS: dict[str, Answer] = {
+    "base": base_answer,
+    "counts": counting_answer,
+    "lookup": lookup_answer,
+}
 
 
 def shuffled(key: jax.Array, size: int) -> jax.Array:

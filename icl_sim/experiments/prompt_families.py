@@ -21,8 +21,10 @@ import numpy as np
 from constructions.construction import Construction
 from constructions.learners.lookup import lookup
 from constructions.spec import TransformerSpec
+from icl_sim.base import load_base
 from icl_sim.bounds.elicitation import hadamard_signs
 from icl_sim.sampling import multinomial_counts
+from icl_sim.training.sequences import ALPHABET, CONTEXTS
 from icl_sim.transformer import forward
 
 CHUNK = 2**16  # tokens in one forward pass
@@ -112,6 +114,23 @@ def lookup_family(
         built.spec, built.params, prompts, range(vocab), outputs=outputs, start=(vocab,)
     )
     return family(f"lookup, V={vocab}, l_z={length}, l={outputs}, smoothing={smoothing:g}", laws)
+
+
+@lru_cache(maxsize=2)
+def base_family(*, pairs: bool = False) -> PromptFamily:
+    """The pretrained base under all 256 prompts of two of its symbols, one output symbol.
+
+    Inputs are its 8 context symbols.
+
+    Args:
+      pairs: only the 64 prompts that are one demonstration, a context and an output.
+    """
+    base = load_base()
+    prompts = all_prompts(range(ALPHABET), 2)
+    if pairs:
+        prompts = prompts[(prompts[:, 0] < CONTEXTS) & (prompts[:, 1] >= CONTEXTS)]
+    laws = model_laws(base.spec, base.params, prompts, range(CONTEXTS), outputs=1)
+    return family(f"base, {'pairs' if pairs else 'l_z=2'}", laws)
 
 
 def hadamard_family(prompts: int, eps: float) -> PromptFamily:

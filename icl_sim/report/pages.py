@@ -1,4 +1,4 @@
-"""Results -> report.html, results.json."""
+"""Results -> report.html, audit.html, results.json."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from markupsafe import Markup
 
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, curves, plots
+from icl_sim.report.audit import audit
 
 
 def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
     """Writes ``report.html`` and ``results.json`` into ``out`` and returns the page's path.
+
+    With statements among the results, ``audit.html`` too, which has all about each of them.
 
     Args:
       results: any of: what `icl_sim.claims.judge` returns; ``comparisons``, a list of what
@@ -34,6 +37,8 @@ def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
             json.dumps(results, sort_keys=True, indent=1, allow_nan=False) + "\n"
         )
         page.write_text(render(results))
+        if results.get("statements"):
+            (directory / "audit.html").write_text(render_audit(results))
     except OSError as error:
         raise InputError(
             f"--out {out}: expected a directory that can be written, got {error.strerror}: choose "
@@ -42,9 +47,13 @@ def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
     return page
 
 
-def render(results: Mapping[str, Any]) -> str:
-    """The page as text; all that came from data is escaped."""
-    results = {"claims": [], "statements": [], "checks": []} | dict(results)
+def render_audit(results: Mapping[str, Any]) -> str:
+    """The audit as text; all that came from data is escaped."""
+    page = _environment().get_template("audit.html")
+    return page.render(results=results, audit=audit(results))
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("icl_sim.report"),
         autoescape=True,
@@ -53,6 +62,12 @@ def render(results: Mapping[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
+    return environment
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """The page as text; all that came from data is escaped."""
+    results = {"claims": [], "statements": [], "checks": []} | dict(results)
     pictures = [picture for c in results.get("comparisons", []) for picture in _compared(c)]
     for run in results.get("training", []):
         pictures.append(
@@ -76,23 +91,7 @@ def render(results: Mapping[str, Any]) -> str:
                 "svg": Markup(plots.svg(curves.pretraining_loss, run)),  # noqa: S704
             }
         )
-    for statement in results.get("statements", []):
-        rows = statement["figures"].get("sizes")
-        if rows:
-            pictures.append(
-                {
-                    "title": "Sizes: exact n* beside the formulas",
-                    "caption": (
-                        "Left: demonstrations per context that suffice, on all contexts at once. "
-                        "Right: what more contexts cost; the dotted lines are what a product of V "
-                        "and ln(m/delta) would ask."
-                    ),
-                    "svg": Markup(  # noqa: S704
-                        plots.svg(plots.sizes_against_contexts, rows, panels=2)
-                    ),
-                }
-            )
-    page = environment.get_template("report.html")
+    page = _environment().get_template("report.html")
     return page.render(results=results, pictures=pictures)
 
 

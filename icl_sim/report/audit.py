@@ -1,0 +1,112 @@
+"""The page "audit": a row for each statement, with its texts, figures and tables inside."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from icl_sim.report import audit_plots, plots
+
+FORMULAS = ("abstract", "mcdiarmid", "weissman")
+
+
+def audit(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What the template shows: claims with their statements, each with pictures; looseness."""
+    statements = [
+        statement
+        | {
+            "pictures": [
+                _picture(*PICTURES[name], rows)
+                for name, rows in statement["figures"].items()
+                if name in PICTURES and rows
+            ]
+        }
+        for statement in results["statements"]
+    ]
+    return {
+        "claims": results["claims"],
+        "statements": statements,
+        "looseness": looseness(results["statements"]),
+        "surprises": [s["id"] for s in statements if s["verdict"] != s["derived"]],
+    }
+
+
+def looseness(statements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many times n* each formula of C1 asks: median and range over the cells of the run."""
+    rows = [
+        row
+        for statement in statements
+        for name in ("exact", "scaling")
+        for row in statement["figures"].get(name, ())
+        if row.keys() >= {"exact", "mcdiarmid", "weissman"}
+    ]
+    found = []
+    for formula in FORMULAS:
+        ratios = sorted(row[formula] / row["exact"] for row in rows)
+        if ratios:
+            found.append(
+                {
+                    "formula": formula,
+                    "cells": len(ratios),
+                    "median": statistics.median(ratios),
+                    "least": ratios[0],
+                    "greatest": ratios[-1],
+                }
+            )
+    return found
+
+
+def _picture(
+    title: str, caption: str, draw: Callable[..., None], panels: int, rows: Sequence[Any]
+) -> dict[str, Any]:
+    # The SVG is drawn here from numbers and names of the library, hence safe.
+    svg = Markup(plots.svg(draw, rows, panels=panels))  # noqa: S704
+    return {"title": title, "caption": caption, "svg": svg, "panels": panels}
+
+
+# Name of a statement's table -> title, caption, drawing, panels.
+PICTURES: dict[str, tuple[str, str, Callable[..., None], int]] = {
+    "scaling": (
+        "Sizes against eps, V, m and delta",
+        "Demonstrations per context that suffice; one of the four changes, the others stay at "
+        "V = 32, m = 1, eps = 0.15, delta = 0.1. Dotted: n* at the first point scaled by the "
+        "product V ln(m/delta)/eps^2; dashed: by the sum (V + ln(m/delta))/eps^2.",
+        audit_plots.sizes_against_all,
+        4,
+    ),
+    "sizes": (
+        "Growth with the number of contexts",
+        "Left: demonstrations per context that suffice, on all contexts at once. Right: what more "
+        "contexts cost; the dotted lines are what a product of V and ln(m/delta) would ask.",
+        plots.sizes_against_contexts,
+        2,
+    ),
+    "hash-bit": (
+        "Hash bits: failure over the length of the output",
+        "Probability of total variation above eps with C times the size of the abstract. Lines: "
+        "what no estimator can avoid; rings: the best estimator, exactly.",
+        audit_plots.hash_bit,
+        2,
+    ),
+    "retrieval": (
+        "Retrieved against random demonstrations",
+        "Mean total variation to the truth with K demonstrations in the prompt.",
+        audit_plots.retrieval,
+        1,
+    ),
+    "partial": (
+        "Part of the data",
+        "Mean total variation to the law of the whole pool, from a random subset in the prompt.",
+        audit_plots.partial_data,
+        1,
+    ),
+    "curves": (
+        "Halfspace learners",
+        "Mean error over the number of examples; the gray line is d/(n+1).",
+        audit_plots.learning_curves,
+        1,
+    ),
+}

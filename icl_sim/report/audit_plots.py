@@ -1,0 +1,160 @@
+"""Figures of the audit; see `icl_sim.report.plots` for the style."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+
+from icl_sim.report.plots import COLORS, MARKERS
+
+Row = Mapping[str, Any]
+
+SHADES = ("#0072B2", "#009E73", "#E69F00", "#D55E00")  # of C = 1, 2, 4, 8
+OTHERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def sizes_against_all(eps: Axes, V: Axes, m: Axes, delta: Axes, rows: Sequence[Row]) -> None:
+    """n* and the formulas on four log-log panels, and the product and sum laws through n*."""
+    panels = {"eps": eps, "vocab": V, "contexts": m, "delta": delta}
+    for name, axes in panels.items():
+        mine = [row for row in rows if row["varied"] == name]
+        x = [1 / float(row[name]) if name in ("eps", "delta") else row[name] for row in mine]
+        for formula in ("abstract", "mcdiarmid", "weissman", "exact", "lower"):
+            axes.plot(
+                x,
+                [row[formula] for row in mine],
+                label="exact n*" if formula == "exact" else formula,
+                color=COLORS[formula],
+                marker=MARKERS[formula],
+                markersize=4,
+                linewidth=1.2,
+            )
+        for law, style in (("product", ":"), ("sum", "--")):
+            scale = mine[0]["exact"] / _law(mine[0], law)
+            axes.plot(
+                x,
+                [scale * _law(row, law) for row in mine],
+                color="#777777",
+                linestyle=style,
+                label=f"{law} law",
+            )
+        label = {"eps": "1/eps", "vocab": "V", "contexts": "m", "delta": "1/delta"}[name]
+        axes.set(xscale="log", yscale="log", xlabel=label)
+    eps.set_ylabel("demonstrations per context")
+    eps.legend(fontsize=8)
+
+
+def _law(row: Row, law: str) -> float:
+    L = math.log(row["contexts"] / row["delta"])
+    size = row["vocab"] * L if law == "product" else row["vocab"] + L
+    return float(size / float(row["eps"]) ** 2)
+
+
+def hash_bit(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
+    """Failure over l for each C, a panel a vocabulary."""
+    vocabularies = sorted({row["vocab"] for row in rows})
+    for axes, vocab in zip((left, right), vocabularies, strict=False):
+        for C, color in zip((1, 2, 4, 8), SHADES, strict=True):
+            mine = [row for row in rows if (row["vocab"], row["C"]) == (vocab, C)]
+            axes.plot(
+                [row["length"] for row in mine],
+                [row["failure"] for row in mine],
+                color=color,
+                label=f"C = {C}",
+            )
+            known = [row for row in mine if row["bayes_failure"] is not None]
+            axes.plot(
+                [row["length"] for row in known],
+                [row["bayes_failure"] for row in known],
+                color=color,
+                linestyle="none",
+                marker="o",
+                markersize=5,
+                markerfacecolor="none",
+            )
+        axes.axhline(0.05, color="#777777", linestyle=":", label="delta = 0.05")
+        axes.set(xlabel="output tokens, l", ylabel="failure probability", title=f"V = {vocab}")
+        axes.legend(fontsize=8, loc="center left")
+
+
+def retrieval(axes: Axes, rows: Sequence[Row]) -> None:
+    """Total variation over K, retrieved and random, of each model."""
+    for answer, color in zip(sorted({row["answer"] for row in rows}), OTHERS, strict=False):
+        mine = [row for row in rows if row["answer"] == answer]
+        for kind, style in (("retrieved", "-"), ("random", "--")):
+            axes.plot(
+                [row["K"] for row in mine],
+                [row[kind] for row in mine],
+                color=color,
+                linestyle=style,
+                marker="o",
+                markersize=4,
+                label=f"{answer}, {kind}",
+            )
+    axes.set(xlabel="demonstrations in the prompt, K", ylabel="mean total variation")
+    _log_log(axes, sorted({row["K"] for row in rows}))
+
+
+def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
+    """Total variation over the size of the subset, with the exact mean and the bound."""
+    first = [row for row in rows if row["answer"] == rows[0]["answer"]]
+    n = [row["n"] for row in first]
+    axes.plot(n, [row["bound"] for row in first], color="#777777", linestyle="--", label="bound")
+    axes.plot(n, [row["exact"] for row in first], color="#000000", label="empirical law, exact")
+    for answer, color in zip(sorted({row["answer"] for row in rows}), OTHERS, strict=False):
+        mine = [row for row in rows if row["answer"] == answer]
+        axes.plot(
+            [row["n"] for row in mine],
+            [row["mean"] for row in mine],
+            color=color,
+            linestyle="none",
+            marker="o",
+            markerfacecolor="none",
+            markersize=7,
+            label=answer,
+        )
+    axes.set(
+        xlabel=f"demonstrations of each context's {rows[0]['pool']}, n",
+        ylabel="mean total variation",
+        ylim=(0, None),
+    )
+    axes.legend(fontsize=8)
+
+
+def learning_curves(axes: Axes, rows: Sequence[Row]) -> None:
+    """Mean error over n of each learner, log-log."""
+    first = [row for row in rows if row["learner"] == rows[0]["learner"]]
+    axes.plot(
+        [row["n"] for row in first],
+        [row["bound"] for row in first],
+        color="#999999",
+        label="d/(n+1)",
+    )
+    for learner, color in zip(sorted({row["learner"] for row in rows}), OTHERS, strict=False):
+        mine = [row for row in rows if row["learner"] == learner]
+        axes.plot(
+            [row["n"] for row in mine],
+            [row["mean"] for row in mine],
+            color=color,
+            marker="o",
+            markersize=4,
+            label=learner,
+        )
+    title = f"Gaussian inputs, d = {rows[0]['dim']}"
+    axes.set(xlabel="examples, n", ylabel="mean error", title=title)
+    _log_log(axes, sorted({row["n"] for row in rows}))
+
+
+def _log_log(axes: Axes, ticks: Sequence[int]) -> None:
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    low, high = axes.get_ylim()
+    if high < 100 * low:  # too few decades for powers of ten alone to be read
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.legend(fontsize=8)
