@@ -8,7 +8,7 @@ import pytest
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.errors import InputError
-from icl_sim.experiments.slopes import measured_slope
+from icl_sim.experiments.slopes import measured_slopes
 from icl_sim.experiments.sweep import CellVerdict
 from icl_sim.store import Store
 
@@ -25,20 +25,21 @@ def power(exponent):
     """A trial of mean n^exponent and relative deviation 1."""
 
     def trial(key, n):
-        return jax.random.exponential(key, (), jnp.float32) * n.astype(jnp.float32) ** exponent
+        noise = jax.random.exponential(key, (), jnp.float32)
+        return {"law": noise * n.astype(jnp.float32) ** exponent}
 
     return trial
 
 
 def test_the_interval_covers_the_exponent_as_often_as_it_says(store):
     trial, inside, widths = power(-0.7), 0, []
-    for seed in range(60):
-        found = measured_slope(
+    for seed in range(40):
+        found = measured_slopes(
             f"s{seed}", trial, SIZES, key=jax.random.key(seed), replicates=64, store=store
-        )
+        )["law"]
         inside += found.low <= -0.7 <= found.high
         widths.append(found.high - found.low)
-    assert inside >= 49  # Binomial(60, .95) is below 49 with probability 1e-4
+    assert inside >= 31  # Binomial(40, .95) is below 31 with probability 1e-4
     # sum (ln n - mean)^2 = 2.40, so the standard error is 1/sqrt(64 * 2.40) = .081
     assert 0.25 < np.median(widths) < 0.4
 
@@ -46,9 +47,11 @@ def test_the_interval_covers_the_exponent_as_often_as_it_says(store):
 def test_means_and_exponent_are_those_of_the_errors(store):
     def trial(key, n):
         del key
-        return 3.0 / n.astype(jnp.float32)
+        return {"one": 3.0 / n.astype(jnp.float32), "two": n.astype(jnp.float32) ** -2}
 
-    found = measured_slope("s", trial, SIZES, key=jax.random.key(0), replicates=8, store=store)
+    both = measured_slopes("s", trial, SIZES, key=jax.random.key(0), replicates=8, store=store)
+    found = both["one"]
+    np.testing.assert_allclose(both["two"].exponent, -2, rtol=1e-6)
     np.testing.assert_allclose(found.means, [3 / n for n in SIZES], rtol=1e-6)
     np.testing.assert_allclose([found.exponent, found.low, found.high], -1, rtol=1e-6)
     assert found.trials == 32
@@ -56,12 +59,12 @@ def test_means_and_exponent_are_those_of_the_errors(store):
 
 def test_recorded_errors_are_not_drawn_again(store):
     options = {"key": jax.random.key(0), "replicates": 16, "store": store}
-    first = measured_slope("s", power(-1.0), SIZES, **options)
+    first = measured_slopes("s", power(-1.0), SIZES, **options)
 
     def broken(key, n):
         raise AssertionError
 
-    assert measured_slope("s", broken, SIZES, **options) == first
+    assert measured_slopes("s", broken, SIZES, **options) == first
 
 
 @pytest.mark.parametrize(
@@ -69,12 +72,14 @@ def test_recorded_errors_are_not_drawn_again(store):
     [
         ((20, 20), 8, power(-1.0), "two sizes"),
         ((20, 40), 1, power(-1.0), "two replicates"),
-        ((20, 40), 8, lambda key, n: 0.0 * n, "positive mean errors"),
+        ((20, 40), 8, lambda key, n: {"none": 0.0 * n}, "positive mean errors"),
     ],
 )
 def test_what_has_no_slope_is_refused(store, sizes, replicates, trial, words):
     with pytest.raises(InputError, match=words):
-        measured_slope("s", trial, sizes, key=jax.random.key(0), replicates=replicates, store=store)
+        measured_slopes(
+            "s", trial, sizes, key=jax.random.key(0), replicates=replicates, store=store
+        )
 
 
 def cell(verdict):

@@ -12,19 +12,31 @@ law,
 
 The law of S = sum |g_i| comes from its characteristic function F(t/sqrt 2)^n, F Faddeeva's
 function, by one FFT: the error is exponentially small in the grid, below 1e-9 here.
+
+**The best there is.**  With a uniform prior on the teacher, let q be the cosine between two draws
+from the posterior as n, d -> infinity at fixed n/d; then q is the teacher's cosine with a draw too
+(Gibbs' rule), and sqrt(q) its cosine with the posterior mean (Bayes' rule).  It solves
+
+    q/(1 - q) = 2 a/(1 - q) E[ phi(t)^2/Phi(t) ],    t = sqrt(q/(1 - q)) g,  g standard normal,
+
+a = n/(d-1), phi and Phi the normal density and distribution function.  For large n/d, with I = int
+phi^2/Phi = .9032, Bayes' error is d/(sqrt(2 pi) I n) = .4417 d/n and Gibbs' sqrt(2) times that,
+.6247 d/n.  (Counting d - 1, the angles of a direction, for d is the same in the limit and nearer
+before it: at d = 2 the errors are exactly .5/n and .667/n for large n.)
 """
 
 import math
 
 import numpy as np
 from scipy.special import wofz
-from scipy.stats import chi, chi2
+from scipy.stats import chi, chi2, norm
 
 from icl_sim.bounds.arguments import Exact, probability, whole
 from icl_sim.errors import InputError
 
 _GRID = 2**13
 _NODES = 200
+_FIXED_POINT = 1e-12  # relative change that ends an iteration
 _HALF_NORMAL_VARIANCE = 1 - 2 / math.pi
 
 
@@ -121,6 +133,61 @@ def least_squares_error(*, dim: int, n: int) -> float:
     d = whole(dim, name="dim", least=2)
     n = whole(n, name="n", least=d + 2)
     return math.atan(math.sqrt((math.pi / 2 - 1) * (d - 1) / (n - d - 1))) / math.pi
+
+
+def bayes_error(*, dim: int, n: int) -> float:
+    """Least possible E err for a uniform teacher, as d, n -> infinity at n/d: acos(sqrt(q))/pi.
+
+    Tends to .4417 d/n.
+
+    Args:
+      dim: d >= 2.
+      n: examples, n >= 1.
+
+    Raises:
+      InputError: an argument out of range.
+
+    >>> round(bayes_error(dim=1001, n=100_000) * 100, 3)
+    0.442
+
+    Source: Opper and Haussler 1991; proof: Barbier, Krzakala, Macris, Miolane and Zdeborova 2019.
+    """
+    return math.asin(math.sqrt(_posterior_spread(dim, n))) / math.pi
+
+
+def gibbs_error(*, dim: int, n: int) -> float:
+    """E err of a halfspace drawn from the posterior, as d, n -> infinity at n/d: acos(q)/pi.
+
+    Tends to .6247 d/n.
+
+    Args:
+      dim: d >= 2.
+      n: examples, n >= 1.
+
+    Raises:
+      InputError: an argument out of range.
+
+    >>> round(gibbs_error(dim=1001, n=100_000) * 100, 3)
+    0.625
+
+    Source: Gyorgyi and Tishby 1990; Opper and Haussler 1991; proof as of `bayes_error`.
+    """
+    return 2 * math.asin(math.sqrt(_posterior_spread(dim, n) / 2)) / math.pi
+
+
+def _posterior_spread(dim: int, n: int) -> float:
+    """1 - q, to relative 1e-10, by iterating the module's equation, which is monotone in q."""
+    ratio = whole(n, name="n", least=1) / (whole(dim, name="dim", least=2) - 1)
+    nodes, gauss = np.polynomial.legendre.leggauss(_NODES)
+    spread, before = 1.0 / (1 + ratio), 1.0
+    while abs(spread / before - 1) > _FIXED_POINT:
+        before = spread
+        scale = math.sqrt((1 - spread) / spread)
+        width = 12 * min(1.0, scale)
+        t = width * nodes
+        information = np.exp(2 * norm.logpdf(t) - norm.logcdf(t)) * norm.pdf(t / scale) / scale
+        spread = 1 / (1 + 2 * ratio / spread * width * float(gauss @ information))
+    return spread
 
 
 def _half_normal_sum(n: int) -> tuple[np.ndarray, np.ndarray]:

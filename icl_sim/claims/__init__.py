@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from icl_sim.claims import c0, c1, c2, c5, c6
+from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
 from icl_sim.claims.base import PROFILES, Claim, Run, Statement
 from icl_sim.errors import InputError
 from icl_sim.experiments.sweep import Progress
@@ -19,7 +19,7 @@ from icl_sim.store import Store
 
 __all__ = ["CLAIMS", "judge", "select"]
 
-CLAIMS: dict[str, Claim] = {claim.CLAIM.id: claim.CLAIM for claim in (c0, c1, c2, c5, c6)}
+CLAIMS: dict[str, Claim] = {claim.CLAIM.id: claim.CLAIM for claim in (c0, c1, c2, c3, c4, c5, c6)}
 
 
 def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:

@@ -36,7 +36,7 @@ class Slope:
     trials: int
 
 
-def measured_slope(
+def measured_slopes(
     name: str,
     trial: Callable[..., Any],
     sizes: Sequence[int],
@@ -45,17 +45,20 @@ def measured_slope(
     replicates: int,
     store: Store,
     progress: Progress = quiet,
-) -> Slope:
-    """Measure how the mean error falls with the number of examples.
+) -> dict[str, Slope]:
+    """Measure how mean errors fall with the number of examples.
 
     Args:
       name: leads the keys of its records and fixes its random stream.
-      trial: trial(key, n) -> scalar error, n traced.
+      trial: trial(key, n) -> {label: scalar error}, n traced.
       sizes: at least two different n.
       key: root key; not consumed.
       replicates: at each size; at least 2.
       store: the errors at each size are a record.
       progress: called as progress(label, done, total).
+
+    Returns:
+      A slope for each label.
 
     Raises:
       InputError: too few sizes or replicates, or a mean error of zero, which has no logarithm.
@@ -65,30 +68,37 @@ def measured_slope(
             f"{name}: expected two sizes and two replicates, got {sizes}, {replicates}"
         )
 
-    def run(n: int) -> list[float]:
+    def run(n: int) -> dict[str, list[float]]:
         stream = jax.random.fold_in(key, zlib.crc32(f"{name}/{n}".encode()))
         errors = run_blocks(trial, key=stream, trials=replicates, args=(np.int32(n),))
-        return errors.astype(np.float64).tolist()
+        return {label: values.astype(np.float64).tolist() for label, values in errors.items()}
 
-    errors = []
+    found = []
     for done, n in enumerate(sizes):
-        errors.append(store.result(f"{name}/slope/{n}/{replicates}", partial(run, n)))
+        found.append(store.result(f"{name}/slope/{n}/{replicates}", partial(run, n)))
         progress(name, done + 1, len(sizes))
-    table = np.array(errors)  # [sizes, replicates]
-    if not (table.mean(axis=1) > 0).all():
-        raise InputError(f"{name}: expected positive mean errors, got {table.mean(axis=1)}")
+    return {
+        label: _slope(f"{name}/{label}", sizes, np.array([errors[label] for errors in found]))
+        for label in found[0]
+    }
+
+
+def _slope(name: str, sizes: Sequence[int], errors: np.ndarray) -> Slope:
+    """The slope of errors [sizes, replicates], with its bootstrap interval."""
+    if not (errors.mean(axis=1) > 0).all():
+        raise InputError(f"{name}: expected positive mean errors, got {errors.mean(axis=1)}")
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    resampled = [
-        _exponent(sizes, np.take_along_axis(table, rng.integers(0, replicates, table.shape), 1))
-        for _ in range(RESAMPLES)
+    replicates = errors.shape[1]
+    resampled = [  # one size at a time: [RESAMPLES, replicates] fits in memory
+        row[rng.integers(0, replicates, (RESAMPLES, replicates))].mean(axis=1) for row in errors
     ]
-    low, high = np.quantile(resampled, (0.025, 0.975))
+    low, high = np.quantile(_exponent(sizes, np.array(resampled)), (0.025, 0.975)).tolist()
     means = tuple(math.fsum(row) / replicates for row in errors)
-    return Slope(_exponent(sizes, table), float(low), float(high), means, table.size)
+    return Slope(float(_exponent(sizes, np.array(means))), low, high, means, errors.size)
 
 
-def _exponent(sizes: Sequence[int], errors: np.ndarray) -> float:
-    """Slope of ln(mean over the last axis) on ln(sizes)."""
+def _exponent(sizes: Sequence[int], means: np.ndarray) -> np.ndarray:
+    """Slope of ln(means [sizes, ...]) on ln(sizes)."""
     x = np.log(sizes) - np.log(sizes).mean()
-    means = np.maximum(errors.mean(axis=1), np.finfo(np.float64).tiny)
-    return float(x @ np.log(means) / (x @ x))
+    logs = np.log(np.maximum(means, np.finfo(np.float64).tiny))
+    return np.tensordot(x, logs, axes=1) / (x @ x)
