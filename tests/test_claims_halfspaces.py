@@ -14,7 +14,7 @@ from icl_sim.bounds.classification import (
     margin_size,
     statistic_size,
 )
-from icl_sim.claims import CLAIMS, c3, c4, curves
+from icl_sim.claims import CLAIMS, c3, c4, halfspace_curves
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Run
 from icl_sim.experiments.sweep import quiet
 from icl_sim.halfspaces import LEARNERS, error_trial, pool, real_law
@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(c3, "POOLS", ("iris-0-1",))
     monkeypatch.setattr(c3, "real_data_rows", lambda run, learners: [])
     monkeypatch.setitem(c3.MEAN_REPLICATES, "smoke", 500)
-    monkeypatch.setitem(curves.GAUSSIAN, "smoke", (3, (40, 160), 192))
+    monkeypatch.setitem(halfspace_curves.GAUSSIAN, "smoke", (3, (40, 160), 192))
     monkeypatch.setitem(c4.DIMENSIONS, "smoke", (5,))
     with Store(tmp_path / "run", config={}) as store:
         yield Run("smoke", jax.random.key(0), store, quiet)
@@ -174,10 +174,13 @@ def test_a_learner_without_the_margin_is_refuted(run, monkeypatch):
 
 
 def test_a_padded_pool_errs_as_the_pool_does():
-    inputs, labels, d = curves.padded_pool("iris-0-1")
+    inputs, labels, d = halfspace_curves.padded_pool("iris-0-1")
     learner, key = LEARNERS["one-step"], jax.random.key(5)
     padded = run_blocks(
-        curves.pool_error(learner, 12), key=key, trials=64, args=(np.int32(7), inputs, labels)
+        halfspace_curves.pool_error(learner, 12),
+        key=key,
+        trials=64,
+        args=(np.int32(7), inputs, labels),
     )
     law = real_law("iris-0-1")
     plain = run_blocks(error_trial(law, learner, 12), key=key, trials=64, args=(np.int32(7),))
@@ -187,10 +190,10 @@ def test_a_padded_pool_errs_as_the_pool_does():
 
 
 def test_the_table_of_real_data_has_a_row_for_each_set_and_size(run, monkeypatch):
-    monkeypatch.setattr(curves, "POOLS", ("iris-0-1", "wine-0-1"))
-    curves.padded_pool.cache_clear()
-    rows = curves.real_data_rows(run, ["one-step", "least-squares"])
-    curves.padded_pool.cache_clear()
+    monkeypatch.setattr(halfspace_curves, "POOLS", ("iris-0-1", "wine-0-1"))
+    halfspace_curves.padded_pool.cache_clear()
+    rows = halfspace_curves.real_data_rows(run, ["one-step", "least-squares"])
+    halfspace_curves.padded_pool.cache_clear()
     assert [(row["data"], row["n"]) for row in rows] == [
         ("iris-0-1", 10),
         ("iris-0-1", 20),
@@ -213,7 +216,7 @@ def test_every_statement_says_what_it_assumes_and_what_is_necessary():
 
 
 def test_paired_learners_see_the_same_examples():
-    trial = curves.paired_trial(c3.gaussian(3), ("least-squares", "one-step"), 20)
+    trial = halfspace_curves.paired_trial(c3.gaussian(3), ("least-squares", "one-step"), 20)
     both = run_blocks(trial, key=jax.random.key(1), trials=64, args=(np.int32(20),))
     alone = run_blocks(
         error_trial(c3.gaussian(3), LEARNERS["one-step"], 20),

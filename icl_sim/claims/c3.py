@@ -20,7 +20,8 @@ from icl_sim.bounds.classification import (
     halfspace_tail_size,
 )
 from icl_sim.claims.base import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
-from icl_sim.claims.curves import (
+from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
+from icl_sim.claims.halfspace_curves import (
     POOL_ROWS,
     POOLS,
     gaussian_curves,
@@ -28,7 +29,6 @@ from icl_sim.claims.curves import (
     pool_error,
     real_data_rows,
 )
-from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
 from icl_sim.experiments.cells import MeanCell, TailCell
 from icl_sim.experiments.sweep import CellVerdict, sweep
 from icl_sim.halfspaces import LEARNERS, Law, error_trial, gaussian, heavy_light, uniform_basis
