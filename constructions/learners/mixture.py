@@ -170,7 +170,7 @@ def _build(
             leak = softmax_leak(length, above + lowest - length * spread)
             return math.expm1(2 * min(rounding(length), 300.0)) + leak + (K + 8) * u
 
-        if not hard and error(length) > 1e-2:
+        if not hard and error(length) > 5e-2:
             raise ValueError(
                 f"{name}: in {dtype} log-likelihoods up to {length * spread:,.0f} are rounded by "
                 f"{rounding(length):.1e}, an error of {error(length):.1e} in total variation at "

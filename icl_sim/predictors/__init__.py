@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import jax
 
 from icl_sim.errors import InputError
+from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
 from icl_sim.predictors.prompted import in_context, zero_shot
 from icl_sim.predictors.selected import random_choice, retrieved
@@ -64,6 +65,8 @@ PREDICTORS: dict[str, Predictor] = {
         f"lora-{rank}": Predictor(tuned(replace(CONFIGS["lora"], rank=rank)), counts_only=True)
         for rank in RANKS
     },
+    "mixture": Predictor(mixture),
+    "retrieval": Predictor(retrieval),
     "smoothed": Predictor(smoothed, counts_only=True),
     "tuned-in-context": Predictor(tuned_in_context),
     "zero-shot": Predictor(zero_shot, counts_only=True),
