@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from icl_sim.tasks import Demonstrations
 
 SHOWN = 90  # K
+CHOICES = ("retrieved", "random")  # ends of the names of these predictors
 
 Route = Callable[[Demonstrations, jax.Array], jax.Array]
 

@@ -76,6 +76,20 @@ def compared(left: Axes, right: Axes, comparison: Comparison) -> None:
     right.set_title("distance to the empirical law" if "counts" in names else "")
 
 
+def beside(axes: Axes, comparison: Comparison) -> None:
+    """At the one size of the comparison: every other predictor's distance to the first."""
+    first, *others = comparison["predictors"][:-1]
+    (size,) = comparison["sizes"]
+    cells = [comparison["matrix"][str(size)][first][name] for name in others]
+    mean = np.array([cell["mean"] for cell in cells])
+    spread = np.abs([[cell[end] for cell in cells] for end in ("low", "high")] - mean)
+    colors = ["#0072B2" if "in-context" in name else "#009E73" for name in others]
+    axes.barh(others, mean, xerr=spread, color=colors, height=0.6)
+    axes.invert_yaxis()
+    axes.set(xlabel=f"mean total variation to {first}")
+    axes.set_title(f"{comparison['task']}, N = {size}")
+
+
 def heat_map(axes: Axes, comparison: Comparison, size: int) -> None:
     """The whole matrix at one size: mean total variation of every pair."""
     names = comparison["predictors"]

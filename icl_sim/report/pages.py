@@ -67,7 +67,7 @@ def _environment() -> jinja2.Environment:
 
 def render(results: Mapping[str, Any]) -> str:
     """The page as text; all that came from data is escaped."""
-    results = {"claims": [], "statements": [], "checks": []} | dict(results)
+    results = {"claims": [], "statements": [], "checks": [], "costs": []} | dict(results)
     pictures = [picture for c in results.get("comparisons", []) for picture in _compared(c)]
     for run in results.get("training", []):
         pictures.append(
@@ -97,24 +97,26 @@ def render(results: Mapping[str, Any]) -> str:
 
 def _compared(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Pictures of one comparison: distances against N, and the matrix with the tables below it."""
-    panels = len(comparison_plots.ends(comparison))
+    ends = comparison_plots.ends(comparison)
+    if len(comparison["sizes"]) > 1:
+        title = f"Predictors against the truth: {comparison['task']}"
+        caption = (
+            "Means over contexts and tasks; bands are 95 % bootstrap intervals over tasks. "
+            "The hand-written lookup lies on the counts, and fine-tuning ends there too."
+        )
+        drawn = plots.svg(comparison_plots.compared, comparison, panels=2)
+    else:
+        title = f"Beside {comparison['predictors'][0]}: {comparison['task']}"
+        caption = "Means over contexts and tasks with 95 % bootstrap intervals over tasks."
+        drawn = plots.svg(comparison_plots.beside, comparison)
     return [
-        {
-            "title": f"Predictors against the truth: {comparison['task']}",
-            "caption": (
-                "Means over contexts and tasks; bands are 95 % bootstrap intervals over tasks. "
-                "The hand-written lookup lies on the counts, and fine-tuning ends there too."
-            ),
-            # The SVG is drawn here from numbers and names of the library, hence safe.
-            "svg": Markup(  # noqa: S704
-                plots.svg(comparison_plots.compared, comparison, panels=2)
-            ),
-        },
+        # The SVG is drawn here from numbers and names of the library, hence safe.
+        {"title": title, "caption": caption, "svg": Markup(drawn)},  # noqa: S704
         {
             "title": f"Every route beside every other: {comparison['task']}",
             "caption": "Rows and columns are predictors on the same data; the truth is the last.",
             "svg": Markup(  # noqa: S704
-                plots.svg(comparison_plots.matrices, comparison, panels=panels)
+                plots.svg(comparison_plots.matrices, comparison, panels=len(ends))
             ),
             "tables": comparison_plots.tables(comparison),
         },
