@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from constructions import CONSTRUCTIONS
-from icl_sim.decoding import sample_strings, string_law
+from icl_sim.decoding import generate, sample_strings, string_law
 from icl_sim.errors import InputError
 from icl_sim.transformer import load
 
@@ -61,6 +61,18 @@ def test_samples_follow_the_law():
     alone = np.outer(oracle_law(construction, STREAM, 1), oracle_law(construction, STREAM, 1))
     off = np.abs(counts - n * alone.reshape(-1))
     assert (off > 5 * np.sqrt(n * law * (1 - law))).any()
+
+
+def test_greedy_generation_takes_the_oracles_best_symbol():
+    construction = CONSTRUCTIONS["hash-lookup"](vocab=3, order=3, length=64)
+    model, params = load(construction)
+    prompt = construction.encode({"stream": STREAM})
+    written = generate(model, params, prompt, steps=6, engine="dense")
+    stream = list(STREAM)
+    for symbol in written:
+        law = construction.oracle({"stream": stream})
+        assert law[symbol] == law.max()
+        stream.append(int(symbol))
 
 
 def test_what_cannot_be_written_is_refused():

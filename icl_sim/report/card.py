@@ -109,8 +109,11 @@ def _touched(built: Construction, leaf: str, axis: int) -> str:
 def _draw_head(left: Axes, right: Axes, built: Construction, layer: int, head: int) -> None:
     """Scores query x key, and values source x target, over the slices that take part."""
     score = bilinear(built.spec, built.params, layer, head)
-    _heat_map(left, score, built.residual, "QK: query", "key")
-    _heat_map(right, value_map(built.params, layer, head), built.residual, "OV: source", "target")
+    value = value_map(built.params, layer, head)
+    biased = built.spec.layers[layer].window and built.params[f"layer_{layer}.bias"][head].any()
+    alike = "zero: the bias alone decides" if biased else "zero: all tokens alike"
+    _heat_map(left, score, built.residual, "QK: query", "key", alike)
+    _heat_map(right, value, built.residual, "OV: source", "target", "zero")
 
 
 def _scale(shown: np.ndarray) -> Normalize:
@@ -122,7 +125,9 @@ def _scale(shown: np.ndarray) -> Normalize:
     return Normalize(-top, top)
 
 
-def _heat_map(axes: Axes, matrix: np.ndarray, residual: Residual, rows: str, columns: str) -> None:
+def _heat_map(
+    axes: Axes, matrix: np.ndarray, residual: Residual, rows: str, columns: str, none: str
+) -> None:
     axes.grid(False)
     names = [
         [
@@ -135,7 +140,7 @@ def _heat_map(axes: Axes, matrix: np.ndarray, residual: Residual, rows: str, col
     axes.set(xlabel=columns, ylabel=rows)
     if not names[0]:
         axes.set(xticks=[], yticks=[])
-        axes.text(0.5, 0.5, "zero: the same for all", ha="center", va="center", fontsize=9)
+        axes.text(0.5, 0.5, none, ha="center", va="center", fontsize=9)
         return
     picked = [
         np.concatenate([np.arange(residual.width)[residual[name]] for name in side])
