@@ -119,12 +119,19 @@ def digest_of(process):
 
 
 @pytest.mark.timeout(900)
-def test_the_digest_is_the_same_on_1_2_and_8_devices_and_after_a_kill(tmp_path):
-    expected = digest_of(verify("C1"))
-    assert digest_of(verify("C1", devices=2)) == expected
-    assert digest_of(verify("C1", devices=8)) == expected
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("C1.token", "C1.sum"),
+        pytest.param(("C1.prefixes", "C2", "C5", "C6"), marks=pytest.mark.slow),
+    ],
+)
+def test_the_digest_is_the_same_on_1_2_and_8_devices_and_after_a_kill(tmp_path, names):
+    expected = digest_of(verify(*names))
+    assert digest_of(verify(*names, devices=2)) == expected
+    assert digest_of(verify(*names, devices=8)) == expected
     directory = tmp_path / "killed"
-    process = verify("C1", "--out", str(directory))
+    process = verify(*names, "--out", str(directory))
     records = directory / "records-0.jsonl"
     deadline = time.monotonic() + 240
     while not records.exists() or len(records.read_bytes().splitlines()) < 4:
@@ -134,6 +141,6 @@ def test_the_digest_is_the_same_on_1_2_and_8_devices_and_after_a_kill(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     acknowledged = records.read_bytes()
-    assert digest_of(verify("C1", "--out", str(directory), "--resume")) == expected
+    assert digest_of(verify(*names, "--out", str(directory), "--resume")) == expected
     whole = acknowledged[: acknowledged.rindex(b"\n") + 1]
     assert records.read_bytes().startswith(whole)

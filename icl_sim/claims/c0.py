@@ -299,6 +299,10 @@ CLAIM = Claim(
             "is a program of finite precision, prompting is (encode, decode) with autoregressive "
             "decoding only, coins are tokens drawn from the model's own softmax, the distance of "
             "laws is total variation over whole sequences.",
+            premises="Programs of finite precision within the transformer's certified steps and "
+            "cells; the whole data set in the prompt.",
+            formula="TV <= l V 2^-(b+1) over l tokens.",
+            lower="C0.arbitrary: some maps on m contexts need prompts of m tokens.",
             basis="EXACT",
             derived=HOLDS,
             sources="Qiu et al. 2025 (arXiv:2411.01992); Perez et al. 2021; docs/c0.md",
@@ -309,6 +313,10 @@ CLAIM = Claim(
             statement="Any base transformer will do.",
             reading="The abstract says a base transformer; we take it for an arbitrary one, whose "
             "prompts may be chosen with full knowledge of the target.",
+            premises="Prompts of any content; the target is one deterministic model.",
+            formula="TV >= 1 - 1/V (zero output layer); TV >= 1/(1 + e^g), g the greatest logit "
+            "gap in the hull (one head); (V^m - 1)/(V - 1) prompts for V^m maps.",
+            lower="m tokens of prompt to reach all maps on m contexts.",
             basis="PROOF, EXACT",
             derived=FALSE,
             corrected="There is a base transformer, a universal one, that will do: C0.universal.",

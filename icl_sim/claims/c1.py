@@ -278,6 +278,10 @@ CLAIM = Claim(
             statement="The size needed grows as V + ln(m/delta), not as their product.",
             reading="The abstract multiplies V and log(m/delta). We compare the exact n* at the "
             "uniform law with both laws of growth.",
+            premises="The uniform law on V symbols in each of m independent contexts; n* is the "
+            "least size from which on every size succeeds.",
+            formula="n*(m) - n*(1) against V ln(m)/eps^2 (product) and McDiarmid's growth (sum).",
+            lower="Two coins: n* grows with ln m; Assouad: with V.",
             basis="EXACT",
             derived=HOLDS,
             sources="docs/c1.md; exact convolutions",

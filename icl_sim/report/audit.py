@@ -59,11 +59,21 @@ def looseness(statements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of a table, words before numbers: records keep no order of keys.
+
+    >>> columns([{"eps": 0.1, "law": "uniform"}])
+    ['law', 'eps']
+    """
+    return sorted(rows[0], key=lambda name: not isinstance(rows[0][name], str))
+
+
 def _picture(
     title: str, caption: str, draw: Callable[..., None], panels: int, rows: Sequence[Any]
 ) -> dict[str, Any]:
     # The SVG is drawn here from numbers and names of the library, hence safe.
-    svg = Markup(plots.svg(draw, rows, panels=panels))  # noqa: S704
+    drawn = plots.svg(draw, rows, panels=panels, columns=min(panels, 2))
+    svg = Markup(drawn)  # noqa: S704
     return {"title": title, "caption": caption, "svg": svg, "panels": panels}
 
 
@@ -73,7 +83,8 @@ PICTURES: dict[str, tuple[str, str, Callable[..., None], int]] = {
         "Sizes against eps, V, m and delta",
         "Demonstrations per context that suffice; one of the four changes, the others stay at "
         "V = 32, m = 1, eps = 0.15, delta = 0.1. Dotted: n* at the first point scaled by the "
-        "product V ln(m/delta)/eps^2; dashed: by the sum (V + ln(m/delta))/eps^2.",
+        "product V L/eps^2, L = ln(m/delta); dashed: by the sum (sqrt(V-1) + sqrt(2 L))^2/eps^2, "
+        "which has the order of (V + L)/eps^2.",
         audit_plots.sizes_against_all,
         4,
     ),

@@ -44,13 +44,17 @@ def sizes_against_all(eps: Axes, V: Axes, m: Axes, delta: Axes, rows: Sequence[R
             )
         label = {"eps": "1/eps", "vocab": "V", "contexts": "m", "delta": "1/delta"}[name]
         axes.set(xscale="log", yscale="log", xlabel=label)
+        if name in ("eps", "vocab"):
+            axes.set_xticks(x, [f"{value:.3g}" for value in x])
+            axes.minorticks_off()
     eps.set_ylabel("demonstrations per context")
     eps.legend(fontsize=8)
 
 
 def _law(row: Row, law: str) -> float:
     L = math.log(row["contexts"] / row["delta"])
-    size = row["vocab"] * L if law == "product" else row["vocab"] + L
+    added = (math.sqrt(row["vocab"] - 1) + math.sqrt(2 * L)) ** 2
+    size = row["vocab"] * L if law == "product" else added
     return float(size / float(row["eps"]) ** 2)
 
 

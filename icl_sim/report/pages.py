@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, curves, plots
-from icl_sim.report.audit import audit
+from icl_sim.report.audit import audit, columns
 
 
 def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
@@ -62,6 +62,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
+    environment.filters["columns"] = columns
     return environment
 
 

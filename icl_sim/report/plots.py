@@ -40,11 +40,18 @@ STYLE: Any = {
 Row = Mapping[str, Any]
 
 
-def svg(draw: Callable[..., None], *arguments: Any, panels: int = 1) -> str:
-    """The SVG element that ``draw(*axes, *arguments)`` paints on ``panels`` axes side by side."""
+def svg(
+    draw: Callable[..., None], *arguments: Any, panels: int = 1, columns: int | None = None
+) -> str:
+    """The SVG element that ``draw(*axes, *arguments)`` paints on ``panels`` axes.
+
+    They stand side by side, or in rows of ``columns``.
+    """
+    across = columns or panels
+    down = -(-panels // across)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2 * panels, 3.8), layout="constrained")
-        axes = [figure.add_subplot(1, panels, i + 1) for i in range(panels)]
+        figure = Figure(figsize=(5.2 * across, 3.8 * down), layout="constrained")
+        axes = [figure.add_subplot(down, across, i + 1) for i in range(panels)]
         draw(*axes, *arguments)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
