@@ -173,6 +173,7 @@ def test_logistic_equals_optax():
     assert np.abs(answer - tuned).max() <= 1e-6
 
 
+@pytest.mark.slow
 def test_the_normalized_form_tends_to_the_hard_margin_direction():
     problem = classification(6, margin=0.1)
     machine = SVC(kernel="linear", C=1e6).fit(problem["features"], problem["labels"])

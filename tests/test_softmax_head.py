@@ -14,22 +14,13 @@ import pytest
 
 from constructions import CONSTRUCTIONS, Layer, TransformerSpec, forward
 from constructions.learners import softmax_head
+from icl_sim.base import load_base
 from icl_sim.features import head_features, jacobian_features
 from icl_sim.transformer import Transformer, init
 from icl_sim.transformer import forward as jax_forward
 
 jitted = jax.jit(jax_forward, static_argnums=0)
-STEPS, n, m, C = 100, 48, 16, 6
-BASE = TransformerSpec(
-    input_size=11,
-    width=16,
-    output_size=C,
-    norm="rms",
-    layers=(
-        Layer(heads=2, key_size=8, value_size=8, hidden=32, gate="silu", scale=0.3),
-        Layer(heads=2, key_size=8, value_size=8, hidden=32, gate="silu", scale=0.3),
-    ),
-)
+STEPS, n, m, C, d = 100, 48, 16, 16, 64
 
 
 def total_variation(p, q):
@@ -43,17 +34,18 @@ def run(construction, problem, engine=jitted):
 
 @pytest.fixture(scope="module")
 def problem():
-    """Frozen features of a transformer with random weights; labels that its head does not know."""
-    params = init(Transformer(BASE), jax.random.key(3))
+    """Frozen features of the shipped base; labels that its head does not know."""
+    base = load_base()
     rng = np.random.default_rng(8)
-    prompts = rng.integers(0, BASE.input_size, (n + m, 7))
-    z = np.asarray(head_features(BASE, params, prompts), np.float64) / 4
-    labels = (z[:n] @ rng.normal(size=(16, C))).argmax(1)
+    prompts = rng.integers(0, base.spec.input_size, (n + m, 7))
+    z = np.asarray(head_features(base.spec, base.params, prompts), np.float64)
+    scale = np.linalg.norm(z, axis=1).max()
+    labels = (z[:n] @ rng.normal(size=(d, C))).argmax(1)
     return {
-        "features": z[:n],
+        "features": z[:n] / scale,
         "labels": labels,
-        "queries": z[n:],
-        "head": np.asarray(params["w_out"], np.float64),
+        "queries": z[n:] / scale,
+        "head": np.asarray(base.params["w_out"], np.float64) * scale,
     }
 
 
@@ -130,7 +122,7 @@ def optax_laws(problem, options, batch, transformation):
 def test_a_forward_pass_is_a_hundred_steps_of_optax(name, problem):
     options, batch, transformation = RECIPES[name]
     construction = softmax_head.softmax_head(
-        classes=C, features=16, steps=STEPS, queries=m, norm=1.01, **options
+        classes=C, features=d, steps=STEPS, queries=m, norm=1.0, **options
     )
     posed = problem if batch is None else problem | {"batch": batch}
     tuned = optax_laws(problem, options, batch, transformation)
@@ -153,7 +145,7 @@ def test_example_weights_soft_labels_and_given_logits(problem):
     posed = {k: problem[k] for k in ("features", "queries")}
     posed |= {"labels": labels, "weights": weights, "logits": logits}
     construction = softmax_head.softmax_head(
-        classes=C, features=16, queries=m, norm=1.01, learning_rate=1.0, weight_decay=0.1
+        classes=C, features=d, queries=m, norm=1.0, learning_rate=1.0, weight_decay=0.1
     )
     with_head = {k: v for k, v in posed.items() if k != "logits"} | {"head": problem["head"]}
     expected = construction.oracle(posed)
@@ -174,7 +166,7 @@ def test_error_falls_with_the_square_of_the_temperature_to_its_floor(problem):
 
     def worst(temperature, engine):
         construction = softmax_head.softmax_only(
-            temperature=temperature, classes=C, features=16, steps=STEPS, queries=m, norm=1.01
+            temperature=temperature, classes=C, features=d, steps=25, queries=m, norm=1.0
         )
         answer = run(construction, problem, engine)
         return total_variation(answer, construction.oracle(problem)).max()
@@ -189,7 +181,7 @@ def test_error_falls_with_the_square_of_the_temperature_to_its_floor(problem):
 
 def test_with_one_causal_copy_of_the_data_it_is_another_algorithm(problem):
     one = {**problem, "queries": problem["queries"][:1]}
-    construction = softmax_head.softmax_head(classes=C, features=16, steps=STEPS, norm=1.01)
+    construction = softmax_head.softmax_head(classes=C, features=d, steps=STEPS, norm=1.0)
     layers = tuple(dataclasses.replace(x, mask="causal") for x in construction.spec.layers)
     causal = dataclasses.replace(construction.spec, layers=layers)
     inputs = construction.encode(one)
@@ -201,7 +193,7 @@ def test_with_one_causal_copy_of_the_data_it_is_another_algorithm(problem):
 
 def test_causal_with_a_copy_of_the_data_a_step_is_exact(problem):
     construction = softmax_head.softmax_head(
-        classes=C, features=16, steps=6, queries=m, norm=1.01, mask="causal", batches=2
+        classes=C, features=d, steps=6, queries=m, norm=1.0, mask="causal", batches=2
     )
     posed = problem | {"batch": np.arange(n) % 2}
     answer = run(construction, posed)
@@ -210,6 +202,7 @@ def test_causal_with_a_copy_of_the_data_a_step_is_exact(problem):
     assert total_variation(base, answer).max() > 0.05
 
 
+@pytest.mark.slow
 def test_linearized_full_fine_tuning():
     layer = Layer(heads=1, key_size=4, value_size=4, hidden=16, gate="silu", scale=0.5)
     spec = TransformerSpec(11, 12, 3, norm="rms", layers=(layer,))
@@ -277,7 +270,7 @@ def test_linearized_full_fine_tuning():
 
 def test_the_certificate_bounds_the_error_at_the_longest_prompt(problem):
     construction = softmax_head.softmax_head(
-        classes=C, features=16, queries=m, norm=1.01, length=C + n + m
+        classes=C, features=d, queries=m, norm=1.0, length=C + n + m
     )
     inputs = construction.encode(problem)
     assert len(inputs) == construction.certificate.limits["length"]

@@ -13,6 +13,7 @@ import jax
 from icl_sim.errors import InputError
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
+from icl_sim.predictors.emulated import HEAD_SGD, emulator
 from icl_sim.predictors.prompted import in_context, zero_shot
 from icl_sim.predictors.selected import random_choice, retrieved
 from icl_sim.predictors.tuned import (
@@ -51,10 +52,12 @@ class Predictor:
 PREDICTORS: dict[str, Predictor] = {
     "bayes": Predictor(bayes),
     "counts": Predictor(counts, counts_only=True),
+    "emulator": Predictor(emulator, counts_only=True),
     "fine-tuned": Predictor(fine_tuned, counts_only=True),
     "full": Predictor(tuned(CONFIGS["full"]), counts_only=True),
     "full-validated": Predictor(validated),
     "head": Predictor(tuned(CONFIGS["head"]), counts_only=True),
+    "head-sgd": Predictor(tuned(HEAD_SGD), counts_only=True),
     "in-context": Predictor(in_context),
     "in-context-random": Predictor(random_choice(in_context)),
     "in-context-retrieved": Predictor(retrieved(in_context)),

@@ -1,0 +1,112 @@
+"""Fine-tuning of the base's head, done by a hand-written transformer in its forward pass.
+
+The prompt holds the base's frozen features of each context, and the data as laws and weights of
+the examples; `constructions.learners.softmax_head` runs the training.  Its answer is that of
+`HEAD_SGD` by Optax, which is registered beside it as ``head-sgd``.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from constructions.construction import Construction
+from constructions.learners.softmax_head import softmax_head
+from icl_sim.base import CONTEXTS, load_base, table_examples
+from icl_sim.features import head_features
+from icl_sim.tasks import Demonstrations
+from icl_sim.training import TrainConfig
+from icl_sim.transformer import forward
+
+HEAD_SGD = TrainConfig(
+    optimizer="sgd",
+    learning_rate=2e-2,
+    steps=100,
+    schedule="cosine",
+    momentum=0.9,
+    weight_decay=1e-3,
+    adapt="head",
+)
+
+
+def emulator(data: Demonstrations, key: jax.Array) -> jax.Array:
+    """The laws of the base after ``HEAD_SGD``, computed without any training."""
+    del key
+    m, V = data.counts.shape
+    emulation = _emulation(m)
+    examples = table_examples(data.counts)
+    counts = jnp.asarray(examples.counts)
+    each = counts.sum(axis=1, keepdims=True)
+    labels = counts / jnp.maximum(each, 1)
+    weights = each / jnp.maximum(counts.sum(), 1)
+    prompt = jnp.asarray(emulation.prompt)
+    prompt = prompt.at[emulation.examples, emulation.label].set(labels)
+    prompt = prompt.at[emulation.examples, emulation.weight].set(weights)
+    built = emulation.construction
+    logits = forward(built.spec, built.params, prompt)[-m:]
+    # Without data nothing is fitted, and decay must not move the base.
+    logits = jnp.where(counts.sum() > 0, logits, jnp.asarray(emulation.logits))
+    return jax.nn.softmax(logits[:, CONTEXTS : CONTEXTS + V], axis=-1)
+
+
+class _Emulation(NamedTuple):
+    """The construction and a prompt without data.
+
+    prompt: float32 [T, I].
+    examples: the rows of the m examples.
+    label, weight: the columns of an example's law and weight.
+    logits: float32 [m, A], the base's own.
+    """
+
+    construction: Construction
+    prompt: np.ndarray
+    examples: slice
+    label: slice
+    weight: slice
+    logits: np.ndarray
+
+
+@lru_cache(maxsize=8)
+def _emulation(m: int) -> _Emulation:
+    base = load_base()
+    with jax.ensure_compile_time_eval():  # the first call may come from a traced function
+        contexts = jnp.arange(m, dtype=jnp.int32)[:, None]
+        z = np.asarray(head_features(base.spec, base.params, contexts), np.float64)
+        head = np.asarray(base.params["w_out"], np.float64)
+        rates = np.asarray(HEAD_SGD.rate(jnp.arange(HEAD_SGD.steps)), np.float64)
+    classes = head.shape[1]
+    built = softmax_head(
+        classes=classes,
+        features=z.shape[1],
+        steps=HEAD_SGD.steps,
+        learning_rate=rates.tolist(),
+        momentum=HEAD_SGD.momentum,
+        weight_decay=HEAD_SGD.weight_decay,
+        queries=m,
+        norm=float(np.linalg.norm(z, axis=1).max()),
+    )
+    posed = {
+        "features": z,
+        "queries": z,
+        "labels": np.zeros((m, classes)),
+        "weights": np.zeros(m),
+        "logits": np.concatenate([z, z]) @ head,
+    }
+    return _Emulation(
+        construction=built,
+        prompt=built.encode(posed),
+        examples=slice(classes, classes + m),
+        label=_columns(built, "label"),
+        weight=_columns(built, "active"),
+        logits=(z @ head).astype(np.float32),
+    )
+
+
+def _columns(built: Construction, name: str) -> slice:
+    """The input columns that feed a slice of the residual stream."""
+    used = np.flatnonzero(built.params["embed"][:, built.residual[name]].any(axis=1))
+    return slice(int(used[0]), int(used[-1]) + 1)

@@ -1,0 +1,49 @@
+"""Fine-tuning of the shipped base's head: by a hand-written forward pass, and by Optax."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from icl_sim.predictors import PREDICTORS
+from icl_sim.tasks import Demonstrations
+
+
+def laws(name, counts):
+    data = Demonstrations(None, None, jnp.asarray(counts))
+    predict = jax.jit(PREDICTORS[name].function)
+    return np.asarray(predict(data, jax.random.key(0)), np.float64)
+
+
+def draw(m, V, per_context, seed):
+    rng = np.random.default_rng(seed)
+    return np.stack(
+        [rng.multinomial(per_context, rng.dirichlet(np.full(V, 0.3))) for _ in range(m)]
+    )
+
+
+@pytest.mark.parametrize(("m", "V", "per_context"), [(8, 8, 12), (3, 2, 1)])
+def test_the_emulator_is_optax_on_the_head(m, V, per_context):
+    counts = draw(m, V, per_context, seed=m)
+    counts[0] = 0  # a context that the data do not show
+    emulated, tuned = laws("emulator", counts), laws("head-sgd", counts)
+    distance = 0.5 * np.abs(emulated - tuned).sum(axis=1)
+    moved = 0.5 * np.abs(tuned - laws("zero-shot", counts)).sum(axis=1)
+    assert moved[1:].mean() >= 0.2, "the test could not fail"
+    assert distance.max() <= 1e-5
+    np.testing.assert_allclose(emulated.sum(axis=1), 1, atol=1e-6)
+
+
+def test_without_data_it_is_the_base():
+    nothing = np.zeros((4, 4), np.int64)
+    difference = laws("emulator", nothing) - laws("zero-shot", nothing)
+    assert np.abs(difference).max() <= 1e-6
+
+
+def test_tasks_are_batched():
+    counts = jnp.asarray(np.stack([draw(4, 4, 6, seed) for seed in range(3)]))
+    predict = PREDICTORS["emulator"].function
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = jax.vmap(lambda c, key: predict(Demonstrations(None, None, c), key))(counts, keys)
+    for row, each in zip(together, counts, strict=True):
+        np.testing.assert_allclose(row, laws("emulator", each), atol=1e-6)
