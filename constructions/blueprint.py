@@ -16,7 +16,7 @@ import numpy as np
 
 from constructions.certificate import Ledger, bilinear, value_map
 from constructions.residual import Residual
-from constructions.spec import Layer, Params, TransformerSpec, blank
+from constructions.spec import Layer, Params, TransformerSpec, blank, check_params
 
 # Between two slices: a matrix, or a number g: g I if they have one size, all entries g if not.
 Gain = float | np.ndarray
@@ -137,6 +137,7 @@ class Blueprint:
         """
         if spec != self.spec:
             raise ValueError(f"{name}: the spec is not that of the construction")
+        check_params(spec, params)
         factors = (".w_q", ".w_k", ".w_v", ".w_o")
         maps = {leaf: value for leaf, value in params.items() if not leaf.endswith(factors)}
         for i, block in enumerate(self.layers):

@@ -23,6 +23,9 @@ def answer(built, problem):
         ("hash-lookup", {"beta": 20.0}, "at length 1,024 and score gap .* raise beta"),
         ("hash-lookup", {"order": 64, "width": 4096}, "order 64 and width 4,096 reach 67,108,864"),
         ("hash-lookup", {"vocab": 1}, "vocab: expected at least 2, got 1"),
+        ("hash-lookup", {"beta": 1e9}, "beta: expected 0 < beta <= 1,048,576 .scores overflow."),
+        ("selection", {"beta": 100.0}, "beta: expected 0 < beta <= 80 .exp underflows beyond."),
+        ("nadaraya-watson", {"bandwidth": 1e30}, "bandwidth: expected 0 < bandwidth <= 1e6"),
         ("lasso", {"penalty": 0.0}, "penalty: expected a positive number, got 0"),
         ("lasso", {"dtype": "bfloat16"}, "lasso: in bfloat16 rounding may reach"),
         ("mixture", {"tables": [[[0.0, 1.0]]]}, "positive rows with sum 1, got entries from 0"),
@@ -50,6 +53,14 @@ def answer(built, problem):
 def test_what_cannot_be_certified_is_refused_with_the_numbers(name, options, message):
     with pytest.raises(ValueError, match=message):
         CONSTRUCTIONS[name](**options)
+
+
+def test_params_of_another_shape_are_not_certified():
+    built = CONSTRUCTIONS["svm"]()
+    with pytest.raises(ValueError, match="missing w_out"):
+        built.certify(built.spec, {k: v for k, v in built.params.items() if k != "w_out"})
+    with pytest.raises(ValueError, match="the spec is not that of the construction"):
+        built.certify(CONSTRUCTIONS["lasso"]().spec, built.params)
 
 
 POINTS = {"inputs": [[1, 2], [3, 1]], "labels": [1, -1], "query": [1, 1]}

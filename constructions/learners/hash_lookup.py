@@ -71,8 +71,8 @@ def hash_lookup(
     ):
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < beta < math.inf:
-        raise ValueError(f"beta: expected a positive number, got {beta}")
+    if not 0 < beta <= 2.0**20:
+        raise ValueError(f"beta: expected 0 < beta <= 1,048,576 (scores overflow), got {beta}")
     if 4.0 * order**2 * width * UNIT["float32"] > 1:
         raise ValueError(
             f"width: scores at order {order} and width {width:,} reach {4 * order**2 * width:,}, "

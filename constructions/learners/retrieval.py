@@ -66,8 +66,8 @@ def nadaraya_watson(
     [0.5, 0.5]
     """
     _check(dim, outputs, radius, length, dtype)
-    if not 0 < bandwidth < math.inf:
-        raise ValueError(f"bandwidth: expected a positive number, got {bandwidth}")
+    if not 0 < bandwidth <= 1e6:
+        raise ValueError(f"bandwidth: expected 0 < bandwidth <= 1e6, got {bandwidth}")
     r = Residual(one=1, x=dim, label=outputs, query=dim, square=1, law=outputs)
     bonus = 1.5 * radius**2 + 64 * bandwidth**2
     plan = Blueprint(

@@ -71,9 +71,10 @@ def selection(
     ):
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
-    for name, number in (("sharpness", sharpness), ("beta", beta)):
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name}: expected a positive number, got {number}")
+    if not 0 < sharpness < math.inf:
+        raise ValueError(f"sharpness: expected a positive number, got {sharpness}")
+    if not 0 < beta <= 80:
+        raise ValueError(f"beta: expected 0 < beta <= 80 (exp underflows beyond), got {beta}")
     previous = [f"previous_{j}" for j in range(1, K)]
     starts, laws, before = (
         [f"{name}_{j}" for j in range(K)] for name in ("start", "law", "before")
