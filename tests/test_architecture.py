@@ -23,6 +23,7 @@ CONSTRUCTION_FLOORS = [
     "construction",
     "machines",
     "learners",
+    "composition",
     "catalog",
 ]
 FLOORS = [
