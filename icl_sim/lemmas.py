@@ -1,11 +1,13 @@
 """Unit tests for lemmas: "P(error > bound) <= delta", with a controlled false-alarm rate."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.blocks import iter_blocks
@@ -48,7 +50,8 @@ def check_lemma(
       trial: trial(key) -> error, a scalar; a pure function of a typed JAX key.  Jitted and run in
         fixed blocks, trial i with the key fold_in(key(seed), i).  If it cannot be jitted, it is
         called one by one with the same keys, under a RuntimeWarning.
-      bound: a trial fails if error > bound; NaN fails as well.
+      bound: a trial fails if error > bound; NaN fails as well.  As everywhere in JAX, the bound is
+        rounded to the precision of the error: float32(0.1) does not exceed 0.1.
       delta: the failure probability that the lemma allows.
       alpha: probability of error allowed in each direction.
       max_trials: trials at most.
@@ -66,17 +69,23 @@ def check_lemma(
     >>> verdict.status, verdict.trials < 100
     ('certified', True)
     """
+    if not callable(trial):
+        raise InputError(f"trial: expected a function of one JAX key, got {trial!r}")
+    bound, delta, alpha = (
+        _number(value, name)
+        for name, value in (("bound", bound), ("delta", delta), ("alpha", alpha))
+    )
     if not 0 < delta < 1 or not 0 < alpha < 1:
         raise InputError(f"delta, alpha: expected numbers in (0, 1), got {delta} and {alpha}")
-    if not np.isfinite(bound):
-        raise InputError(f"bound: expected a finite number, got {bound}")
     if not isinstance(max_trials, Integral) or not 1 <= max_trials < 2**32:
         raise InputError(f"max_trials: expected an integer in [1, 2^32), got {max_trials!r}")
+    if not isinstance(seed, Integral):
+        raise InputError(f"seed: expected an integer, got {seed!r}")
 
     failures = trials = 0
     status = INCONCLUSIVE
-    for errors in _errors(trial, seed, int(max_trials)):
-        k = failures + np.cumsum(~(errors <= bound))
+    for errors in _errors(trial, int(seed), int(max_trials)):
+        k = failures + np.cumsum(~(errors <= _rounded(bound, errors.dtype)))
         n = trials + np.arange(1, len(errors) + 1)
         against, in_favor = log_e_values(k, n, delta=delta)
         decided = np.flatnonzero(np.maximum(against, in_favor) >= -np.log(alpha))
@@ -89,36 +98,62 @@ def check_lemma(
     return Verdict(status, failures / trials, float(low), float(high), trials)
 
 
+def _number(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, str) or not math.isfinite(number):
+        raise InputError(f"{name}: expected a finite number, got {value!r}")
+    return number
+
+
+def _rounded(bound: float, dtype: np.dtype) -> np.ndarray:
+    """The bound in the precision of floating errors, beyond its range the last number within."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return np.asarray(bound)
+    largest = float(jnp.finfo(dtype).max)
+    return np.asarray(min(max(bound, -largest), largest)).astype(dtype)
+
+
 def _errors(trial: Callable, seed: int, max_trials: int) -> Iterator[np.ndarray]:
-    """The errors of trials 0, 1, ..., in pieces, float64 [piece]."""
+    """The errors of trials 0, 1, ..., in pieces [piece], in the trial's own dtype."""
     try:
         shape = jax.eval_shape(trial, jax.random.key(seed))
-    except _NOT_JITTABLE as error:
+    except (*_NOT_JITTABLE, TypeError, OverflowError) as error:
+        _one_error(
+            trial, seed, 0
+        )  # a mistake of the trial itself, or of what it returns, ends here
         warnings.warn(
             f"trial cannot be jitted ({type(error).__name__}); calling it one by one",
             RuntimeWarning,
             stacklevel=3,
         )
-        yield from _errors_one_by_one(trial, seed, max_trials)
+        _expect_pure(trial, seed)
+        for i in range(max_trials):
+            yield np.array([_one_error(trial, seed, i)])
         return
-    if not isinstance(shape, jax.ShapeDtypeStruct) or shape.shape != ():
-        raise InputError(f"trial: expected a scalar error, got {shape}")
+    if not isinstance(shape, jax.ShapeDtypeStruct):
+        raise InputError(f"trial: expected one number as its error, got {shape!r}")
+    real = jnp.issubdtype(shape.dtype, np.bool_) or jnp.issubdtype(shape.dtype, jnp.number)
+    if shape.shape != () or not real or jnp.issubdtype(shape.dtype, jnp.complexfloating):
+        got = f"{shape.dtype} of shape {shape.shape}"
+        raise InputError(f"trial: expected one real number as its error, got {got}")
     _expect_pure(trial, seed)
     for batch in iter_blocks(trial, key=jax.random.key(seed), trials=max_trials):
-        yield np.asarray(batch.values, np.float64)
-
-
-def _errors_one_by_one(trial: Callable, seed: int, max_trials: int) -> Iterator[np.ndarray]:
-    _expect_pure(trial, seed)
-    for i in range(max_trials):
-        yield np.array([_one_error(trial, seed, i)])
+        yield np.asarray(batch.values)
 
 
 def _one_error(trial: Callable, seed: int, number: int) -> float:
-    error = np.asarray(trial(jax.random.fold_in(jax.random.key(seed), number)), np.float64)
-    if error.shape != ():
-        raise InputError(f"trial: expected a scalar error, got shape {error.shape}")
-    return float(error)
+    error = trial(jax.random.fold_in(jax.random.key(seed), number))
+    if isinstance(error, str | complex) or np.shape(error) != ():
+        raise InputError(f"trial: expected one real number as its error, got {error!r}")
+    try:
+        return float(error)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"trial: expected one real number as its error, got {type(error).__name__}"
+        ) from None
 
 
 def _expect_pure(trial: Callable, seed: int) -> None:

@@ -61,6 +61,7 @@ FIGURES = {
     "curves": [
         {"learner": "svm", "dim": 5, "n": n, "mean": 1 / n, "bound": 5 / n} for n in (10, 100)
     ],
+    "real": [{"data": "iris", "n": n, "svm": 1 / n, "bound": 5 / n} for n in (10, 20)],
 }
 
 

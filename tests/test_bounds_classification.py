@@ -10,10 +10,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, norm
 from tolerances import F64
 
 from icl_sim.bounds.angles import (
+    bayes_error,
+    gibbs_error,
     least_squares_error,
     one_step_error,
     one_step_failure,
@@ -225,6 +227,56 @@ def test_least_squares_error_agrees_with_simulation():
     assert (
         abs(errors.mean() / expected - 1) < 0.02 + 5 * errors.std() / math.sqrt(trials) / expected
     )
+
+
+def test_bayes_and_gibbs_have_their_constants_and_their_exact_values_at_two_dimensions():
+    n = 10**6
+    np.testing.assert_allclose(bayes_error(dim=101, n=100 * n) * n, 0.4417, rtol=2e-4)
+    np.testing.assert_allclose(gibbs_error(dim=101, n=100 * n) * n, 0.6247, rtol=2e-4)
+    # d = 2: the posterior is an arc whose two ends are exponential with rate n/pi from the teacher.
+    ends = RNG.exponential(math.pi / 1000, (200_000, 2))
+    bayes = np.abs(ends[:, 0] - ends[:, 1]).mean() / 2 / math.pi
+    gibbs = ((ends**2).sum(axis=1) / (2 * ends.sum(axis=1))).mean() / math.pi
+    np.testing.assert_allclose([bayes, gibbs], [0.5 / 1000, 2 / 3 / 1000], rtol=0.01)
+    assert 0.85 < bayes_error(dim=2, n=1000) / bayes < 0.92  # which is not yet the limit
+    assert 0.9 < gibbs_error(dim=2, n=1000) / gibbs < 0.98
+
+
+def posterior_errors(d, n, steps, rng):
+    """Errors of a posterior draw and of the posterior mean, by hit and run from the teacher.
+
+    The teacher is itself a draw from the posterior, so the walk is stationary from its start.
+    """
+    teacher = rng.standard_normal(d)
+    z = rng.standard_normal((n, d))
+    z *= np.sign(z @ teacher)[:, None]
+    w, mean = teacher.copy(), np.zeros(d)
+    for _ in range(steps):
+        u = rng.standard_normal(d)
+        u /= np.linalg.norm(u)
+        rates, values = z @ u, z @ w
+        ends = -values / rates
+        low, high = ends[rates > 0].max(initial=-40), ends[rates < 0].min(initial=40)
+        center = w @ u  # along u the prior is N(-center, 1)
+        a, b = norm.cdf(low + center), norm.cdf(high + center)
+        w = w + np.clip(norm.ppf(rng.uniform(a, b)) - center, low, high) * (1 - 1e-12) * u
+        mean += w / np.linalg.norm(w)
+
+    def angle(v):
+        return math.acos(v @ teacher / np.linalg.norm(v) / np.linalg.norm(teacher)) / math.pi
+
+    return angle(w), angle(mean)
+
+
+@pytest.mark.slow
+def test_bayes_and_gibbs_agree_with_walks_through_the_posterior():
+    d, n = 20, 100
+    rng = np.random.default_rng(31)
+    errors = np.array([posterior_errors(d, n, 3000, rng) for _ in range(100)])
+    expected = np.array([gibbs_error(dim=d, n=n), bayes_error(dim=d, n=n)])
+    spread = errors.std(axis=0) / 10
+    assert (np.abs(errors.mean(axis=0) - expected) < 5 * spread).all()
+    assert (spread < 0.03 * expected).all()
 
 
 @pytest.mark.parametrize(

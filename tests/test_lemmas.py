@@ -1,6 +1,8 @@
 """check_lemma: right verdicts, a controlled false-alarm rate, and trials of a wrong kind."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import chex
 import jax
@@ -47,6 +49,45 @@ def test_it_stops_at_the_first_trial_that_decides():
     assert found.estimate == failures[-1] / found.trials
     low, high = clopper_pearson(failures[-1], found.trials, alpha=1e-3)
     assert (found.low, found.high) == (low, high)
+
+
+@pytest.mark.parametrize("number", [0.1, np.float32(0.1), np.float64(0.1), jnp.float16(0.1)])
+def test_an_error_at_the_bound_is_no_failure_in_any_precision(number):
+    assert check_lemma(lambda key: number, bound=0.1, delta=0.1).estimate == 0
+    above = np.nextafter(np.asarray(number), np.asarray(1, np.asarray(number).dtype))
+    assert check_lemma(lambda key: jnp.asarray(above), bound=0.1, delta=0.1).estimate == 1
+
+
+@pytest.mark.parametrize(
+    "number", [1, True, np.bool_(True), np.int8(1), jnp.float32(1), math.inf, math.nan]
+)
+def test_every_kind_of_number_is_an_error(number):
+    found = check_lemma(lambda key: number, bound=0.5, delta=0.1)
+    assert (found.status, found.estimate) == ("refuted", 1)
+
+
+@pytest.mark.parametrize("number", [Fraction(1, 3), Decimal("0.3"), 10**30])
+def test_numbers_that_jax_does_not_know_run_one_by_one(number):
+    with pytest.warns(RuntimeWarning, match="cannot be jitted"):
+        found = check_lemma(lambda key: number, bound=0.5, delta=0.1)
+    assert found.estimate == (number > 0.5)
+
+
+@pytest.mark.parametrize("bound", [Fraction(1, 2), Decimal("0.5"), jnp.float32(0.5), 1e300])
+def test_every_kind_of_number_is_a_bound(bound):
+    found = check_lemma(uniform, bound=bound, delta=0.7)
+    assert found.status == "certified"
+
+
+def test_few_trials_and_extreme_levels_leave_it_open():
+    found = check_lemma(uniform, bound=0.5, delta=0.1, max_trials=1)
+    assert (found.status, found.trials) == ("inconclusive", 1)
+    assert 0 <= found.low <= found.estimate <= found.high <= 1
+    strict = check_lemma(uniform, bound=0.98, delta=0.05, alpha=1e-300, max_trials=1000)
+    assert strict.status == "inconclusive"
+    assert (strict.low < 1e-15, strict.high) == (True, 1)
+    for delta in (1e-12, 1 - 1e-12):
+        check_lemma(uniform, bound=0.5, delta=delta, max_trials=64)
 
 
 def test_the_seed_decides_the_outcome():
@@ -112,6 +153,16 @@ def test_errors_of_the_trial_are_its_own():
         {"max_trials": 1.5},
         {"trial": lambda key: jax.random.uniform(key, (2,), jnp.float32)},
         {"trial": lambda key: {"error": uniform(key)}},
+        {"trial": lambda key: None},
+        {"trial": lambda key: "small"},
+        {"trial": lambda key: uniform(key) + 1j},
+        {"trial": lambda key: [float(uniform(key))]},
+        {"trial": 3},
+        {"bound": "0.5"},
+        {"bound": None},
+        {"bound": math.inf},
+        {"delta": "0.1"},
+        {"seed": 1.5},
     ],
 )
 def test_bad_input_is_one_line(wrong):

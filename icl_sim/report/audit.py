@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from icl_sim.report import audit_plots, plots
+from icl_sim.report import audit_plots, halfspace_plots, plots
 
 FORMULAS = ("abstract", "mcdiarmid", "weissman")
 
@@ -116,8 +116,17 @@ PICTURES: dict[str, tuple[str, str, Callable[..., None], int]] = {
     ),
     "curves": (
         "Halfspace learners",
-        "Mean error over the number of examples; the gray line is d/(n+1).",
-        audit_plots.learning_curves,
+        "Mean error over the number of examples, all learners on the same ones, with least-squares "
+        "slopes; the table slopes has their bootstrap intervals. Dotted: what is known in closed "
+        "form; dashed: Bayes' rule in the limit of large d. The SVM stays below d/(n+1).",
+        halfspace_plots.learning_curves,
+        2,
+    ),
+    "real": (
+        "Halfspace learners on real data",
+        "Mean error on the whole data set after 4 d examples drawn from it; the gray bars are what "
+        "the theorem allows the SVM.",
+        halfspace_plots.real_data,
         1,
     ),
 }

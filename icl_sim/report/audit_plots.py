@@ -129,30 +129,6 @@ def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
     axes.legend(fontsize=8)
 
 
-def learning_curves(axes: Axes, rows: Sequence[Row]) -> None:
-    """Mean error over n of each learner, log-log."""
-    first = [row for row in rows if row["learner"] == rows[0]["learner"]]
-    axes.plot(
-        [row["n"] for row in first],
-        [row["bound"] for row in first],
-        color="#999999",
-        label="d/(n+1)",
-    )
-    for learner, color in zip(sorted({row["learner"] for row in rows}), OTHERS, strict=False):
-        mine = [row for row in rows if row["learner"] == learner]
-        axes.plot(
-            [row["n"] for row in mine],
-            [row["mean"] for row in mine],
-            color=color,
-            marker="o",
-            markersize=4,
-            label=learner,
-        )
-    title = f"Gaussian inputs, d = {rows[0]['dim']}"
-    axes.set(xlabel="examples, n", ylabel="mean error", title=title)
-    _log_log(axes, sorted({row["n"] for row in rows}))
-
-
 def _log_log(axes: Axes, ticks: Sequence[int]) -> None:
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
