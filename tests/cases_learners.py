@@ -106,8 +106,8 @@ CASES = {
     "hash-lookup": [
         Case(
             lambda rng, n: repetitive_stream(rng, n),
-            lambda built: built.certificate.limits["length"] - 5,
-            {"vocab": 3, "order": 5, "length": 120},
+            lambda built: built.certificate.limits["length"] - 3,
+            {"vocab": 3, "order": 3, "length": 120},
         )
     ],
     "lasso": [Case(sparse_regression, options={"dim": 3, "step": 0.02, "loops": 50, "length": 40})],
