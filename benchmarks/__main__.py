@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-SUITES = ("constructions", "divergence", "emulation", "exact", "slopes", "training")
+SUITES = ("constructions", "divergence", "emulation", "exact", "learners", "slopes", "training")
 
 
 def main(argv: list[str]) -> int:
