@@ -89,14 +89,11 @@ def run_compare(arguments: Any) -> int:
     if arguments.json:
         _print_json(found)
         return 0
-    from rich.console import Console
-    from rich.table import Table
-
+    width = max(map(len, found["predictors"]))
     for size, matrix in found["matrix"].items():
-        table = Table(f"N = {size}", *found["predictors"], box=None)
-        for row in found["predictors"]:
-            table.add_row(row, *(f"{cell['mean']:.4f}" for cell in matrix[row].values()))
-        Console().print(table)
+        print(f"mean total variation, N = {size}")
+        for row, cells in matrix.items():
+            print(f"{row:>{width}}", *(f"{cells[column]['mean']:.4f}" for column in matrix))
     if page:
         print(f"report: {page}")
     return 0

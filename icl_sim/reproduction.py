@@ -43,6 +43,29 @@ RETRIEVAL: dict[str, Any] = {
     ),
 }
 TASKS_OF_RETRIEVAL = {"smoke": 4, "standard": 12, "full": 48}
+# Linear classification: held-out inputs are the contexts.
+CLASSES: dict[str, dict[str, dict[str, Any]]] = {
+    "smoke": {},
+    "standard": {task: {"sizes": (16, 32, 64), "tasks": 12} for task in ("gaussian", "digits")},
+    "full": {
+        task: {"sizes": (16, 32, 64), "tasks": 45, "seeds": 3}
+        for task in ("gaussian", "digits", "breast-cancer", "wine", "iris")
+    },
+}
+# Tables of other sizes (m, V), beyond the base's vocabulary too, N = 4 m, 16 m, 64 m.
+COLLAPSE: dict[str, dict[str, Any]] = {
+    "smoke": {"shapes": ((2, 2), (8, 8), (32, 32)), "tasks": 12, "predictors": ("counts",)},
+    "standard": {
+        "shapes": ((2, 2), (4, 16), (16, 4), (16, 16)),
+        "tasks": 12,
+        "predictors": ("counts", "fine-tuned"),
+    },
+    "full": {
+        "shapes": ((2, 2), (4, 16), (16, 4), (16, 16), (32, 32)),
+        "tasks": 48,
+        "predictors": ("counts", "fine-tuned"),
+    },
+}
 TRAINING = {"smoke": 4, "standard": 12, "full": 48}  # tables
 LOOKUP_LIMIT = 1e-6
 FINE_TUNED_LIMIT = 0.01
@@ -98,9 +121,10 @@ def reproduce(
     """Everything: all verdicts, the comparisons, the path of fine-tuning, the checks.
 
     Returns:
-      What `judge` returns, with ``comparisons`` (see `icl_sim.comparison.compare`), ``training``
-      (see `icl_sim.experiments.training_runs.train_sft`), ``costs`` (see
-      `icl_sim.comparison.costs`) and ``checks`` (name, value, limit, passed).
+      What `judge` returns, with ``comparisons`` and ``collapse`` (see
+      `icl_sim.comparison.compare`), ``training`` (see
+      `icl_sim.experiments.training_runs.train_sft`), ``costs`` (see `icl_sim.comparison.costs`)
+      and ``checks`` (name, value, limit, passed).
     """
     config = {"command": "reproduce", "profile": profile, "seed": seed}
     with open_store(out, resume=resume, config=config) as store:
@@ -128,11 +152,18 @@ def _gather(
         return compare(task, key=key, store=store, progress=progress, **options)
 
     compared = [routes(task, **COMPARISONS[profile]) for task in ("english", "tables")]
+    classes = [routes(task, **options) for task, options in CLASSES[profile].items()]
     retrieval = routes("tables", tasks=TASKS_OF_RETRIEVAL[profile], **RETRIEVAL)
+    options = dict(COLLAPSE[profile])
+    collapse = [
+        routes("tables", sizes=(4 * m, 16 * m, 64 * m), contexts=m, vocab=V, **options)
+        for m, V in options.pop("shapes")
+    ]
     path = store.result("training/english", partial(_path, profile, seed, progress))
     checks = [check for comparison in compared for check in _checks(comparison)]
     return results | {
-        "comparisons": [*compared, retrieval],
+        "comparisons": [*compared, retrieval, *classes],
+        "collapse": collapse,
         "training": [path],
         "checks": [*checks, *_checks_of_retrieval(retrieval)],
         "digest": digest(store.records()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -13,6 +13,12 @@ import numpy as np
 
 from icl_sim.blocks import iter_blocks, run_blocks
 from icl_sim.comparison import summary
+from icl_sim.comparison.classification import (
+    CLASSIFIERS,
+    check_classification,
+    classify,
+    is_classification,
+)
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.predictors import Predictor, get_predictor
@@ -21,6 +27,7 @@ from icl_sim.tasks import Demonstrations, make_task, sample_demonstrations
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 TRUTH = "truth"
+ROUTES = ("bayes", "counts", "lookup", "full", "in-context")
 LENGTHS = (1, 2, 4)
 SEEN = 8  # demonstrations a context from which on all contexts count as seen
 
@@ -29,7 +36,7 @@ def compare(
     task: str = "english",
     *,
     sizes: Sequence[int] = (16, 64, 256),
-    predictors: Sequence[str] = ("bayes", "counts", "lookup", "full", "in-context"),
+    predictors: Sequence[str] | None = None,
     tasks: int = 12,
     seeds: int = 1,
     contexts: int = 8,
@@ -41,11 +48,13 @@ def compare(
     """Every predictor on the same data: pairwise total variation, and each one's distance to truth.
 
     Args:
-      task: a family of `icl_sim.tasks.TASKS`.
+      task: a family of `icl_sim.tasks.TASKS`, or linear classification (see
+        `icl_sim.comparison.classification`), whose contexts are held-out inputs.
       sizes: N, demonstrations in all, their contexts drawn uniformly.
-      predictors: names in `icl_sim.predictors.PREDICTORS`.
+      predictors: names in `icl_sim.predictors.PREDICTORS` (or in `CLASSIFIERS`); by default the
+        usual routes.
       tasks, seeds: so many tables, so many data sets of each.
-      contexts, vocab: m and V.
+      contexts, vocab: m and V of tables.
       key: root of all randomness; not consumed.
       store: each predictor's laws at each size are recorded there, and found again on resuming.
       progress: called as progress(label, done, total).
@@ -68,15 +77,27 @@ def compare(
       InputError: unknown names, sizes below 1 or beyond a predictor's window.
       FloatingPointError: a predictor's law is not finite.
     """
+    classes = is_classification(task)
+    if predictors is None:
+        predictors = tuple(CLASSIFIERS) if classes else ROUTES
     names = (*predictors, TRUTH)
-    for name in predictors:
-        get_predictor(name)
     if len(set(names)) < len(names) or not predictors:
         raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
         raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
     if tasks < 1 or seeds < 1:
         raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")
+    about = {
+        "task": task,
+        "sizes": list(sizes),
+        "predictors": list(names),
+        "tasks": tasks,
+        "seeds": seeds,
+    }
+    if classes:
+        check_classification(task, sizes, predictors)
+        every = {n: _classified(task, n, names, tasks, seeds, key, store, progress) for n in sizes}
+        return about | _summed_up(every, names, tasks, seen=1)
     for size in sizes:
         for name in predictors:
             _require_room(name, size, contexts, vocab)
@@ -85,8 +106,7 @@ def compare(
     ).astype(np.float32)
     laws = np.repeat(laws, seeds, axis=0)
     run = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}"
-    found: dict[str, Any] = {"matrix": {}, "paired": {}, "lengths": {}, "order": {}}
-    by_size = {}
+    every, order = {}, {}
     for size in sizes:
         draw = cache(partial(_draw, laws, size, key))  # only if some predictor is not recorded
         answers, moved = [], {}
@@ -99,23 +119,47 @@ def compare(
                     f"{record}/permuted", partial(_predict, name, draw, key, shown, permute=True)
                 )
                 moved[name] = _moved(answers[-1], again)
-        found["order"][str(size)] = moved
-        every = np.array([*answers, laws], np.float32)
-        by_size[size] = summary.distances(every, tasks)
-        found["matrix"][str(size)] = summary.matrix(by_size[size], names)
-        found["paired"][str(size)] = summary.paired(by_size[size], names)
-        found["lengths"][str(size)] = summary.sequences(every, names, tasks, LENGTHS)
-    seen = {size: distance for size, distance in by_size.items() if size >= SEEN * contexts}
-    return found | {
-        "task": task,
-        "sizes": list(sizes),
-        "predictors": list(names),
-        "tasks": tasks,
-        "seeds": seeds,
-        "contexts": contexts,
-        "vocab": vocab,
-        "rates": summary.rates(seen, names) if len(seen) > 1 else {},
+        order[str(size)] = moved
+        every[size] = np.array([*answers, laws], np.float32)
+    found = _summed_up(every, names, tasks, seen=SEEN * contexts)
+    return about | found | {"order": order, "contexts": contexts, "vocab": vocab}
+
+
+def _summed_up(
+    every: Mapping[int, np.ndarray], names: Sequence[str], tasks: int, *, seen: int
+) -> dict[str, Any]:
+    """The summaries of the laws float32 [P, R, m, V] at each size; rates from N = ``seen`` on."""
+    distance = {size: summary.distances(laws, tasks) for size, laws in every.items()}
+    fitted = {size: found for size, found in distance.items() if size >= seen}
+    return {
+        "matrix": {str(n): summary.matrix(found, names) for n, found in distance.items()},
+        "paired": {str(n): summary.paired(found, names) for n, found in distance.items()},
+        "lengths": {
+            str(n): summary.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
+        },
+        "order": {str(n): {} for n in every},
+        "rates": summary.rates(fitted, names) if len(fitted) > 1 else {},
     }
+
+
+def _classified(
+    task: str,
+    size: int,
+    names: Sequence[str],
+    tasks: int,
+    seeds: int,
+    key: jax.Array,
+    store: Store,
+    progress: Callable[[str, int, int], None],
+) -> np.ndarray:
+    """float32 [P, R, m, 2]: every classifier's laws on the held-out inputs."""
+    root = np.asarray(jax.random.key_data(key)).tolist()
+    answers = []
+    for done, name in enumerate(names, start=1):
+        answer = partial(classify, name, task, size, tasks, seeds, root)
+        answers.append(store.result(f"compare/{task}/{tasks}x{seeds}/{size}/{name}", answer))
+        progress(f"{task} {size}", done, len(names))
+    return np.array(answers, np.float32)
 
 
 def _require_room(name: str, size: int, m: int, V: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,27 @@ def heat_map(axes: Axes, comparison: Comparison, size: int) -> None:
                 j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black"
             )
     axes.set_title(f"{comparison['task']}, N = {size}: mean total variation")
+
+
+def collapse(axes: Axes, comparisons: Sequence[Comparison], delta: float = 0.1) -> None:
+    """The worst context's distance to truth against sqrt(V m ln(m/delta)/N), all m and V at once.
+
+    If the abstract's size is the right order, all tables fall on one line of slope 1; what falls
+    below it for larger V and m is the looseness of its product.
+    """
+    for place, comparison in enumerate(comparisons):
+        m, V, sizes = comparison["contexts"], comparison["vocab"], comparison["sizes"]
+        x = np.sqrt(V * m * np.log(m / delta) / np.array(sizes))
+        for name in comparison["predictors"][:-1]:
+            eps = [comparison["matrix"][str(n)][name]["truth"]["max"] for n in sizes]
+            look = _look(name, place) | {"label": f"{name}, m = {m}, V = {V}"}
+            axes.plot(x, eps, **look)
+    ends = np.array(axes.get_xlim())
+    axes.plot(ends, 0.2 * ends, color="#999999", linestyle=":", label="slope 1")
+    axes.set(xscale="log", yscale="log", xlabel="sqrt(V m ln(m/delta) / N)")
+    axes.set_ylabel("mean over data sets of the largest TV to truth")
+    axes.set_title(f"collapse, delta = {delta:g}")
+    axes.legend(fontsize=7)
 
 
 def matrices(*axes_and_comparison: Any) -> None:

@@ -21,9 +21,9 @@ def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
     With statements among the results, ``audit.html`` too, which has all about each of them.
 
     Args:
-      results: any of: what `icl_sim.claims.judge` returns; ``comparisons``, a list of what
-        `icl_sim.comparison.compare` returns; ``training`` and ``pretraining``, lists of what
-        `icl_sim.experiments.training_runs` returns.
+      results: any of: what `icl_sim.claims.judge` returns; ``comparisons`` and ``collapse``, lists
+        of what `icl_sim.comparison.compare` returns; ``training`` and ``pretraining``, lists of
+        what `icl_sim.experiments.training_runs` returns.
       out: the directory; made if missing.
 
     Raises:
@@ -70,6 +70,19 @@ def render(results: Mapping[str, Any]) -> str:
     """The page as text; all that came from data is escaped."""
     results = {"claims": [], "statements": [], "checks": [], "costs": []} | dict(results)
     pictures = [picture for c in results.get("comparisons", []) for picture in _compared(c)]
+    if results.get("collapse"):
+        drawn = plots.svg(comparison_plots.collapse, results["collapse"])
+        pictures.append(
+            {
+                "title": "One law for all tables?",
+                "caption": (
+                    "Tables of several sizes against the abstract's order for claim C1. Errors "
+                    "fall with the square root of the data; larger tables lie lower, since the "
+                    "true order is a sum, not a product."
+                ),
+                "svg": Markup(drawn),  # noqa: S704
+            }
+        )
     for run in results.get("training", []):
         pictures.append(
             {

@@ -1,0 +1,45 @@
+"""The universal transformer as a predictor: a training program, the data and the queries as prompt."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import jax
+import numpy as np
+
+from constructions.machines.counting import counting
+from constructions.machines.program import TrainingProgram
+from constructions.turing import Trace
+from icl_sim.emulation import emulate
+from icl_sim.tasks import Demonstrations
+
+
+def universal(data: Demonstrations, key: jax.Array) -> np.ndarray:
+    """The output seen most often in each context, one-hot, by a Turing machine run by weights.
+
+    One frozen transformer reads the counting program, the demonstrations and every context from
+    its prompt, and decodes until the machine halts.  Some ten thousand tokens for a small table.
+    """
+    del key
+    m, V = data.counts.shape
+    program = _program(m, V)
+    inputs, labels = np.asarray(data.contexts), np.asarray(data.outputs)
+    found = emulate(program.machine, program.encode(inputs, labels, program.domain))
+    codes = [program.machine.alphabet.index(symbol) for symbol in found["tape"]]
+    trace = Trace(
+        machine=program.machine,
+        steps=found["steps"],
+        halted=found["halted"],
+        state=found["state"],
+        head=found["head"],
+        tape_start=found["tape_start"],
+        cells=np.array(codes, np.uint8),
+        codes=np.zeros(0, np.uint8),
+    )
+    law: np.ndarray = np.eye(V, dtype=np.float32)[program.decode(trace)]
+    return law
+
+
+@lru_cache(maxsize=16)
+def _program(m: int, V: int) -> TrainingProgram:
+    return counting(contexts=m, outputs=V)
