@@ -21,7 +21,7 @@ def test_a_head_trained_in_the_forward_pass_equals_one_trained_by_optax(task, si
 
 def test_weights_agree_with_the_solvers_on_data_that_a_halfspace_labels():
     wrong = {"svm": [], "perceptron": []}
-    for index in range(4):
+    for index in range(2):
         data = split("gaussian", index, 60, np.random.default_rng(index))
         for name, found in wrong.items():
             solved = CLASSIFIERS[name](data)
@@ -47,13 +47,13 @@ def test_splits_are_disjoint_and_a_function_of_their_seed():
 def result(tmp_path_factory):
     with Store(tmp_path_factory.mktemp("classes"), config={}) as store:
         names = ("logistic", "logistic-in-context", "svm", "least-squares")
-        options = {"sizes": (16, 64, 256), "predictors": names, "tasks": 6, "store": store}
+        options = {"sizes": (16, 96), "predictors": names, "tasks": 4, "store": store}
         return compare("gaussian", key=jax.random.key(0), **options)
 
 
 def test_the_comparison_has_the_form_of_the_others(result):
     assert result["predictors"][-1] == "truth"
-    for size in ("16", "64", "256"):
+    for size in ("16", "96"):
         cell = result["matrix"][size]["logistic"]["logistic-in-context"]
         assert cell["max"] <= 1e-5
         assert result["matrix"][size]["truth"]["truth"]["mean"] == 0

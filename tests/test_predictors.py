@@ -21,7 +21,7 @@ def demonstrations(total, law=LAW, seed=0):
     return sample_demonstrations(jax.random.key(seed), law, total=total)
 
 
-@pytest.mark.parametrize("name", sorted(PREDICTORS))
+@pytest.mark.parametrize("name", sorted(n for n in PREDICTORS if not PREDICTORS[n].host))
 def test_laws_are_float32_jittable_and_vmappable(name):
     predictor = get_predictor(name)
     data = jax.tree.map(lambda *x: jnp.stack(x), demonstrations(N), demonstrations(N, seed=1))
@@ -34,6 +34,16 @@ def test_laws_are_float32_jittable_and_vmappable(name):
     np.testing.assert_allclose(laws.sum(axis=-1), 1, atol=1e-5)
     if name != "zero-shot":
         assert (laws[0] != laws[1]).any()
+
+
+def test_the_universal_machine_answers_with_what_it_saw_most_often():
+    law = random_table(3, contexts=2, vocab=3).law
+    data = sample_demonstrations(jax.random.key(3), law, total=8)
+    answer = get_predictor("universal")(data, fresh())
+    assert answer.dtype == np.float32
+    best = np.asarray(data.counts).max(axis=1)
+    assert (np.asarray(data.counts)[np.arange(2), answer.argmax(axis=1)] == best).all()
+    assert sorted(answer.ravel().tolist()) == [0, 0, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["bayes", "counts", "lookup", "smoothed"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 
@@ -14,6 +15,7 @@ from icl_sim.errors import InputError
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
 from icl_sim.predictors.emulated import HEAD_SGD, emulator
+from icl_sim.predictors.machine import universal
 from icl_sim.predictors.prompted import in_context, zero_shot
 from icl_sim.predictors.selected import random_choice, retrieved
 from icl_sim.predictors.tuned import (
@@ -39,12 +41,14 @@ class Predictor:
         deterministic predictors ignore it.
       counts_only: the function reads ``data.counts`` alone, so one compiled program serves every
         number of demonstrations (the other fields are then None).
+      host: the function takes concrete data, one data set at a time, and cannot be jitted.
     """
 
-    function: Callable[[Demonstrations, jax.Array], jax.Array]
+    function: Callable[[Demonstrations, jax.Array], Any]
     counts_only: bool = False
+    host: bool = False
 
-    def __call__(self, data: Demonstrations, key: jax.Array) -> jax.Array:
+    def __call__(self, data: Demonstrations, key: jax.Array) -> Any:
         """The laws, float32 [m, V]."""
         return self.function(data, key)
 
@@ -72,15 +76,17 @@ PREDICTORS: dict[str, Predictor] = {
     "retrieval": Predictor(retrieval),
     "smoothed": Predictor(smoothed, counts_only=True),
     "tuned-in-context": Predictor(tuned_in_context),
+    "universal": Predictor(universal, host=True),
     "zero-shot": Predictor(zero_shot, counts_only=True),
 }
 
 
 def register_predictor(
     name: str,
-    function: Callable[[Demonstrations, jax.Array], jax.Array],
+    function: Callable[[Demonstrations, jax.Array], Any],
     *,
     counts_only: bool = False,
+    host: bool = False,
 ) -> None:
     """Adds a predictor under a new name; see `Predictor` for the arguments.
 
@@ -95,7 +101,7 @@ def register_predictor(
     """
     if name in PREDICTORS:
         raise InputError(f"predictor {name!r} exists already: choose another name")
-    PREDICTORS[name] = Predictor(function, counts_only)
+    PREDICTORS[name] = Predictor(function, counts_only, host)
 
 
 def get_predictor(name: str) -> Predictor:

@@ -1,4 +1,4 @@
-"""The universal transformer as a predictor: a training program, the data and the queries as prompt."""
+"""The universal transformer as a predictor: training program, data and queries in its prompt."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def universal(data: Demonstrations, key: jax.Array) -> np.ndarray:
     program = _program(m, V)
     inputs, labels = np.asarray(data.contexts), np.asarray(data.outputs)
     found = emulate(program.machine, program.encode(inputs, labels, program.domain))
+    if not (found["halted"] and found["agrees"]):
+        raise FloatingPointError("universal: the decoded run is not the machine's")
     codes = [program.machine.alphabet.index(symbol) for symbol in found["tape"]]
     trace = Trace(
         machine=program.machine,
