@@ -21,7 +21,7 @@ def test_a_head_trained_in_the_forward_pass_equals_one_trained_by_optax(task, si
 
 def test_weights_agree_with_the_solvers_on_data_that_a_halfspace_labels():
     wrong = {"svm": [], "perceptron": []}
-    for index in range(2):
+    for index in range(4):
         data = split("gaussian", index, 60, np.random.default_rng(index))
         for name, found in wrong.items():
             solved = CLASSIFIERS[name](data)
@@ -30,7 +30,7 @@ def test_weights_agree_with_the_solvers_on_data_that_a_halfspace_labels():
             truth = np.stack([data.truth > 0, data.truth < 0], axis=1)
             assert (weights.argmax(axis=1) == truth.argmax(axis=1)).mean() > 0.75
     # Frank-Wolfe after 512 steps, and another order of updates: some inputs near the boundary.
-    assert np.mean(wrong["svm"]) <= 0.05
+    assert np.mean(wrong["svm"]) <= 0.1
     assert np.mean(wrong["perceptron"]) <= 0.25
 
 
