@@ -17,7 +17,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-SUITES = ("constructions", "divergence", "emulation", "exact", "learners", "slopes", "training")
+SUITES = (
+    "constructions",
+    "divergence",
+    "emulation",
+    "exact",
+    "learners",
+    "slopes",
+    "tightness",
+    "training",
+)
 
 
 def main(argv: list[str]) -> int:
