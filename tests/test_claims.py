@@ -123,7 +123,7 @@ def digest_of(process):
     "names",
     [
         ("C1.token", "C1.sum"),
-        pytest.param(("C1.prefixes", "C2", "C5", "C6"), marks=pytest.mark.slow),
+        pytest.param(("C2.events", "C6.retrieval"), marks=pytest.mark.slow),
     ],
 )
 def test_the_digest_is_the_same_on_1_2_and_8_devices_and_after_a_kill(tmp_path, names):

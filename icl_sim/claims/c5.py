@@ -23,6 +23,7 @@ from icl_sim.claims.base import FALSE, HOLDS, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.experiments.access import (
     ANSWERS,
+    base_fit,
     fresh_subset_trial,
     lookup_of,
     subset_trial,
@@ -135,7 +136,7 @@ def random_experiment(
             "partial": [
                 row
                 for name in sorted({answer, "base"})
-                for row in _measured(run, name, pools, laws, subsets)
+                for row in _measured(run, name, pools, laws, _fitting(name, m, subsets))
             ],
         },
     )
@@ -164,8 +165,13 @@ def _pools(N: int) -> tuple[np.ndarray, np.ndarray]:
     return pools, (counts / N).astype(np.float32)
 
 
+def _fitting(answer: str, m: int, subsets: Sequence[int]) -> list[int]:
+    """The subsets whose prompt, m n demonstrations, the model can read."""
+    return [n for n in subsets if answer != "base" or m * n <= base_fit()]
+
+
 def _measured(
-    run: Run, answer: str, pools: np.ndarray, laws: np.ndarray, subsets: tuple[int, ...]
+    run: Run, answer: str, pools: np.ndarray, laws: np.ndarray, subsets: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Rows of the figure: mean total variation to the pool's law over the size of the subset."""
     N = pools.shape[1]

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from constructions.construction import Construction
 from constructions.learners.lookup import lookup as build_lookup
 from icl_sim.base import load_base, output_laws
+from icl_sim.errors import InputError
 from icl_sim.sampling import integer_thresholds
 from icl_sim.tasks import empirical_law
 from icl_sim.training.sequences import CONTEXTS
@@ -51,10 +52,23 @@ def counting_answer(contexts: jax.Array, outputs: jax.Array, V: int) -> jax.Arra
     return empirical_law(hits.sum(axis=1))
 
 
+def base_fit() -> int:
+    """Demonstrations that fit the base's window beside a query."""
+    return (load_base().window - 1) // 2
+
+
 def base_answer(contexts: jax.Array, outputs: jax.Array, V: int) -> jax.Array:
-    """The pretrained base's laws, its weights untouched, each query with a prompt of its own."""
+    """The pretrained base's laws, its weights untouched, each query with a prompt of its own.
+
+    Raises:
+      InputError: a prompt beyond the base's window.
+    """
     base = load_base()
     m, K = contexts.shape
+    if base.window < 2 * K + 1:
+        raise InputError(
+            f"base: expected at most {base_fit()} demonstrations in a prompt, its window, got {K}"
+        )
     pairs = jnp.stack([contexts, outputs + CONTEXTS], axis=2).reshape(m, 2 * K)
     queries = jnp.arange(m, dtype=pairs.dtype)[:, None]
     prompts = jnp.concatenate([pairs, queries], axis=1)

@@ -105,11 +105,13 @@ def retrieval(axes: Axes, rows: Sequence[Row]) -> None:
 
 def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
     """Total variation over the size of the subset, with the exact mean and the bound."""
-    first = [row for row in rows if row["answer"] == rows[0]["answer"]]
+    answers = sorted({row["answer"] for row in rows})
+    lists = ([row for row in rows if row["answer"] == answer] for answer in answers)
+    first = max(lists, key=len)  # a model with a short window has fewer points
     n = [row["n"] for row in first]
     axes.plot(n, [row["bound"] for row in first], color="#777777", linestyle="--", label="bound")
     axes.plot(n, [row["exact"] for row in first], color="#000000", label="empirical law, exact")
-    for answer, color in zip(sorted({row["answer"] for row in rows}), OTHERS, strict=False):
+    for answer, color in zip(answers, OTHERS, strict=False):
         mine = [row for row in rows if row["answer"] == answer]
         axes.plot(
             [row["n"] for row in mine],
