@@ -339,6 +339,21 @@ def test_svm_separates_a_real_pool_whose_error_it_then_leaves_at_zero():
     assert law.risk(svm.weights.astype(jnp.float32), jnp.zeros(law.dim, jnp.float32)) == 0
 
 
+@pytest.mark.parametrize("name", ["digits-3-8", "wine-0-1", "iris-0-1"])
+def test_learners_of_real_data_agree_with_scikit_learn(name):
+    inputs, labels = real_data(name)
+    x = np.pad(inputs, ((0, 357 - len(inputs)), (0, 55 - inputs.shape[1])))  # one compilation
+    y = np.pad(labels, (0, 357 - len(labels)))
+    svm = solve(jnp.asarray(x), jnp.asarray(y))
+    both = SVC(C=1e6, kernel="linear", tol=1e-5).fit(np.r_[inputs, -inputs], np.r_[labels, -labels])
+    size = np.linalg.norm(both.coef_[0])
+    np.testing.assert_allclose(svm.weights[: inputs.shape[1]], both.coef_[0], atol=1e-3 * size)
+    assert abs(float(svm.gap)) < 1e-9
+    fitted = LinearRegression(fit_intercept=False).fit(inputs, labels).coef_
+    found = least_squares(jnp.asarray(x), jnp.asarray(y))[: inputs.shape[1]]
+    np.testing.assert_allclose(inputs @ found, inputs @ fitted, atol=1e-5)
+
+
 def test_trials_of_one_setting_are_compiled_once():
     trial = error_trial(gaussian(3), one_step, 16)
     assert trial is error_trial(gaussian(3), one_step, 16)

@@ -134,6 +134,32 @@ def test_more_cells_need_more_evidence():
     assert family_verdicts([cell] + [[(5, 100)]] * 4, [0.05] * 5)[0] == INCONCLUSIVE
 
 
+def false_family_verdicts(families, cells, delta, rng):
+    """Families at f = delta, four looks: how many have a cell refuted, and how many certified."""
+    found = {CERTIFIED: 0, REFUTED: 0}
+    for _ in range(families):
+        failures = rng.binomial([[100], [100], [200], [400]], delta, (4, cells)).cumsum(axis=0)
+        looks = [
+            [(int(k), 100 * multiple) for k, multiple in zip(column, LOOKS, strict=True)]
+            for column in failures.T
+        ]
+        verdicts = family_verdicts(looks, [delta] * cells)
+        for status in found:
+            found[status] += status in verdicts
+    return found
+
+
+@pytest.mark.parametrize(
+    "families", [200, pytest.param(4000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
+def test_families_at_equality_have_a_false_verdict_at_most_alpha_of_the_time(families):
+    found = false_family_verdicts(families, 10, 0.05, np.random.default_rng(72))
+    for status, count in found.items():
+        # Beyond the 1e-6 quantile of Binomial(families, alpha) the rate would be above alpha.
+        assert count <= binom.isf(1e-6, families, ALPHA), status
+        assert count > 0, status  # else nothing was tested
+
+
 # Means
 
 
