@@ -144,3 +144,36 @@ def test_the_digest_is_the_same_on_1_2_and_8_devices_and_after_a_kill(tmp_path, 
     assert digest_of(verify(*names, "--out", str(directory), "--resume")) == expected
     whole = acknowledged[: acknowledged.rindex(b"\n") + 1]
     assert records.read_bytes().startswith(whole)
+
+
+@pytest.mark.parametrize("statement", [s for _, s in select([])], ids=lambda s: s.id)
+def test_every_statement_says_what_it_judges(statement):
+    for name in ("statement", "reading", "premises", "formula", "lower", "basis", "sources"):
+        assert getattr(statement, name), name
+    assert statement.corrected or statement.derived == HOLDS
+    assert set(statement.basis.split(", ")) <= {"PROOF", "EXACT", "TEST"}
+
+
+def test_the_audit_has_the_statements_of_the_theory():
+    assert [s.id for _, s in select([])] == [
+        "C0.universal",
+        "C0.arbitrary",
+        "C1.token",
+        "C1.sum",
+        "C1.sequence",
+        "C1.prefixes",
+        "C2.sequence",
+        "C2.elicitation",
+        "C2.sup",
+        "C2.events",
+        "C3.mean",
+        "C3.tail",
+        "C3.tail-corrected",
+        "C3.one-step",
+        "C4.free-dimension",
+        "C4.statistic",
+        "C4.margin",
+        "C5.random",
+        "C5.missing",
+        "C6.retrieval",
+    ]
