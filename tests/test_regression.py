@@ -234,3 +234,33 @@ def test_data_of_the_wrong_shape_is_refused(name, change, message):
     construction.encode(posed)
     with pytest.raises(ValueError, match=message):
         construction.encode(posed | change)
+
+
+SIZES = {5: (50, 100, 200, 400), 20: (100, 200, 400, 800)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dim", SIZES)
+@pytest.mark.parametrize("steps", [1, 150])
+def test_errors_on_a_halfspace_fall_as_one_over_the_root_of_n(steps, dim):
+    """Statistical: one step, and least squares on the labels, through the weights."""
+    replicates, means = 24, []
+    for size in SIZES[dim]:
+        rng = np.random.default_rng([3, dim, size])
+        built = least_squares.least_squares(
+            features=dim, queries=dim, steps=steps, learning_rate=1.9, length=size + dim
+        )
+        errors = []
+        for _ in range(replicates):
+            x, target = rng.normal(size=(size, dim)), rng.normal(size=dim)
+            posed = {
+                "features": x / np.linalg.norm(x, axis=1).max(),
+                "targets": np.sign(x @ target),
+                "queries": np.eye(dim),
+            }
+            w = built.decode(jitted(built.spec, built.params, built.encode(posed)))
+            cosine = w @ target / np.linalg.norm(w) / np.linalg.norm(target)
+            errors.append(np.arccos(min(cosine, 1)) / np.pi)
+        means.append(np.mean(errors))
+    slope = np.polyfit(np.log(SIZES[dim]), np.log(means), 1)[0]
+    assert -0.6 <= slope <= -0.4
