@@ -51,6 +51,7 @@ def softmax_head(
     mask: str = "prefix",
     temperature: float | None = None,
     jacobian: bool = False,
+    dtype: str = "float32",
 ) -> Construction:
     """SGD on a softmax head over frozen features: the laws of the fine-tuned model at the queries.
 
@@ -79,6 +80,7 @@ def softmax_head(
       jacobian: features and queries are [n, C, d] and [m, C, d], the Jacobians of a model in d
         parameters, and the run is the full fine-tuning of the linearized model: logit c of a token
         is ``logits`` plus J_c (theta - theta_0).
+      dtype: of the arithmetic to certify for; the weights are float32.
 
     Returns:
       A construction whose answer is laws [m, C].
@@ -96,6 +98,8 @@ def softmax_head(
     ):  # fmt: skip
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if dtype not in UNIT:
+        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
     if mask not in ("prefix", "causal"):
         raise ValueError(f"mask: expected prefix or causal, got {mask!r}")
     if mask == "causal" and temperature is not None:
@@ -118,7 +122,9 @@ def softmax_head(
     name = "softmax-head" if temperature is None else "softmax-head-softmax-only"
 
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, blueprint, recipe, classes, features, norm, length, name)
+        return certify(
+            spec, params, blueprint, recipe, classes, features, norm, length, name, dtype
+        )
 
     spec, params = blueprint.spec, blueprint.build()
     certificate = certify_weights(spec, params)
@@ -158,25 +164,27 @@ def certify(
     norm: float,
     length: int,
     name: str,
+    dtype: str = "float32",
 ) -> Certificate:
     """The weights are, entry by entry, the described ones; then `descent.bound` holds.
 
     Raises:
-      ValueError: a weight that is not, or a temperature at which no gradient is left.
+      ValueError: a weight that is not, or rounding that leaves nothing of a gradient.
     """
     blueprint.verify(name, spec, params)
-    unit = UNIT["float32"]
+    unit = max(UNIT[dtype], UNIT["float32"])  # weights and prompts are float32
 
     def error(length: int) -> float:
         return descent.bound(recipe, classes, features, norm, length, unit)
 
     step = descent.local_error(recipe, classes, features, norm, length, unit)
     limit = min(length, 2**20)
-    if recipe.temperature and not step[0] < norm**2:
+    if not step[0] < norm**2:
+        form = f"temperature {recipe.temperature:g}" if recipe.temperature else "linear heads"
         raise ValueError(
-            f"temperature: at {recipe.temperature:g}, norm {norm:g} and length {limit:,} a "
-            f"gradient of size {norm**2:g} may err by {step[0]:.1e}: take a temperature near "
-            "0.01 / norm^2, or a shorter prompt"
+            f"{dtype}, {form}: at norm {norm:g} and length {limit:,} a gradient of size "
+            f"{norm**2:g} may err by {step[0]:.1e}, expected less: take float32, a shorter prompt, "
+            "or a temperature near 0.01 / norm^2"
         )
     law = Record(
         part="layer_0 head 0",
@@ -211,7 +219,7 @@ def certify(
             "hide the other tokens: lower the learning rate, the steps or the norm"
         )
     return Certificate(
-        dtype="float32",
+        dtype=dtype,
         limits={"length": limit},
         records=(law, *gradients, *units),
         error=error,
