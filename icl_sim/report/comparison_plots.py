@@ -97,15 +97,15 @@ def heat_map(axes: Axes, comparison: Comparison, size: int) -> None:
     values = np.array([[cells[row][column]["mean"] for column in names] for row in names])
     axes.imshow(values, cmap="Blues", vmin=0)
     axes.grid(visible=False)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    size_of_names, size_of_cells = min(8, 64 / len(names)), min(7, 42 / len(names))
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=size_of_names)
+    axes.set_yticks(range(len(names)), names, fontsize=size_of_names)
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             dark = value > 0.6 * values.max()
             text = f"{value:.3f}" if value >= 5e-4 else f"{value:.0e}" if value else "0"
-            axes.text(
-                j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black"
-            )
+            color = "white" if dark else "black"
+            axes.text(j, i, text, ha="center", va="center", fontsize=size_of_cells, color=color)
     axes.set_title(f"{comparison['task']}, N = {size}: mean total variation")
 
 

@@ -56,9 +56,12 @@ def svg(
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
-    # Inline in HTML the XML prologue does not belong, and the page sets the size.
+    # Inline in HTML the XML prologue does not belong, and the page sets the size up to a width.
     text = text[text.index("<svg") :]
-    return re.sub(r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', r"<svg \1\2", text, count=1)
+    width = f'style="max-width: {33 * across}rem"'
+    return re.sub(
+        r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', rf"<svg {width} \1\2", text, count=1
+    )
 
 
 def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
