@@ -1,9 +1,10 @@
 """Training: all copies in one program against one after the other, and tokens a second with peers.
 
 Copies: the shipped base fine-tuned on C tables, C copies in one vmapped jit against C calls of the
-same compiled single run.  Tokens: one step of AdamW on the base's own architecture, batch of
-24 x 192 tokens, in this library and, if asked, in PyTorch (eager and compiled) with equal weights,
-batch, loss and optimizer; the peers' first loss must be ours.
+same compiled single run, and against the loop that one writes first: a compiled step, called from
+Python for every step of every copy.  Tokens: one step of AdamW on the base's own architecture, a
+batch of 24 x 192 tokens, in this library and, if asked, in PyTorch (eager and compiled) with equal
+weights, batch, loss and optimizer; the peers' first loss must be ours.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from constructions.spec import RMS_EPSILON, TransformerSpec
 from icl_sim.base import LENGTH, RECIPE, SPEC, load_base, table_examples
 from icl_sim.tasks import random_table, sample_demonstrations
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
-from icl_sim.training.fine_tuning import State, begin, guarded_update
+from icl_sim.training.fine_tuning import State, advance, begin, guarded_update
 from icl_sim.training.pretraining import sequence_loss, start
 from icl_sim.training.sequences import Batch, pairs
 from icl_sim.transformer import Transformer
@@ -37,8 +38,8 @@ def run(*, copies: int = 48, steps: int = 100, repeats: int = 7, peers: bool = F
       repeats: rounds of the token benchmark; the copies are timed three times.
       peers: also time PyTorch, which must be installed (extra `peers`).
 
-    ratio is to the loop over copies, or to this library's tokens a second; spread_s is the distance
-    between the quartiles.
+    ratio is to a call for every step, or to this library's tokens a second; spread_s is the
+    distance between the quartiles.
     """
     return [*_copies(copies, steps), *_tokens(repeats, peers)]
 
@@ -63,12 +64,32 @@ def _copies(copies: int, steps: int) -> list[dict]:
             model, base.params, stacked, config=config, keys=keys, chunk=steps
         ).params
 
-    functions = {"one copy after the other": loop, "all copies in one jit": together}
-    rows = _timed(functions, 3, per_round=copies, reference="one copy after the other")
+    def step_by_step() -> Any:
+        ends = []
+        for example, key in zip(each, keys, strict=True):
+            state = begin(base.params, config, key)
+            for i in range(steps):
+                state = _tuning_step(config, base.params, example, key, state, jnp.int32(i))
+            ends.append(state.leaves)
+        return ends
+
+    functions = {
+        "a call for every step": step_by_step,
+        "one copy after the other": loop,
+        "all copies in one jit": together,
+    }
+    rows = _timed(functions, 3, per_round=copies, reference="a call for every step")
     one, all_at_once = loop()[-1], together()
     for name, leaf in one.items():
         np.testing.assert_allclose(leaf, all_at_once[name][-1], rtol=1e-3, atol=1e-4)
     return rows
+
+
+@partial(jax.jit, static_argnums=0)
+def _tuning_step(
+    config: TrainConfig, params: Any, examples: Examples, key: jax.Array, state: State, i: jax.Array
+) -> State:
+    return advance(load_base().spec, params, examples, config, key, state, i, 1)[0]
 
 
 def _tokens(repeats: int, peers: bool) -> list[dict]:
