@@ -91,7 +91,7 @@ def run_compare(arguments: Any) -> int:
         return 0
     width = max(map(len, found["predictors"]))
     for size, matrix in found["matrix"].items():
-        print(f"mean total variation, N = {size}")
+        print(f"mean total variation, N = {size} (columns in the order of the rows)")
         for row, cells in matrix.items():
             print(f"{row:>{width}}", *(f"{cells[column]['mean']:.4f}" for column in matrix))
     if page:
