@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from test_claims import digest_of, verify
 
 from icl_sim.blocks import run_blocks
 from icl_sim.bounds.angles import one_step_mean_error
@@ -226,3 +227,10 @@ def test_paired_learners_see_the_same_examples():
     )
     np.testing.assert_allclose(both["one-step"], alone, atol=1e-6)
     assert both["least-squares"].shape == (64,)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_digest_is_the_same_on_1_and_2_devices():
+    names = ("C3.mean", "C3.one-step", "C4.margin")
+    assert digest_of(verify(*names)) == digest_of(verify(*names, devices=2))

@@ -170,9 +170,11 @@ def _certified(z: jax.Array, labels: jax.Array, s: _State, scale: jax.Array) -> 
     n = len(z)
     margin = jnp.min(jnp.where(labels != 0, z @ s.weights, jnp.inf))
     separates = (margin > 0) & jnp.any(labels != 0)
-    weights = jnp.where(separates, s.weights / jnp.where(separates, margin, 1), 0)
+    margin = jnp.where(separates, margin, 1)
+    weights = jnp.where(separates, s.weights / margin, 0)
     # The best multiple of the multipliers: max_t t sum u - t^2 ||sum u z||^2 / 2.
     dual = jnp.sum(s.duals) ** 2 / (2 * jnp.sum((s.duals @ _active(z, s.members)) ** 2))
     gap = jnp.where(separates, 1 - 2 * dual / (weights @ weights), jnp.inf)
     support = jnp.zeros(n + 1, bool).at[s.members].set(True)[:n]
-    return Svm(weights / scale, gap, support, s.steps)
+    # One quotient: of two in a row the compiler makes one, or not, and the last bits would differ.
+    return Svm(jnp.where(separates, s.weights / (margin * scale), 0), gap, support, s.steps)
