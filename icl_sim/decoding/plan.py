@@ -136,7 +136,11 @@ def _classify(
 def _parts(
     spec: TransformerSpec, leaves: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """`Plan.parts` where they are few: similar weights should share one plan."""
+    """`Plan.parts` where they are few: similar weights should share one plan.
+
+    For the same reason an MLP's written columns come with all that the same matrices read: machines
+    of one padded size differ in the actions that their rules use.
+    """
     used = {"w_out": _used(leaves["w_out"], 1)}
     for i, layer in enumerate(spec.layers):
         for h in range(layer.heads):
@@ -146,7 +150,11 @@ def _parts(
             used[f"w_o_{i}.{h}"] = _used(leaves[f"layer_{i}.w_o"][h], 0)
         for name in ("w_gate", "w_up", "w_down") if layer.hidden else ():
             used[f"{name}_{i}"] = _used(leaves[f"layer_{i}.{name}"], int(name != "w_down"))
+    readers = [columns for name, columns in used.items() if not name.startswith(("w_o_", "w_down"))]
+    kinds = np.unique(np.stack(readers), axis=1, return_inverse=True)[1].reshape(-1)
     for name, columns in used.items():
+        if name.startswith("w_down"):
+            columns = np.isin(kinds, kinds[columns])
         if columns.sum() < spec.width / 2:
             yield name, tuple(np.flatnonzero(columns).tolist())
 

@@ -1,0 +1,273 @@
+"""Steps a second of every engine, on the machine that the issue of speed is settled with: BB(5).
+
+Each engine is compiled before it is timed, except in the two runs to BB(5)'s halt, which are whole
+commands: compilation, the interpreter and the comparison included.  Figures are medians; `least` is
+what the library promises on one core of an ordinary machine, and `met` whether it holds here.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from constructions import TuringMachine
+from constructions.construction import Construction
+from constructions.machines.looped import looped
+from constructions.machines.training import TRAINING
+from constructions.machines.universal import universal
+from icl_sim.decoding import Decoder, State, verify_trace
+from icl_sim.emulation import emulate, find_machine
+from icl_sim.looped import loop_until
+from icl_sim.transformer import embed, load
+
+STEPS = 1_000_000
+DENSE_STEPS = 4_000
+CELLS = 256  # of a machine in a batch, either side
+BB5_STEPS = 47_176_870
+# Steps or loops a second; of the runs to the halt, seconds.
+LEAST = {
+    "cached": 180_000,
+    "specialised": 2_500_000,
+    "specialised / dense": 100,
+    "64 machines": 6_000_000,
+    "256 machines": 6_000_000,
+    "verify, matrices": 600_000,
+    "verify, specialised": 10_000_000,
+}
+MOST = {"10^6 / 10^5, a step": 1.2, "bb5, decoded": 30, "bb5, verified": 15}
+MOST |= {f"{name}, one query": 30 for name in ("counting", "perceptron", "logistic")}
+
+
+def run(*, repeats: int = 5, steps: int = STEPS, whole: bool = True) -> list[dict]:
+    """One row a measurement: name, steps, median_s, spread_s, steps_per_s, bound, met.
+
+    Args:
+        repeats: rounds; a machine that is busy for a while slows few of them.
+        steps: of one stream.
+        whole: also run BB(5) to its halt, once each way.
+
+    spread_s is the distance between the quartiles.  Rows that compare two others have a ratio.
+    """
+    built = universal()
+    machine = find_machine("bb5")
+    rows = [*_streams(built, machine, repeats, steps), *_batches(repeats)]
+    rows += _verifications(built, machine, repeats, steps)
+    if whole:
+        rows += [_whole(machine, engine) for engine in ("specialised", "verify")]
+    rows += _prompted()
+    rows += [_loops(words, repeats) for words in (64, 256)]
+    for row in rows:
+        name = row["name"]
+        if name in LEAST:
+            figure = row["ratio"] if "ratio" in row else row["steps_per_s"]
+            row |= {"bound": f">= {LEAST[name]:,}", "met": figure >= LEAST[name]}
+        elif name in MOST:
+            figure = row["ratio"] if "ratio" in row else row["median_s"]
+            row |= {"bound": f"<= {MOST[name]:,}", "met": figure <= MOST[name]}
+    return rows
+
+
+def _streams(
+    built: Construction, machine: TuringMachine, repeats: int, steps: int
+) -> list[dict[str, Any]]:
+    """One sequence, engine by engine; every token is compared with the interpreter's."""
+    prompt = built.encode({"machine": machine, "tape": ""})
+    expected = built.transcribe(machine.run("", steps))  # type: ignore[misc]
+    timed: dict[str, tuple[Callable[[], None], int]] = {}
+    sizes: dict[str, int] = {}
+    for name, engine, count in (
+        ("dense", "dense", min(DENSE_STEPS, steps)),
+        ("cached, 10^5", "cached", steps // 10),
+        ("cached", "cached", steps),
+        ("specialised, 10^5", "specialised", steps // 10),
+        ("specialised", "specialised", steps),
+    ):
+        decoder = Decoder(*load(built), engine=engine)
+        room = 1 << (len(prompt) + count).bit_length() if engine == "dense" else 0
+        state = decoder.start(prompt, room=room)
+
+        timed[name] = (_advance(decoder, state, expected[:count], sizes, name), count)
+    rows = _interleaved(timed, repeats)
+    rate = {row["name"]: row["steps_per_s"] for row in rows}
+    for row in rows:
+        row["state_bytes"] = sizes[row["name"]]
+    for name in ("cached", "specialised"):
+        rows.append({"name": f"{name} / dense", "ratio": rate[name] / rate["dense"]})
+    slow = max(rate[f"{name}, 10^5"] / rate[name] for name in ("cached", "specialised"))
+    return [*rows, {"name": "10^6 / 10^5, a step", "ratio": slow}]
+
+
+def _advance(
+    decoder: Decoder, state: State, expected: np.ndarray, sizes: dict[str, int], name: str
+) -> Callable[[], None]:
+    def once() -> None:
+        after, tokens = decoder.advance(state, len(expected))
+        if not np.array_equal(tokens, expected):
+            raise AssertionError(f"{name}: not the interpreter's tokens")
+        sizes[name] = sum(leaf.nbytes for leaf in jax.tree.leaves(after))
+
+    return once
+
+
+def _advance_lanes(decoder: Decoder, state: State, traces: list[np.ndarray], steps: int) -> None:
+    _, tokens = decoder.advance(state, steps)
+    for lane, trace in zip(tokens.T, traces, strict=True):
+        if not np.array_equal(lane[: len(trace)], trace):
+            raise AssertionError("a lane has not the interpreter's tokens")
+
+
+def _batches(repeats: int, steps: int = 20_000) -> list[dict[str, Any]]:
+    """Different machines under one params, each until it halts; a machine's own steps count."""
+    built = universal(steps=2**20, cells=CELLS)
+    rows: dict[str, tuple[Callable[[], None], int]] = {}
+    for lanes in (64, 256):
+        machines = _machines(lanes, steps)
+        decoder = Decoder(*load(built), engine="specialised", stop=built.stop, lanes=lanes)
+        state = decoder.start([built.encode({"machine": m, "tape": ""}) for m in machines])
+        traces = [built.transcribe(m.run("", steps))[:steps] for m in machines]  # type: ignore[misc]
+
+        once = functools.partial(_advance_lanes, decoder, state, traces, steps)
+        rows[f"{lanes} machines"] = (once, sum(map(len, traces)))
+    return _interleaved(rows, repeats)
+
+
+def _machines(count: int, steps: int) -> list[TuringMachine]:
+    """Different random machines of 8 states and 2 symbols; one in four halts by itself."""
+    rng = np.random.default_rng(0)
+    found: dict[bool, list[TuringMachine]] = {True: [], False: []}
+    wanted = {True: count // 4, False: count - count // 4}
+    while any(len(found[halted]) < n for halted, n in wanted.items()):
+        rules = [
+            f"{rng.integers(2)}{'LR'[rng.integers(2)]}{'ABCDEFGH'[rng.integers(8)]}"
+            for _ in range(16)
+        ]
+        rules[rng.integers(1, 16)] = "---"
+        line = "_".join(a + b for a, b in zip(rules[::2], rules[1::2], strict=True))
+        machine = TuringMachine.from_bbchallenge(line)
+        if _fits(machine, 200, CELLS // 2) and _fits(machine, steps, CELLS):
+            trace = machine.run("", steps, record=False)
+            if trace.steps >= 8 and len(found[trace.halted]) < wanted[trace.halted]:
+                found[trace.halted].append(machine)
+    return found[True] + found[False]
+
+
+def _fits(machine: TuringMachine, steps: int, cells: int) -> bool:
+    trace = machine.run("", steps, record=False)
+    return max(-trace.tape_start, trace.tape_start + len(trace.cells)) < cells
+
+
+def _verifications(
+    built: Construction, machine: TuringMachine, repeats: int, steps: int
+) -> list[dict[str, Any]]:
+    trace = machine.run("", steps)
+
+    def check(engine: str) -> Callable[[], None]:
+        def once() -> None:
+            if not verify_trace(built, trace, tape="", engine=engine).agrees:
+                raise AssertionError(f"verify, {engine}: mismatches")
+
+        return once
+
+    return _interleaved(
+        {
+            "verify, matrices": (check("cached"), steps),
+            "verify, specialised": (check("specialised"), steps),
+        },
+        repeats,
+    )
+
+
+def _whole(machine: TuringMachine, engine: str) -> dict[str, Any]:
+    """BB(5) to its halt, as the command line runs it."""
+    start = time.perf_counter()
+    found = emulate(machine, engine=engine, max_steps=BB5_STEPS + 1)
+    seconds = time.perf_counter() - start
+    if not (found["agrees"] and found["halted"]) or found["tape"].count("1") != 4098:
+        raise AssertionError(f"bb5, {engine}: not the known halt")
+    return {
+        "name": "bb5, decoded" if engine == "specialised" else "bb5, verified",
+        "steps": found["steps"],
+        "median_s": seconds,
+        "steps_per_s": found["steps"] / seconds,
+    }
+
+
+def _loops(words: int, repeats: int, loops: int = 1_000) -> dict[str, Any]:
+    """SUBLEQ instructions a second: each loop is a whole forward pass over all words."""
+    built = looped(words=words, loops=loops)
+    spec, (_, params) = built.spec, load(built)
+    # Counts down from 32,767: a loop of two instructions.
+    memory = np.array([9, 10, 6, 11, 11, 0, 11, 11, -1, 1, 32_767, 0])
+    expected = built.oracle({"memory": memory})
+    x = embed(spec, params, built.encode({"memory": memory}))
+    advance = jax.jit(loop_until, static_argnames=("spec", "width", "place"))
+
+    def once() -> None:
+        _, outputs, count = advance(spec, params, x, jnp.int32(loops), loops, (words, 2))
+        if built.decode(np.asarray(outputs[int(count) - 1])) != expected:
+            raise AssertionError("looped: not the interpreter's memory")
+
+    name = f"looped, {words} words"
+    (row,) = _interleaved({name: (once, loops)}, repeats)
+    return row
+
+
+def _prompted() -> list[dict[str, Any]]:
+    """Fine-tuning as a machine in the prompt: one query, as the command line runs it."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, examples in (("counting", 256), ("perceptron", 64), ("logistic", 64)):
+        program = TRAINING[name]()
+        inputs, labels = program.sample(rng, examples)
+        query = program.domain[5:6]
+        tape = program.encode(inputs, labels, query)
+        trace = program.machine.run(tape, 2**25)
+        if program.decode(trace).tolist() != program.oracle(inputs, labels, query).tolist():
+            raise AssertionError(f"{name}: not the answer of the model trained directly")
+        start = time.perf_counter()
+        found = emulate(program.machine, tape, max_steps=2**25)
+        seconds = time.perf_counter() - start
+        if not (found["agrees"] and found["halted"]):
+            raise AssertionError(f"{name}: not the interpreter's tokens")
+        rows.append(
+            {
+                "name": f"{name}, one query",
+                "steps": found["steps"],
+                "median_s": seconds,
+                "steps_per_s": found["steps"] / seconds,
+            }
+        )
+    return rows
+
+
+def _interleaved(
+    timed: dict[str, tuple[Callable[[], None], int]], repeats: int
+) -> list[dict[str, Any]]:
+    """Rounds in which each function runs once, so that a busy machine slows all alike."""
+    for function, _ in timed.values():
+        function()  # compiles
+    times: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(repeats):
+        for name, (function, _) in timed.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    rows = []
+    for name, (_, steps) in timed.items():
+        low, median, high = np.quantile(times[name], [0.25, 0.5, 0.75])
+        rows.append(
+            {
+                "name": name,
+                "steps": steps,
+                "median_s": float(median),
+                "spread_s": float(high - low),
+                "steps_per_s": steps / float(median),
+            }
+        )
+    return rows
