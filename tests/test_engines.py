@@ -75,32 +75,41 @@ def check(held, machine, tape, length):
 
 
 def check_random(seed, count, *, alone):
-    """Random machines in the universal transformer, the first ``alone`` also each in its own."""
+    """Random machines, each in its own transformer or all in the universal one.
+
+    Returns how many went left of cell 0, how many halted, and how many went on.
+    """
     rng = np.random.default_rng(seed)
     left = halted = going = 0
-    for i in range(count):
+    for _ in range(count):
         machine, tape = random_case(rng)
-        trace = check(held(8, 4), machine, tape, 384)
+        own = single(machine=machine, states=8, symbols=4, **LIMITS) if alone else None
+        trace = check(Held(own) if own else held(8, 4), machine, tape, 384)
         left += trace.tape_start < 0
         halted += trace.halted
         going += not trace.halted
-        if i < alone:
-            check(Held(single(machine=machine, states=8, symbols=4, **LIMITS)), machine, tape, 384)
-            if i % 50 == 49:
-                jax.clear_caches()  # each machine's specialised functions are its own
+    jax.clear_caches()  # each machine's specialised functions are its own
     return left, halted, going
 
 
 def test_random_machines():
-    counts = check_random(0, 40, alone=3)
+    counts = check_random(0, 40, alone=False)
     assert min(counts) >= 5, "left of cell 0, halting and going on: all three must be seen"
+    check_random(0, 2, alone=True)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(4 * 3600)
-def test_a_thousand_random_machines():
-    counts = check_random(1, 1000, alone=1000)
+@pytest.mark.timeout(3600)
+def test_a_thousand_random_machines_in_one_transformer():
+    counts = check_random(1, 1000, alone=False)
     assert min(counts) >= 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("hundred", range(10))
+def test_a_thousand_random_machines_each_in_its_own_transformer(hundred):
+    check_random((2, hundred), 100, alone=True)
 
 
 def size_of(machine):
