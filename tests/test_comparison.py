@@ -9,7 +9,7 @@ from icl_sim.comparison import compare
 from icl_sim.errors import InputError
 from icl_sim.predictors import PREDICTORS, get_predictor, register_predictor
 from icl_sim.predictors.counting import lookup
-from icl_sim.predictors.selected import at_random, retrieve
+from icl_sim.predictors.selected import at_random, one_prompt_a_query, retrieve
 from icl_sim.records import digest
 from icl_sim.store import Store
 from icl_sim.tasks import empirical_law, english_table, english_tables, sample_demonstrations
@@ -60,6 +60,8 @@ def test_retrieval_shows_a_query_its_own_demonstrations():
     # Whoever sees all of its own demonstrations reads the counts.
     full = lookup(retrieve(data, int(own.max())), jax.random.key(5))
     assert largest_distance(full, empirical_law(data.counts)) <= 1e-6
+    alone = one_prompt_a_query(lookup)(retrieve(data, 12), jax.random.key(5))
+    assert largest_distance(alone, lookup(retrieve(data, 12), jax.random.key(5))) <= 1e-6
     few = at_random(data, 12, jax.random.key(6))
     assert few.contexts.shape == (12,)
     assert at_random(data, 500, jax.random.key(6)).contexts.shape == (90,)

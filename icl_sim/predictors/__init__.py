@@ -17,7 +17,7 @@ from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
 from icl_sim.predictors.emulated import HEAD_SGD, emulator
 from icl_sim.predictors.machine import universal
 from icl_sim.predictors.prompted import in_context, zero_shot
-from icl_sim.predictors.selected import random_choice, retrieved
+from icl_sim.predictors.selected import one_prompt_a_query, random_choice, retrieved
 from icl_sim.predictors.tuned import (
     CONFIGS,
     RANKS,
@@ -73,6 +73,8 @@ PREDICTORS: dict[str, Predictor] = {
         for rank in RANKS
     },
     "mixture": Predictor(mixture),
+    "mixture-random": Predictor(random_choice(mixture)),
+    "mixture-retrieved": Predictor(retrieved(one_prompt_a_query(mixture))),
     "retrieval": Predictor(retrieval),
     "smoothed": Predictor(smoothed, counts_only=True),
     "tuned-in-context": Predictor(tuned_in_context),
