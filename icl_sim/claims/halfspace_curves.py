@@ -131,9 +131,9 @@ def padded_pool(name: str) -> tuple[np.ndarray, np.ndarray, int]:
 
 @lru_cache
 def pool_trial(learners: tuple[Learner, ...], rows: int) -> Callable[..., Any]:
-    """The trial (key, n, inputs, labels) -> each learner's error on the pool after n draws of it.
+    """The trial (key, n, inputs, labels) -> each learner's mistakes after n draws.
 
-    Draws are uniform with replacement: the law is the pool's.
+    Draws are uniform with replacement: the law is the pool's.  Mistakes are counted on all of it.
     """
 
     def trial(key: jax.Array, n: jax.Array, inputs: jax.Array, labels: jax.Array) -> Any:
@@ -142,23 +142,23 @@ def pool_trial(learners: tuple[Learner, ...], rows: int) -> Callable[..., Any]:
             drawn = jax.random.randint(key, (rows,), 0, size, jnp.int32)
             seen = jnp.where(jnp.arange(rows) < n, labels[drawn], 0)
             return tuple(
-                jnp.sum((labels != 0) & (labels * (inputs @ learner(inputs[drawn], seen)) <= 0))
-                / size.astype(jnp.float32)
+                jnp.sum(
+                    (labels != 0) & (labels * (inputs @ learner(inputs[drawn], seen)) <= 0),
+                    dtype=jnp.int32,
+                )
                 for learner in learners
             )
 
     return trial
 
 
-def pool_error(learner: Learner, rows: int) -> Callable[..., jax.Array]:
-    """`pool_trial` of one learner, as a number."""
-    return _pool_error(learner, rows)
-
-
 @lru_cache
-def _pool_error(learner: Learner, rows: int) -> Callable[..., jax.Array]:
-    def trial(*arguments: jax.Array) -> jax.Array:
-        return pool_trial((learner,), rows)(*arguments)[0]
+def pool_error(learner: Learner, rows: int) -> Callable[..., jax.Array]:
+    """`pool_trial` of one learner, as an error in [0, 1]."""
+
+    def trial(key: jax.Array, n: jax.Array, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+        (mistakes,) = pool_trial((learner,), rows)(key, n, inputs, labels)
+        return mistakes / jnp.sum(labels != 0, dtype=jnp.int32).astype(jnp.float32)
 
     return trial
 
@@ -170,7 +170,8 @@ def real_data_rows(run: Run, learners: Sequence[str]) -> Rows:
 
     def errors(key: jax.Array, args: tuple[Any, ...]) -> list[float]:
         found = run_blocks(trial, key=key, trials=replicates, args=args)
-        return [float(values.astype(np.float64).mean()) for values in found]
+        size = np.count_nonzero(args[2])
+        return [int(mistakes.sum()) / (len(mistakes) * size) for mistakes in found]
 
     rows: Rows = []
     for place, name in enumerate(POOLS):
