@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a claim or check failed, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -28,13 +29,19 @@ def run(argv: Sequence[str]) -> int:
     """Runs ``argv[1:]`` and returns the exit code."""
     try:
         arguments = _parser().parse_args(list(argv[1:]))
-        return int(arguments.command(arguments))
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"icl-sim: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
         print(f"icl-sim: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # The reader went away, as `head` does; what is left to be flushed has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("icl-sim: interrupted; --resume continues a run", file=sys.stderr)
         return 130

@@ -173,6 +173,16 @@ def test_an_interrupt_ends_with_130(capsys, monkeypatch):
     assert "--resume" in err
 
 
+def test_a_reader_that_goes_away_is_no_traceback():
+    command = [sys.executable, "-m", "icl_sim", "sample-size", "--vocab", "8", "--eps", ".2"]
+    command += ["--delta", ".1", "--contexts", "1"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_console_script_is_installed():
     script = os.path.join(os.path.dirname(sys.executable), "icl-sim")
     done = subprocess.run([script, "nonsense"], capture_output=True, text=True)
