@@ -1,4 +1,4 @@
-"""Steps a second of every engine, on the machine that the issue of speed is settled with: BB(5).
+"""Steps a second of every engine on BB(5), and of what else runs through weights.
 
 Each engine is compiled before it is timed, except in the two runs to BB(5)'s halt, which are whole
 commands: compilation, the interpreter and the comparison included.  Figures are medians; `least` is
