@@ -108,6 +108,13 @@ def test_the_same_numbers_give_the_same_bytes():
     assert render(RESULTS) == render(RESULTS)
 
 
+def test_the_page_sets_the_size_of_a_picture():
+    tag = plots.svg(comparison_plots.compared, COMPARISON, panels=2).partition(">")[0]
+    assert 'style="max-width: 66rem"' in tag
+    assert "viewBox" in tag
+    assert not re.search(r'\b(width|height)="', tag)
+
+
 def test_ids_of_two_pictures_do_not_collide():
     drawn = [plots.svg(comparison_plots.compared, COMPARISON, panels=2) for _ in range(2)]
     assert drawn[0] == drawn[1]

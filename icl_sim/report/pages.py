@@ -76,9 +76,9 @@ def render(results: Mapping[str, Any]) -> str:
             {
                 "title": "One law for all tables?",
                 "caption": (
-                    "Tables of several sizes against the abstract's order for claim C1. Errors "
-                    "fall with the square root of the data; larger tables lie lower, since the "
-                    "true order is a sum, not a product."
+                    "Tables of several sizes against the abstract's order for claim C1. If its "
+                    "product were the right order, all would lie on one line of slope 1: they "
+                    "have the slope, but not one line, since the true order is a sum."
                 ),
                 "svg": Markup(drawn),  # noqa: S704
             }
@@ -89,8 +89,8 @@ def render(results: Mapping[str, Any]) -> str:
                 "title": f"The path of fine-tuning: {run['task']}",
                 "caption": (
                     f"{run['copies']} copies of the base fine-tuned in one program; means over "
-                    "contexts and copies. The path passes the Bayes answer on its way to the "
-                    "counts; the star is where an oracle would stop."
+                    "contexts and copies. The path comes nearest to the truth early and goes "
+                    "on to the counts; the star is where an oracle would stop."
                 ),
                 "svg": Markup(  # noqa: S704
                     plots.svg(curves.trajectory, run, panels=len(run["sizes"]))

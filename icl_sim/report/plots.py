@@ -58,10 +58,9 @@ def svg(
     text = buffer.getvalue()
     # Inline in HTML the XML prologue does not belong, and the page sets the size up to a width.
     text = text[text.index("<svg") :]
-    width = f'style="max-width: {33 * across}rem"'
-    return re.sub(
-        r'<svg ([^>]*?)height="[^"]*"([^>]*?)width="[^"]*"', rf"<svg {width} \1\2", text, count=1
-    )
+    end = text.index(">")
+    tag = re.sub(r' (?:width|height)="[^"]*"', "", text[:end])
+    return f'{tag} style="max-width: {33 * across}rem"{text[end:]}'
 
 
 def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
