@@ -28,7 +28,9 @@ class _Parser(argparse_flags.ArgumentParser):
 def run(argv: Sequence[str]) -> int:
     """Runs ``argv[1:]`` and returns the exit code."""
     try:
-        arguments = _parser().parse_args(list(argv[1:]))
+        # A bbchallenge line may begin with an undefined transition, which is no option.
+        words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
+        arguments = _parser().parse_args(words)
         code = int(arguments.command(arguments))
         sys.stdout.flush()
         return code

@@ -163,7 +163,7 @@ def run_emulate(arguments: Any) -> int:
         return _emulate_looped(arguments)
     from icl_sim.emulation import build, emulate, find_machine
 
-    machine = find_machine(arguments.machine)
+    machine = find_machine(arguments.machine.strip())
     with Progress() as progress:
         found = emulate(
             machine,

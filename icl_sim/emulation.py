@@ -231,8 +231,9 @@ def _interpreted(
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """The interpreter's run after ``skip`` steps: tokens of each block, and whether it halted."""
     for piece in machine.run_blocks(tape, steps, block=BLOCK):
-        if piece.steps > skip:
-            yield vocabulary.transcribe(piece)[: len(piece.codes)], piece.halted
+        if piece.steps > skip or piece.halted:  # a machine may halt without a further step
+            done = max(skip - piece.steps + len(piece.codes), 0)
+            yield vocabulary.transcribe(piece)[done : len(piece.codes)], piece.halted
 
 
 def _room(tokens: int) -> int:

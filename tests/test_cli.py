@@ -173,6 +173,13 @@ def test_an_interrupt_ends_with_130(capsys, monkeypatch):
     assert "--resume" in err
 
 
+def test_a_machine_may_begin_with_an_undefined_transition(capsys):
+    code, out, err = call(capsys, "emulate", "---1RZ_1LB---", "--max-steps", "9", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert (found["machine"], found["steps"], found["halted"]) == ("---1RZ_1LB---", 0, True)
+
+
 def test_a_reader_that_goes_away_is_no_traceback():
     command = [sys.executable, "-m", "icl_sim", "sample-size", "--vocab", "8", "--eps", ".2"]
     command += ["--delta", ".1", "--contexts", "1"]

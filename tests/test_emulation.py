@@ -38,6 +38,22 @@ def test_a_machine_that_halts_at_the_last_step_has_halted(steps, halted):
     assert found["agrees"]
 
 
+@pytest.mark.parametrize("construction", ["single", "universal"])
+@pytest.mark.parametrize("engine", ["cached", "verify"])
+def test_a_machine_without_a_first_rule_halts_at_once(construction, engine):
+    machine = find_machine("---1RZ_1LB---")
+    found = emulate(machine, construction=construction, engine=engine, max_steps=9)
+    assert (found["steps"], found["halted"], found["agrees"]) == (0, True, True)
+
+
+@pytest.mark.parametrize("at", [4, 6])
+def test_a_halt_at_the_end_of_a_block_agrees(at, monkeypatch):
+    # bb2 halts after 6 steps; a block may end there, or just before the halting one.
+    monkeypatch.setattr(emulation, "BLOCK", at)
+    found = emulate(find_machine("bb2"), engine="cached", max_steps=50)
+    assert (found["steps"], found["halted"], found["agrees"]) == (6, True, True)
+
+
 def test_a_long_run_is_resumed_to_the_same_end(tmp_path, monkeypatch):
     monkeypatch.setattr(emulation, "BLOCK", 512)
     monkeypatch.setattr(emulation, "SAVE_EVERY", 1)
