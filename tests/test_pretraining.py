@@ -194,7 +194,8 @@ def test_twenty_kills_and_still_the_same_bits(tmp_path, kind):
             process.kill()
             kills += 1
             resumed.add(newest(directory))
-        process.communicate()
+        _, errors = process.communicate()
+        assert process.returncode in (0, -9), errors.decode()[-2000:]
     assert len(resumed) > 10
     assert output.read_text() == expected
 

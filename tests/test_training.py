@@ -398,3 +398,21 @@ def test_looks_must_divide_the_steps():
             measure=lambda params: 0.0,
             every=7,
         )
+
+
+def test_copies_without_a_measure_are_checkpointed_too(tmp_path):
+    examples = Examples(*(np.stack([field] * 2) for field in table_examples(COUNTS)))
+    options = {"config": TrainConfig(steps=4), "chunk": 2}
+
+    def run(checkpoints=None):
+        keys = jax.random.split(jax.random.key(3), 2)
+        return fine_tune_copies(
+            MODEL, BASE, examples, keys=keys, checkpoints=checkpoints, **options
+        )
+
+    for _ in range(2):  # the second time from the last checkpoint
+        with Checkpoints(tmp_path / "c", config={}) as checkpoints:
+            found = run(checkpoints)
+        assert found.looks.shape == (2, 3, 0)
+        for name, leaf in run().params.items():
+            np.testing.assert_array_equal(found.params[name], leaf)

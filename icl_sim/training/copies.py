@@ -97,8 +97,10 @@ def fine_tune_copies(
     looks = np.zeros((copies, -(-config.steps // chunk) + 1, first.shape[1]), np.float32)
     looks[:, 0] = first
     done = 0
-    if checkpoints is not None and (found := checkpoints.restore((state, losses, looks))):
-        done, (state, losses, looks) = found
+    kept = looks if looks.size else None  # Orbax refuses arrays of size zero
+    if checkpoints is not None and (found := checkpoints.restore((state, losses, kept))):
+        done, (state, losses, kept) = found
+        looks = looks if kept is None else kept
     while done < config.steps:
         last = min(done + chunk, config.steps)
         arguments = (params, examples, config, keys, state, np.int32(done), chunk)
@@ -107,7 +109,7 @@ def fine_tune_copies(
         losses[:, done:last] = np.asarray(values)[:, : last - done]
         looks[:, -(-last // chunk)] = look(state)
         if checkpoints is not None:
-            checkpoints.save(last, (state, losses, looks))
+            checkpoints.save(last, (state, losses, looks if looks.size else None))
         if progress is not None:
             progress(f"fine-tuning, loss {losses[:, done:last].mean():.3f}", last, config.steps)
         done = last
