@@ -15,7 +15,6 @@ from icl_sim.progress import Progress
 
 def run_reproduce(arguments: Any) -> int:
     """The main job: all verdicts, comparisons and checks, and the report."""
-    from icl_sim.report.pages import write_report
     from icl_sim.reproduction import reproduce
 
     with Progress() as progress:
@@ -26,11 +25,7 @@ def run_reproduce(arguments: Any) -> int:
             resume=arguments.resume,
             progress=progress,
         )
-    page = write_report(results, arguments.out)
-    _show(results | {"report": str(page)}, arguments)
-    if not arguments.json:
-        print(f"report: {page}")
-    return _failed(results)
+    return _report(results, arguments.out, arguments)
 
 
 def run_verify(arguments: Any) -> int:
@@ -53,11 +48,16 @@ def run_verify(arguments: Any) -> int:
 
 def run_report(arguments: Any) -> int:
     """Writes the pages of a run from its records."""
-    from icl_sim.report.pages import write_report
     from icl_sim.reproduction import recorded
 
-    results = recorded(arguments.directory)
-    page = write_report(results, arguments.directory)
+    return _report(recorded(arguments.directory), arguments.directory, arguments)
+
+
+def _report(results: dict[str, Any], directory: str, arguments: Any) -> int:
+    """Writes the pages of an audit, shows it, and returns the exit code."""
+    from icl_sim.report.pages import write_report
+
+    page = write_report(results, directory)
     _show(results | {"report": str(page)}, arguments)
     if not arguments.json:
         print(f"report: {page}")
