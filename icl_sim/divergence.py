@@ -1,6 +1,6 @@
 """How far two models' laws are apart, one number per context; and summaries over contexts.
 
-Letters: m contexts, V outputs; R rows in a block, each folded into C rows of L lanes, C L >= V.
+Letters: m contexts, V outputs; R rows in a block, each folded into C parts of L, C L >= V.
 
 Every distance comes in two forms: of laws, arrays whose last axis is a probability vector, and of
 logits, whose softmax is the law.  The second never holds a softmax of all contexts.  Both models'
@@ -34,12 +34,12 @@ from jax.scipy.special import xlog1py
 from icl_sim.blocks import exact_sum
 from icl_sim.errors import InputError
 
-# Entries of one model's block, 1 MiB in float32.  Smaller blocks pay more for starting kernels
+# Entries of one model's block, 2 MiB in float32.  Smaller blocks pay more for starting kernels
 # than they save, larger ones leave the cache.
-_BLOCK = 2**18
-# A row is summed in at most this many lanes, then the lanes are.  In XLA's own order a single flat
-# row of V = 32,768 to 1,048,576 was seen to lose 1.5e-5; in lanes it loses 4e-7.
-_LANES = 512
+_BLOCK = 2**19
+# A row is summed in parts of at most this many neighbors, then the parts are.  In XLA's own order a
+# single flat row of V = 32,768 to 1,048,576 was seen to lose 1.5e-5; in parts it loses 4e-7.
+_PART = 512
 
 Measure = Callable[[jax.Array, jax.Array], jax.Array]  # two folded arrays [R, C, L] -> [R]
 
@@ -269,15 +269,17 @@ def _blockwise(measure: Measure, fold: Callable, p: jax.Array, q: jax.Array) -> 
 
 
 def _fold_laws(p: jax.Array, fill: float = 0.0) -> jax.Array:
-    """[R, V] to [R, C, L], with impossible outputs behind the last one."""
+    """[R, V] to [R, C, L], with impossible outputs behind the last one; as it is if C = 1."""
     R, V = p.shape
-    C = -(-V // _LANES)
+    C = -(-V // _PART)
+    if C == 1:
+        return p
     L = -(-V // C)
     return jnp.pad(p, ((0, 0), (0, C * L - V)), constant_values=fill).reshape(R, C, L)
 
 
 def _fold_logits(a: jax.Array) -> jax.Array:
-    """[R, V] to [R, C, L], infinities moved to the largest float.
+    """`_fold_laws` of logits, infinities moved to the largest float.
 
     Then -inf beside anything ordinary still weighs exp(-3e38) = 0 exactly, and a row of one
     infinity is a row of equal numbers.  Only the padding is -inf, and never the maximum.
@@ -288,14 +290,22 @@ def _fold_logits(a: jax.Array) -> jax.Array:
 
 def _row_sum(x: jax.Array) -> jax.Array:
     """Sum of each row, [R, C, L] to [R, 1, 1]."""
-    lanes = lax.optimization_barrier(jnp.sum(x, axis=1))  # else XLA may make one sum of both
-    return jnp.sum(lanes, axis=1)[:, None, None]
+    x = jnp.sum(x, axis=-1, keepdims=True)
+    if x.ndim == 3:
+        x = lax.optimization_barrier(x)  # else XLA may make one sum of both
+        x = jnp.sum(x, axis=1, keepdims=True)
+    return x
+
+
+def _row_max(x: jax.Array) -> jax.Array:
+    """Maximum of each row, [R, C, L] to [R, 1, 1]."""
+    return jnp.max(x, axis=tuple(range(1, x.ndim)), keepdims=True)
 
 
 def _weights(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Folded logits below their maximum, d <= 0, the weights e = exp d, and the sums E of e."""
-    d = a - jnp.max(a, axis=(1, 2), keepdims=True)
-    e = jnp.exp(d)
+    d = a - _row_max(a)
+    e = lax.optimization_barrier(jnp.exp(d))  # else XLA may compute it again for each use
     return d, e, _row_sum(e)
 
 
@@ -337,9 +347,13 @@ def _js_of_logits(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _top1(a: jax.Array, b: jax.Array) -> jax.Array:
-    a, b = (lax.collapse(x, 1) for x in (a, b))
-    i, j = (jnp.argmax(x, axis=1, keepdims=True) for x in (a, b))
-    # In a row that has NaN, that is where argmax points.
-    top_a, top_b = jnp.take_along_axis(a, i, axis=1), jnp.take_along_axis(b, j, axis=1)
-    known = ~(jnp.isnan(top_a) | jnp.isnan(top_b))
-    return jnp.where(known, (i != j).astype(a.dtype), jnp.nan).ravel()
+    V = math.prod(a.shape[1:])
+    numbers = jnp.arange(V, dtype=jnp.int32).reshape(1, *a.shape[1:])
+
+    def first(x: jax.Array, top: jax.Array) -> jax.Array:
+        # Two plain reductions; XLA's argmax, one of pairs, is many times slower on a CPU.
+        return jnp.min(jnp.where(x == top, numbers, V), axis=tuple(range(1, x.ndim)))
+
+    top_a, top_b = lax.optimization_barrier((_row_max(a), _row_max(b)))
+    known = ~jnp.isnan(top_a + top_b).ravel()
+    return jnp.where(known, (first(a, top_a) != first(b, top_b)).astype(a.dtype), jnp.nan)
