@@ -1,21 +1,20 @@
-"""``python -m benchmarks [--suite NAME] [--peers] [--json FILE]``: measures on this machine.
+"""``python -m benchmarks [--suite NAME] [--peers] [--json FILE] ...``: measures on this machine.
 
-Every suite times both sides of its comparisons in this one process, compilation apart, and reports
-medians.  With ``--json`` the results are appended to a history file, one JSON object a line.
+Every suite times both sides of its comparisons in this one process, compilation apart, on the
+device that JAX finds.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import json
-import platform
 import sys
-import time
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from icl_sim.cli import exit_code
+from icl_sim.errors import InputError
 
 SUITES = (
     "constructions",
@@ -29,50 +28,68 @@ SUITES = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see python -m benchmarks --help")
+
+
 def main(argv: list[str]) -> int:
-    """Runs the suites that ``argv`` names and prints a table of each."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
+    """Runs the suites that ``argv`` names, prints a table of each, and returns the exit code."""
+    return exit_code("benchmarks", lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> int:
+    parser = _Parser(prog="benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--suite", choices=(*SUITES, "all"), default="all")
-    parser.add_argument("--peers", action="store_true", help="time extra `peers` too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append the results here")
+    parser.add_argument("--peers", action="store_true", help="time other libraries too")
+    parser.add_argument(
+        "--json",
+        type=_writable,
+        metavar="FILE",
+        help="append the results here, and print each time over the last one on this machine",
+    )
+    parser.add_argument(
+        "--markdown",
+        type=_writable,
+        metavar="FILE",
+        help="put each table between its two marks, <!-- SUITE --> and <!-- /SUITE -->",
+    )
+    parser.add_argument("--picture", type=_writable, metavar="FILE.svg", help="draw the roofline")
     arguments = parser.parse_args(argv)
-    for suite in SUITES if arguments.suite == "all" else (arguments.suite,):
+
+    from benchmarks import history, tables
+    from benchmarks.roofline import measured_roof, picture
+
+    past = history.read(arguments.json) if arguments.json else []
+    suites = SUITES if arguments.suite == "all" else (arguments.suite,)
+    if arguments.markdown:
+        tables.require_marks(arguments.markdown, suites)
+    about = history.machine()
+    print(tables.one_line(about))
+    every: list[dict[str, Any]] = []
+    for suite in suites:
         run = import_module(f"benchmarks.{suite}").run
         options = {"peers": arguments.peers} if "peers" in inspect.signature(run).parameters else {}
         rows = run(**options)
-        print(f"\n{suite}")
-        _table(rows)
+        every += [row | {"name": f"{suite}: {row['name']}"} for row in rows]
+        print(f"\n{suite}\n{tables.plain(history.beside_last(rows, past, suite, about))}")
         if arguments.json:
-            record = {"suite": suite, "time": time.time(), "machine": _machine(), "rows": rows}
-            with arguments.json.open("a") as file:
-                file.write(json.dumps(record, default=float) + "\n")
+            history.append(arguments.json, suite, rows, about)
+        if arguments.markdown:
+            tables.replace(arguments.markdown, suite, rows, about)
+        if arguments.picture:
+            arguments.picture.write_text(picture(measured_roof(), every))
     return 0
 
 
-def _machine() -> dict[str, Any]:
-    import jax
-
-    return {
-        "python": platform.python_version(),
-        "processor": platform.machine(),
-        "devices": [str(device) for device in jax.devices()],
-    } | {name: version(name) for name in ("jax", "jaxlib", "numpy")}
-
-
-def _table(rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    for line in [names, *cells]:
-        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _writable(text: str) -> Path:
+    try:
+        with open(text, "a"):
+            return Path(text)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected a file that can be written, got {text}: {error.strerror}"
+        ) from None
 
 
 if __name__ == "__main__":

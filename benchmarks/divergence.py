@@ -1,21 +1,19 @@
-"""Total variation from logits against naive JAX, and PyTorch if asked: one process, one table.
+"""Total variation from logits against naive JAX, and PyTorch if asked.
 
-Every function is compiled before it is timed; the rounds interleave the functions, so that a busy
-machine slows all of them; the figure is the median over rounds.  The stream is the time to read
-both arrays once: no exact method can be faster.
+The stream is the time to read both arrays once: no exact method can be faster.
 """
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.measure import Row, measure, peer
+from benchmarks.roofline import Work, against_roof
 from icl_sim.divergence import total_variation_from_logits
 
 
@@ -31,7 +29,7 @@ def stream(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.sum(jnp.abs(a - b), axis=-1)
 
 
-def _torch_functions(a: np.ndarray, b: np.ndarray) -> dict[str, Callable[[], Any]]:
+def _torch_functions(a: np.ndarray, b: np.ndarray) -> Mapping[str, Callable[[], Any]]:
     import torch
 
     tensors = torch.from_numpy(a), torch.from_numpy(b)
@@ -44,74 +42,41 @@ def _torch_functions(a: np.ndarray, b: np.ndarray) -> dict[str, Callable[[], Any
 
 
 def run(
-    *, contexts: int = 2048, vocab: int = 32_768, repeats: int = 9, peers: bool = False
-) -> list[dict]:
-    """One row a function: name, compile_s, median_s, spread_s, speedup (over naive), error.
+    *, contexts: int = 2048, vocab: int = 32_768, rounds: int = 9, peers: bool = False
+) -> list[Row]:
+    """The rows of `measure` and `roofline`, the speedup over naive, and error.
 
     Args:
         contexts, vocab: shape [m, V] of the float32 logits.
-        repeats: rounds.
-        peers: also time PyTorch, which must be installed (extra `peers`).
+        rounds: of the stopwatch.
+        peers: also time PyTorch.
 
-    spread_s is the distance between the quartiles; error is the largest absolute difference from
-    NumPy float64 over the first contexts, None for the stream.
+    error is the largest absolute difference from NumPy float64 over the first contexts, None for
+    the stream.
     """
     rng = np.random.default_rng(0)
     a, b = (3 * rng.standard_normal((contexts, vocab), np.float32) for _ in range(2))
     device = jnp.asarray(a), jnp.asarray(b)
-    functions: dict[str, Callable[[], Any]] = {
-        "naive": lambda: jax.block_until_ready(naive(*device)),
-        "icl_sim": lambda: jax.block_until_ready(total_variation_from_logits(*device)),
-        "stream": lambda: jax.block_until_ready(stream(*device)),
+    calls: dict[str, Callable[[], Any] | str] = {
+        "naive": lambda: naive(*device),
+        "icl_sim": lambda: total_variation_from_logits(*device),
+        "stream": lambda: stream(*device),
+        **peer("torch", lambda: _torch_functions(a, b), asked=peers),
     }
-    if peers:
-        functions |= _torch_functions(a, b)
-
-    first = {name: _seconds(function) for name, function in functions.items()}
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):
-        for name, function in functions.items():
-            times[name].append(_seconds(function))
-
-    head = min(contexts, 64)
-    expected = _oracle(a[:head], b[:head])
-    rows = []
-    for name, function in functions.items():
-        low, median, high = np.quantile(times[name], [0.25, 0.5, 0.75])
-        error = np.abs(np.asarray(function())[:head] - expected).max()
-        rows.append(
-            {
-                "name": name,
-                "compile_s": first[name] - median,
-                "median_s": median,
-                "spread_s": high - low,
-                "speedup": np.median(times["naive"]) / median,
-                "error": None if name == "stream" else error,
-            }
-        )
+    # Of each logit: maximum, difference, exponential and sum; then a difference, a product, an
+    # absolute value and a sum of each pair.
+    entries = 2 * a.size
+    work = {name: Work(bytes=4 * entries, flops=6 * entries) for name in calls}
+    work["stream"] = Work(bytes=4 * entries, flops=1.5 * entries)
+    rows = against_roof(measure(calls, rounds=rounds, reference="naive"), work)
+    expected = _oracle(a[:64], b[:64])
+    for row in rows:
+        call = calls[row["name"]]
+        if row["name"] != "stream" and callable(call):
+            row["error"] = float(np.abs(np.asarray(call())[:64] - expected).max())
     return rows
 
 
 def _oracle(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = (np.exp(np.asarray(x, np.float64)) for x in (a, b))
     return np.abs(a / a.sum(-1, keepdims=True) - b / b.sum(-1, keepdims=True)).sum(-1) / 2
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="total variation from logits")
-    parser.add_argument("--contexts", type=int, default=2048)
-    parser.add_argument("--vocab", type=int, default=32_768)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--peers", action="store_true", help="time PyTorch as well")
-    for row in run(**vars(parser.parse_args())):
-        error = "-" if row["error"] is None else f"{row['error']:.1e}"
-        print(
-            f"{row['name']:14s} {1e3 * row['median_s']:8.1f} ms +- {1e3 * row['spread_s']:6.1f}"
-            f"   x{row['speedup']:5.2f}   error {error}   compile {row['compile_s']:.2f} s"
-        )

@@ -27,25 +27,34 @@ class _Parser(argparse_flags.ArgumentParser):
 
 def run(argv: Sequence[str]) -> int:
     """Runs ``argv[1:]`` and returns the exit code."""
-    try:
+
+    def command() -> int:
         # A bbchallenge line may begin with an undefined transition, which is no option.
         words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
         arguments = _parser().parse_args(words)
-        code = int(arguments.command(arguments))
+        return int(arguments.command(arguments))
+
+    return exit_code("icl-sim", command, interrupted="--resume continues a run")
+
+
+def exit_code(program: str, command: Callable[[], int], *, interrupted: str = "") -> int:
+    """Runs a command; what it raises becomes one line on stderr, with the program's name."""
+    try:
+        code = command()
         sys.stdout.flush()
         return code
     except InputError as error:
-        print(f"icl-sim: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except FloatingPointError as error:
-        print(f"icl-sim: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader went away, as `head` does; what is left to be flushed has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("icl-sim: interrupted; --resume continues a run", file=sys.stderr)
+        print("; ".join(filter(None, (f"{program}: interrupted", interrupted))), file=sys.stderr)
         return 130
 
 

@@ -1,0 +1,115 @@
+"""Rows as tables: on the terminal, and between two marks in a Markdown file."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Row
+from icl_sim.errors import InputError
+
+HIDDEN = {"bytes", "flops"}  # in the JSON history; a table has the speeds
+
+
+def plain(rows: Sequence[Row]) -> str:
+    """Aligned columns; one table for each stretch of rows with the same columns."""
+    return "\n\n".join(_plain(table) for table in _tables(rows))
+
+
+def _plain(table: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if i else text.ljust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    )
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same tables in Markdown."""
+    texts = []
+    for names, *lines in _tables(rows):
+        rule = ["---"] + ["--:"] * (len(names) - 1)
+        cells = ([cell.replace("|", "\\|") for cell in line] for line in (names, rule, *lines))
+        texts.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
+    return "\n\n".join(texts)
+
+
+def _tables(rows: Sequence[Row]) -> list[list[list[str]]]:
+    """Header and lines of each stretch of rows; rows with a note go with the rows before them."""
+    stretches: list[list[Row]] = []
+    for row in rows:
+        if stretches and (row.keys() <= stretches[-1][0].keys() or "note" in row):
+            stretches[-1].append(row)
+        else:
+            stretches.append([row])
+    found = []
+    for stretch in stretches:
+        columns = dict.fromkeys(itertools.chain(*stretch))
+        names = [name for name in columns if name not in HIDDEN]
+        found.append([names, *([_cell(row.get(name)) for name in names] for row in stretch)])
+    return found
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    value = float(value)
+    if not value or not math.isfinite(value) or not 1e-4 <= abs(value) < 1e12:
+        return f"{value:.3g}"
+    # Three digits; from 1,000 on the rest of the integer's digits are zeros.
+    digits = 2 - math.floor(math.log10(abs(value)))
+    return f"{round(value, digits):,.{max(0, digits)}f}"
+
+
+def one_line(about: dict[str, Any]) -> str:
+    """The machine in a line."""
+    devices = ", ".join(
+        f"{len(list(same))} x {name}" for name, same in itertools.groupby(about["devices"])
+    )
+    return (
+        f"{about['processor']}, {about['cores']} cores; {devices}; Python {about['python']}, "
+        f"jax {about['jax']}; reads {about['stream'] / 1e9:.1f} GB/s (triad "
+        f"{about['triad'] / 1e9:.1f}), matrix products {about['peak'] / 1e9:,.0f} GFLOP/s"
+    )
+
+
+def replace(path: Path, suite: str, rows: Sequence[Row], about: dict[str, Any]) -> None:
+    """Puts the suite's tables, with date and machine, between its two marks in a file."""
+    text = path.read_text()
+    start, end = _marks(path, text, suite)
+    head = f"{datetime.now(UTC):%Y-%m-%d}, commit {about['commit']}: {one_line(about)}."
+    path.write_text(f"{text[:start]}\n{head}\n\n{markdown(rows)}\n{text[end:]}")
+
+
+def require_marks(path: Path, suites: Sequence[str]) -> None:
+    """Whether the file has both marks of each suite.
+
+    Raises:
+      InputError: it has not.
+    """
+    text = path.read_text()
+    for suite in suites:
+        _marks(path, text, suite)
+
+
+def _marks(path: Path, text: str, suite: str) -> tuple[int, int]:
+    opening, closing = f"<!-- {suite} -->\n", f"<!-- /{suite} -->"
+    start = text.find(opening)
+    end = text.find(closing, max(0, start))
+    if start < 0 or end < 0:
+        raise InputError(
+            f"--markdown {path}: expected the marks {opening.strip()} and {closing}, each on a "
+            "line of its own, found no such pair"
+        )
+    return start + len(opening), end

@@ -1,0 +1,202 @@
+"""The benchmarks' own arithmetic: the stopwatch, the roof, the history, the tables."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import history, tables
+from benchmarks.__main__ import main
+from benchmarks.measure import NOT_INSTALLED, measure, peer
+from benchmarks.roofline import Roof, Work, against_roof, measured_roof, picture
+
+ROOF = Roof(stream=10e9, triad=6e9, peak=100e9)
+
+
+class Clock:
+    """Moves only when a function says how long it took."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.calls = []
+
+    def perf_counter(self):
+        return self.now
+
+    def taking(self, name, *seconds):
+        left = iter(seconds)
+
+        def call():
+            self.now += next(left)
+            self.calls.append(name)
+
+        return call
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("benchmarks.measure.time", clock)
+    return clock
+
+
+def test_first_calls_are_apart_and_rounds_interleave(clock):
+    a, b = clock.taking("a", 9, 1, 2, 3, 4, 100), clock.taking("b", 1, 6, 6, 6, 6, 6)
+    rows = measure({"a": a, "b": b}, rounds=5, reference="b")
+    assert clock.calls == list("ab" * 6)
+    assert rows == [
+        {"name": "a", "compile_s": 6, "median_s": 3, "spread_s": 2, "speedup": 2},
+        # The first call was the fastest: nothing was compiled.
+        {"name": "b", "compile_s": 0, "median_s": 6, "spread_s": 0, "speedup": 1},
+    ]
+
+
+def test_results_are_waited_for(clock):
+    class Pending:
+        def block_until_ready(self):
+            clock.now += 5
+
+    (row,) = measure({"a": Pending}, rounds=3)
+    assert row["median_s"] == 5
+
+
+def test_a_missing_peer_is_a_note(clock):
+    def absent():
+        import no_such_library  # noqa: F401
+
+    calls = {"ours": clock.taking("ours", 1, 1), **peer("theirs", absent, asked=True)}
+    (_, row) = against_roof(measure(calls, rounds=1), {"theirs": Work(1, 1)}, ROOF)
+    assert row == {"name": "theirs", "note": NOT_INSTALLED}
+    assert peer("theirs", absent, asked=False) == {}
+
+
+def test_fractions_of_the_roof():
+    rows = [{"name": name, "median_s": 2.0} for name in ("read", "multiply", "unknown")]
+    work = {"read": Work(bytes=5e9, flops=1e9), "multiply": Work(bytes=1e9, flops=50e9)}
+    read, multiply, unknown = against_roof(rows, work, ROOF)
+    # 0.5 s of reading against 0.01 of arithmetic, and 0.5 s of arithmetic against 0.1 of reading.
+    assert read["of_roof"] == multiply["of_roof"] == 0.25
+    assert (read["gb_per_s"], read["gflop_per_s"]) == (2.5, 0.5)
+    assert (multiply["gb_per_s"], multiply["gflop_per_s"]) == (0.5, 25)
+    assert unknown == rows[2]
+
+
+def test_the_roof_is_measured(monkeypatch):
+    monkeypatch.setattr("benchmarks.roofline._array_bytes", lambda: 2**24)
+    monkeypatch.setattr("benchmarks.roofline.LONG", 1e-9)
+    roof = measured_roof.__wrapped__()
+    assert roof.triad > 1e8
+    assert roof.stream > 1e8
+    assert roof.peak > 1e8
+    assert roof.speed(1e-3) == roof.stream * 1e-3
+    assert roof.speed(1e9) == roof.peak
+
+
+def test_the_picture_names_every_point_and_is_the_same_twice():
+    rows = [{"name": f"kernel {i}", "median_s": 1.0 + i % 3} for i in range(30)]
+    placed = against_roof(rows, {row["name"]: Work(2e9, 1e9) for row in rows}, ROOF)
+    drawn = picture(ROOF, [*placed, {"name": "untimed", "note": NOT_INSTALLED}])
+    assert all(f"kernel {i}, " in drawn for i in range(30))
+    assert "untimed" not in drawn
+    assert drawn == picture(ROOF, placed)
+
+
+ABOUT = {"processor": "p", "cores": 2, "devices": ["cpu: cpu"], "python": "3", "jax": "0"} | {
+    "stream": 1e10,
+    "triad": 1e10,
+    "peak": 1e11,
+    "commit": "c",
+}
+
+
+def test_a_history_comes_back_and_is_compared_on_the_same_machine(tmp_path):
+    path = tmp_path / "history.jsonl"
+    assert history.read(path) == []
+    rows = [{"name": "a", "median_s": np.float64(2.0), "steps": np.int64(3)}, {"name": "b"}]
+    history.append(path, "exact", rows, ABOUT)
+    history.append(path, "exact", [{"name": "a", "median_s": 1.0}], ABOUT | {"cores": 64})
+    history.append(path, "slopes", [{"name": "a", "median_s": 5.0}], ABOUT)
+    first, *_ = records = history.read(path)
+    assert (first["suite"], first["rows"], first["machine"]) == ("exact", rows, ABOUT)
+    now = [{"name": "a", "median_s": 3.0}, {"name": "new", "median_s": 1.0}, {"name": "b"}]
+    compared = history.beside_last(now, records, "exact", ABOUT)
+    assert [row.get("of_last") for row in compared] == [1.5, None, None]
+    assert history.beside_last(now, records, "training", ABOUT) == now
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "7", '{"suite": "exact"}'])
+def test_a_history_that_is_none_gives_one_line(tmp_path, capsys, line):
+    path = tmp_path / "history.jsonl"
+    path.write_text(json.dumps({"suite": "exact", "machine": {}, "rows": []}) + f"\n{line}\n")
+    assert main(["--suite", "exact", "--json", str(path)]) == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert "line 2" in message
+
+
+def test_a_machine_knows_itself(monkeypatch):
+    monkeypatch.setattr("benchmarks.history.measured_roof", lambda: ROOF)
+    about = json.loads(json.dumps(history.machine()))
+    assert ABOUT.keys() <= about.keys()
+    assert "10.0 GB/s" in tables.one_line(about)
+
+
+def test_tables_in_markdown_stand_between_their_marks(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- exact -->\nold\n<!-- /exact -->\nafter\n")
+    rows = [
+        {"name": "a|b", "median_s": 0.0123456, "steps": 47_176_870, "bytes": 3.0, "rate": 123456.0},
+        {"name": "c", "median_s": 2.0},
+        {"name": "d", "other": True},
+        {"name": "peer", "note": NOT_INSTALLED},
+    ]
+    for _ in range(2):
+        tables.replace(path, "exact", rows, ABOUT)
+    text = path.read_text()
+    assert text.startswith("before\n<!-- exact -->\n\n20")
+    assert text.endswith("<!-- /exact -->\nafter\n")
+    assert "| a\\|b | 0.0123 | 47,176,870 | 123,000 |\n| c | 2.00 |  |  |\n\n| name | other" in text
+    assert text.count(NOT_INSTALLED) == 1
+    assert "old" not in text
+    assert "bytes" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--suite", "nonsense"), "nonsense"),
+        (("--nonsense",), "nonsense"),
+        (("--json", "/dev/null/x"), "/dev/null/x"),
+        (("--picture", "/dev/null/x"), "/dev/null/x"),
+        (("--suite", "exact", "--markdown", "{tmp}/page.md"), "<!-- exact -->"),
+    ],
+)
+def test_bad_input_gives_one_line_and_code_2(capsys, tmp_path, arguments, word):
+    assert main([a.replace("{tmp}", str(tmp_path)) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert word in captured.err
+
+
+def test_a_run_is_printed_recorded_drawn_and_written(tmp_path, capsys, monkeypatch):
+    row = {"name": "a", "median_s": 1.0}
+    suite = SimpleNamespace(
+        run=lambda *, peers: against_roof([row], {"a": Work(1e9, 1e9)}, ROOF) if peers else []
+    )
+    monkeypatch.setattr("benchmarks.__main__.import_module", lambda name: suite)
+    monkeypatch.setattr("benchmarks.roofline.measured_roof", lambda: ROOF)
+    monkeypatch.setattr("benchmarks.history.measured_roof", lambda: ROOF)
+    files = {name: tmp_path / name for name in ("h.jsonl", "r.svg", "page.md")}
+    files["page.md"].write_text("<!-- exact -->\n<!-- /exact -->\n")
+    arguments = ["--suite", "exact", "--peers", "--json", str(files["h.jsonl"])]
+    arguments += ["--picture", str(files["r.svg"]), "--markdown", str(files["page.md"])]
+    assert main(arguments) == 0
+    assert "of_last" not in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert "of_last" in capsys.readouterr().out
+    assert [r["rows"][0]["median_s"] for r in history.read(files["h.jsonl"])] == [1.0, 1.0]
+    assert "exact: a, 10%" in files["r.svg"].read_text()
+    assert "| a |" in files["page.md"].read_text()
+    assert "of_last" not in files["page.md"].read_text()
