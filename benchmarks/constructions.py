@@ -1,14 +1,14 @@
-"""Constructions: how soon they are built and loaded, and two tasks beside tracr, in one process.
+"""Constructions: how soon they are built and loaded, and two tasks beside compilers of weights.
 
-The tasks are those that both can state: the previous symbol, and how many symbols of the sequence
-equal the present one.  tracr (extra `peers`) compiles RASP programs to transformers; ours are
-blueprints.  Both are run on the same random sequences, and every position is checked.
+The tasks: the previous symbol, and how many symbols of the sequence equal the present one.  Ours
+are blueprints; tracr compiles RASP programs, and torchwright computation graphs to causal
+transformers, which leave the second task out.  All are run on the same random sequences, and every
+position is checked.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from constructions import CONSTRUCTIONS
+from benchmarks.measure import Row, measure, peer, seconds
+from constructions import CONSTRUCTIONS, Construction
 from constructions.blueprint import Block, Blueprint, Head, offset_head
 from constructions.residual import Residual
 from icl_sim.transformer import forward, load, load_params
@@ -25,81 +26,80 @@ SYMBOLS = "abcd"
 LENGTHS = (10, 100, 1000)
 TRACR_LENGTHS = LENGTHS[:2]  # its weights grow with the square of the length
 
+PREVIOUS, EQUAL = "previous symbol", "equal symbols"
+
 Run = Callable[[list[str]], Sequence[Any]]
+Library = Callable[[str, int], Run]  # task and length to weights that run it
 
 
-def run(*, repeats: int = 5, peers: bool = False) -> list[dict[str, Any]]:
-    """Rows of two kinds.
+def run(*, rounds: int = 5, peers: bool = False) -> list[Row]:
+    """The rows of `measure`, of two kinds.
 
-    Of each catalog entry: name, build_s and load_s (into JAX), medians after the imports.
-    Of each task, library and length: task, compile_s (weights and first call), apply_s (median)
-    and right, how many of the positions are.
+    Of each catalog entry: building it and loading it into JAX; compile_s has the imports too.
+    Of each task, length and library: running the weights on new sequences, from text to text, with
+    build_s, how long writing them took, and right, how many of the positions are.
     """
-    for build in CONSTRUCTIONS.values():
-        load(build())  # imports
-    rows: list[dict[str, Any]] = []
-    for name, build in CONSTRUCTIONS.items():
-        built = build()
-        rows.append(
-            {
-                "name": name,
-                "build_s": _median(build, repeats),
-                "load_s": _median(partial(load, built), repeats),
-            }
-        )
-    for task, expected in (("previous symbol", _previous), ("equal symbols", _equal)):
+    builds = {f"build and load {name}": build for name, build in CONSTRUCTIONS.items()}
+    rows = measure({name: partial(_load, build) for name, build in builds.items()}, rounds=rounds)
+    found = {**peer("tracr", _tracr, asked=peers), **peer("torchwright", _torchwright, asked=peers)}
+    missing = {name: note for name, note in found.items() if isinstance(note, str)}
+    libraries = {name: build for name, build in found.items() if not isinstance(build, str)}
+    for task in (PREVIOUS, EQUAL):
         for length in LENGTHS:
-            rows.append(_measure("icl_sim", task, length, _ours, expected, repeats))
-        for length in TRACR_LENGTHS:
-            rows.append(_peer(task, length, expected, repeats, asked=peers))
+            fit = {
+                name: build
+                for name, build in libraries.items()
+                if not (name == "tracr" and length not in TRACR_LENGTHS)
+                and not (name == "torchwright" and task == EQUAL)
+            }
+            rows += _compared(task, length, {"icl_sim": _ours, **fit}, rounds)
+    return [*rows, *measure(missing)]
+
+
+def _load(build: Callable[[], Construction]) -> Any:
+    return load(build())[1]
+
+
+def _compared(task: str, length: int, libraries: dict[str, Library], rounds: int) -> list[Row]:
+    rng = np.random.default_rng(length)
+    sequences = [rng.choice(list(SYMBOLS), length).tolist() for _ in range(1 + rounds)]
+    runs: dict[str, Run] = {}
+
+    def build(name: str, library: Library) -> None:
+        runs[name] = library(task, length)
+
+    building = {name: seconds(partial(build, name, lib)) for name, lib in libraries.items()}
+    right: dict[str, list[bool]] = {name: [] for name in libraries}
+    rows = measure(
+        {
+            name: partial(_check, task, run, itertools.cycle(sequences), right[name])
+            for name, run in runs.items()
+        },
+        rounds=rounds,
+    )
+    for row in rows:
+        name = row["name"]
+        row["name"] = f"{task} of {length:,}: {name}"
+        row["build_s"] = building[name]
+        row["right"] = f"{np.mean(right[name]):.0%}"
     return rows
 
 
-def _measure(
-    name: str, task: str, length: int, build: Callable[[str, int], Run],
-    expected: Callable[[list[str]], list[Any]], repeats: int,
-) -> dict[str, Any]:  # fmt: skip
-    rng = np.random.default_rng(length)
-    sequences = [rng.choice(list(SYMBOLS), length).tolist() for _ in range(repeats)]
-    start = time.perf_counter()
-    apply = build(task, length)
-    apply(sequences[0])
-    compile_s = time.perf_counter() - start
-    times, right = [], []
-    for sequence in sequences:
-        start = time.perf_counter()
-        found = apply(sequence)
-        times.append(time.perf_counter() - start)
-        # The first symbol has no predecessor.
-        pairs = list(zip(found, expected(sequence), strict=True))[task == "previous symbol" :]
-        right.append(sum(a == b for a, b in pairs) / len(pairs))
-    return {
-        "name": name,
-        "task": task,
-        "length": length,
-        "compile_s": compile_s,
-        "apply_s": statistics.median(times),
-        "right": f"{statistics.mean(right):.0%}",
-    }
-
-
-def _peer(
-    task: str, length: int, expected: Callable[[list[str]], list[Any]], repeats: int, *, asked: bool
-) -> dict[str, Any]:
-    if not asked:
-        return {"name": "tracr", "task": task, "length": length, "right": "not run: --peers"}
-    try:
-        return _measure("tracr", task, length, _tracr, expected, repeats)
-    except ImportError as error:
-        reason = f"not run: {error.name} is not installed (pip install tracr-pypi)"
-        return {"name": "tracr", "task": task, "length": length, "right": reason}
+def _check(task: str, apply: Run, sequences: Any, right: list[bool]) -> None:
+    sequence = next(sequences)
+    found = apply(sequence)
+    if task == PREVIOUS:  # the first symbol has none
+        right += [a == b for a, b in zip(found[1:], sequence, strict=False)]
+    else:
+        counts = {symbol: sequence.count(symbol) for symbol in SYMBOLS}
+        right += [a == counts[b] for a, b in zip(found, sequence, strict=True)]
 
 
 def _ours(task: str, length: int) -> Run:
     """Two small blueprints, run by the ordinary forward pass; any length, ``length`` is unused."""
     n = len(SYMBOLS)
-    r = Residual(one=1, symbol=n, answer=n if task == "previous symbol" else 1)
-    if task == "previous symbol":
+    r = Residual(one=1, symbol=n, answer=n if task == PREVIOUS else 1)
+    if task == PREVIOUS:
         block = Block(heads=(offset_head(1, {("symbol", "answer"): 1.0}),))
     else:
         # A linear head with score 1 for an equal symbol counts them: integers, hence exact.
@@ -116,41 +116,49 @@ def _ours(task: str, length: int) -> Run:
 
     def call(sequence: list[str]) -> list[Any]:
         outputs = np.asarray(apply(np.array([SYMBOLS.index(s) for s in sequence], np.int32)))
-        if task == "previous symbol":
+        if task == PREVIOUS:
             return [SYMBOLS[i] for i in outputs.argmax(axis=1)]
         return outputs[:, 0].tolist()
 
     return call
 
 
-def _tracr(task: str, length: int) -> Run:
+def _tracr() -> dict[str, Library]:
     from tracr.compiler import compiling
     from tracr.rasp import rasp
 
-    if task == "previous symbol":
-        back = rasp.Select(rasp.indices, rasp.indices, lambda key, query: key == query - 1)
-        program = rasp.Aggregate(back, rasp.tokens)
-    else:
-        equal = rasp.Select(rasp.tokens, rasp.tokens, rasp.Comparison.EQ)
-        program = rasp.SelectorWidth(equal)
-    model = compiling.compile_rasp_to_model(
-        program, vocab=set(SYMBOLS), max_seq_len=length, compiler_bos="BOS"
-    )
-    return lambda sequence: model.apply(["BOS", *sequence]).decoded[1:]
+    def build(task: str, length: int) -> Run:
+        if task == PREVIOUS:
+            back = rasp.Select(rasp.indices, rasp.indices, lambda key, query: key == query - 1)
+            program = rasp.Aggregate(back, rasp.tokens)
+        else:
+            equal = rasp.Select(rasp.tokens, rasp.tokens, rasp.Comparison.EQ)
+            program = rasp.SelectorWidth(equal)
+        model = compiling.compile_rasp_to_model(
+            program, vocab=set(SYMBOLS), max_seq_len=length, compiler_bos="BOS"
+        )
+        return lambda sequence: model.apply(["BOS", *sequence]).decoded[1:]
+
+    return {"tracr": build}
 
 
-def _previous(sequence: list[str]) -> list[Any]:
-    return ["", *sequence[:-1]]
+def _torchwright() -> dict[str, Library]:
+    import torch
+    from torchwright import compile_headless
+    from torchwright.ops.attention_ops import attend_to_offset
+    from torchwright.ops.inout_nodes import create_input, create_rope_config
 
+    def build(task: str, length: int) -> Run:
+        symbol = create_input("symbol", len(SYMBOLS), value_range=(0.0, 1.0))
+        rope = create_rope_config(d_head=16, max_positions=length)
+        model = compile_headless(attend_to_offset(rope, symbol, -1), d=32, d_head=16)
+        symbols = torch.eye(len(SYMBOLS))
 
-def _equal(sequence: list[str]) -> list[Any]:
-    return [sequence.count(symbol) for symbol in sequence]
+        @torch.no_grad()
+        def apply(sequence: list[str]) -> list[str]:
+            outputs = model(symbols[[SYMBOLS.index(s) for s in sequence]])
+            return [SYMBOLS[i] for i in outputs.argmax(1)]
 
+        return apply
 
-def _median(function: Callable[[], Any], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(jax.tree.leaves(function()))
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return {"torchwright": build}

@@ -1,21 +1,21 @@
 """Steps a second of every engine on BB(5), and of what else runs through weights.
 
-Each engine is compiled before it is timed, except in the two runs to BB(5)'s halt, which are whole
-commands: compilation, the interpreter and the comparison included.  Figures are medians; `least` is
-what the library promises on one core of an ordinary machine, and `met` whether it holds here.
+Each engine is compiled before it is timed, except in the runs to BB(5)'s halt and in those of
+training in the prompt, which are whole commands: compilation, the interpreter and the comparison
+included.  `bound` is what the library promises on one core of an ordinary machine, and `met`
+whether it holds here.
 """
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.measure import Call, Row, measure, seconds
 from constructions import TuringMachine
 from constructions.construction import Construction
 from constructions.machines.looped import looped
@@ -44,24 +44,22 @@ MOST = {"10^6 / 10^5, a step": 1.2, "bb5, decoded": 30, "bb5, verified": 15}
 MOST |= {f"{name}, one query": 30 for name in ("counting", "perceptron", "logistic")}
 
 
-def run(*, repeats: int = 5, steps: int = STEPS, whole: bool = True) -> list[dict]:
-    """One row a measurement: name, steps, median_s, spread_s, steps_per_s, bound, met.
+def run(*, rounds: int = 5, steps: int = STEPS, whole: bool = True) -> list[Row]:
+    """The rows of `measure` with steps, steps_per_s, bound and met; some are ratios of two others.
 
     Args:
-        repeats: rounds; a machine that is busy for a while slows few of them.
+        rounds: of the stopwatch.
         steps: of one stream.
         whole: also run BB(5) to its halt, once each way.
-
-    spread_s is the distance between the quartiles.  Rows that compare two others have a ratio.
     """
     built = universal()
     machine = find_machine("bb5")
-    rows = [*_streams(built, machine, repeats, steps), *_batches(repeats)]
-    rows += _verifications(built, machine, repeats, steps)
+    rows = [*_streams(built, machine, rounds, steps), *_batches(rounds)]
+    rows += _verifications(built, machine, rounds, steps)
     if whole:
         rows += [_whole(machine, engine) for engine in ("specialised", "verify")]
     rows += _prompted()
-    rows += [_loops(words, repeats) for words in (64, 256)]
+    rows += [_loops(words, rounds) for words in (64, 256)]
     for row in rows:
         name = row["name"]
         if name in LEAST:
@@ -73,13 +71,11 @@ def run(*, repeats: int = 5, steps: int = STEPS, whole: bool = True) -> list[dic
     return rows
 
 
-def _streams(
-    built: Construction, machine: TuringMachine, repeats: int, steps: int
-) -> list[dict[str, Any]]:
+def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: int) -> list[Row]:
     """One sequence, engine by engine; every token is compared with the interpreter's."""
     prompt = built.encode({"machine": machine, "tape": ""})
     expected = built.transcribe(machine.run("", steps))  # type: ignore[misc]
-    timed: dict[str, tuple[Callable[[], None], int]] = {}
+    timed: dict[str, tuple[Call, int]] = {}
     sizes: dict[str, int] = {}
     for name, engine, count in (
         ("dense", "dense", min(DENSE_STEPS, steps)),
@@ -93,7 +89,7 @@ def _streams(
         state = decoder.start(prompt, room=room)
 
         timed[name] = (_advance(decoder, state, expected[:count], sizes, name), count)
-    rows = _interleaved(timed, repeats)
+    rows = _interleaved(timed, rounds)
     rate = {row["name"]: row["steps_per_s"] for row in rows}
     for row in rows:
         row["state_bytes"] = sizes[row["name"]]
@@ -122,10 +118,10 @@ def _advance_lanes(decoder: Decoder, state: State, traces: list[np.ndarray], ste
             raise AssertionError("a lane has not the interpreter's tokens")
 
 
-def _batches(repeats: int, steps: int = 20_000) -> list[dict[str, Any]]:
+def _batches(rounds: int, steps: int = 20_000) -> list[Row]:
     """Different machines under one params, each until it halts; a machine's own steps count."""
     built = universal(steps=2**20, cells=CELLS)
-    rows: dict[str, tuple[Callable[[], None], int]] = {}
+    rows: dict[str, tuple[Call, int]] = {}
     for lanes in (64, 256):
         machines = _machines(lanes, steps)
         decoder = Decoder(*load(built), engine="specialised", stop=built.stop, lanes=lanes)
@@ -134,7 +130,7 @@ def _batches(repeats: int, steps: int = 20_000) -> list[dict[str, Any]]:
 
         once = functools.partial(_advance_lanes, decoder, state, traces, steps)
         rows[f"{lanes} machines"] = (once, sum(map(len, traces)))
-    return _interleaved(rows, repeats)
+    return _interleaved(rows, rounds)
 
 
 def _machines(count: int, steps: int) -> list[TuringMachine]:
@@ -163,8 +159,8 @@ def _fits(machine: TuringMachine, steps: int, cells: int) -> bool:
 
 
 def _verifications(
-    built: Construction, machine: TuringMachine, repeats: int, steps: int
-) -> list[dict[str, Any]]:
+    built: Construction, machine: TuringMachine, rounds: int, steps: int
+) -> list[Row]:
     trace = machine.run("", steps)
 
     def check(engine: str) -> Callable[[], None]:
@@ -179,26 +175,23 @@ def _verifications(
             "verify, matrices": (check("cached"), steps),
             "verify, specialised": (check("specialised"), steps),
         },
-        repeats,
+        rounds,
     )
 
 
-def _whole(machine: TuringMachine, engine: str) -> dict[str, Any]:
+def _whole(machine: TuringMachine, engine: str) -> Row:
     """BB(5) to its halt, as the command line runs it."""
-    start = time.perf_counter()
-    found = emulate(machine, engine=engine, max_steps=BB5_STEPS + 1)
-    seconds = time.perf_counter() - start
-    if not (found["agrees"] and found["halted"]) or found["tape"].count("1") != 4098:
-        raise AssertionError(f"bb5, {engine}: not the known halt")
-    return {
-        "name": "bb5, decoded" if engine == "specialised" else "bb5, verified",
-        "steps": found["steps"],
-        "median_s": seconds,
-        "steps_per_s": found["steps"] / seconds,
-    }
+
+    def command() -> None:
+        found = emulate(machine, engine=engine, max_steps=BB5_STEPS + 1)
+        if not (found["agrees"] and found["halted"]) or found["tape"].count("1") != 4098:
+            raise AssertionError(f"bb5, {engine}: not the known halt")
+
+    name = "bb5, decoded" if engine == "specialised" else "bb5, verified"
+    return _once(name, command, BB5_STEPS)
 
 
-def _loops(words: int, repeats: int, loops: int = 1_000) -> dict[str, Any]:
+def _loops(words: int, rounds: int, loops: int = 1_000) -> Row:
     """SUBLEQ instructions a second: each loop is a whole forward pass over all words."""
     built = looped(words=words, loops=loops)
     spec, (_, params) = built.spec, load(built)
@@ -214,11 +207,11 @@ def _loops(words: int, repeats: int, loops: int = 1_000) -> dict[str, Any]:
             raise AssertionError("looped: not the interpreter's memory")
 
     name = f"looped, {words} words"
-    (row,) = _interleaved({name: (once, loops)}, repeats)
+    (row,) = _interleaved({name: (once, loops)}, rounds)
     return row
 
 
-def _prompted() -> list[dict[str, Any]]:
+def _prompted() -> list[Row]:
     """Fine-tuning as a machine in the prompt: one query, as the command line runs it."""
     rng = np.random.default_rng(0)
     rows = []
@@ -230,44 +223,26 @@ def _prompted() -> list[dict[str, Any]]:
         trace = program.machine.run(tape, 2**25)
         if program.decode(trace).tolist() != program.oracle(inputs, labels, query).tolist():
             raise AssertionError(f"{name}: not the answer of the model trained directly")
-        start = time.perf_counter()
-        found = emulate(program.machine, tape, max_steps=2**25)
-        seconds = time.perf_counter() - start
-        if not (found["agrees"] and found["halted"]):
-            raise AssertionError(f"{name}: not the interpreter's tokens")
-        rows.append(
-            {
-                "name": f"{name}, one query",
-                "steps": found["steps"],
-                "median_s": seconds,
-                "steps_per_s": found["steps"] / seconds,
-            }
-        )
+
+        def command(machine: TuringMachine = program.machine, tape: str = tape) -> None:
+            found = emulate(machine, tape, max_steps=2**25)
+            if not (found["agrees"] and found["halted"]):
+                raise AssertionError("training in the prompt: not the interpreter's tokens")
+
+        rows.append(_once(f"{name}, one query", command, trace.steps))
     return rows
 
 
-def _interleaved(
-    timed: dict[str, tuple[Callable[[], None], int]], repeats: int
-) -> list[dict[str, Any]]:
-    """Rounds in which each function runs once, so that a busy machine slows all alike."""
-    for function, _ in timed.values():
-        function()  # compiles
-    times: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in range(repeats):
-        for name, (function, _) in timed.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    rows = []
-    for name, (_, steps) in timed.items():
-        low, median, high = np.quantile(times[name], [0.25, 0.5, 0.75])
-        rows.append(
-            {
-                "name": name,
-                "steps": steps,
-                "median_s": float(median),
-                "spread_s": float(high - low),
-                "steps_per_s": steps / float(median),
-            }
-        )
+def _once(name: str, command: Call, steps: int) -> Row:
+    """A whole command, timed as it is typed: once."""
+    taken = seconds(command)
+    return {"name": name, "steps": steps, "median_s": taken, "steps_per_s": steps / taken}
+
+
+def _interleaved(timed: dict[str, tuple[Call, int]], rounds: int) -> list[Row]:
+    """The rows of `measure` with steps and steps_per_s."""
+    rows = measure({name: call for name, (call, _) in timed.items()}, rounds=rounds)
+    for row in rows:
+        row["steps"] = timed[row["name"]][1]
+        row["steps_per_s"] = row["steps"] / row["median_s"]
     return rows

@@ -1,4 +1,4 @@
-"""The exact P(TV > eps) against sampling it with numpy.random.multinomial, in one process.
+"""The exact P(TV > eps) against sampling it, in one process.
 
 Sampling needs (1 - P)/(P r^2) draws for a relative standard error r, here 1 %.  Its time is
 measured on a batch and scaled to that number; the exact route is timed as it is, at failures near
@@ -7,13 +7,17 @@ measured on a batch and scaled to that number; the exact route is timed as it is
 
 from __future__ import annotations
 
+import itertools
 import math
-import statistics
-import time
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.measure import Row, measure
 from icl_sim.bounds import exact_failure_probability, exact_sample_size
 
 CASES = (
@@ -25,55 +29,83 @@ CASES = (
 )
 PRECISION = 0.01  # relative standard error
 
+Sampler = Callable[[int, int, int], np.ndarray]  # V, n, draws -> counts [draws, V]
 
-def run(*, repeats: int = 5, draws: int = 2_000) -> list[dict]:
-    """One row a case: vocab, n, eps, probability, exact_s, sampling_s, speedup, z.
+
+def run(*, rounds: int = 5, draws: int = 2_000, peers: bool = False) -> list[Row]:
+    """The rows of `measure`, several a case, then the search for n*.
 
     Args:
-        repeats: rounds; times are medians.
+        rounds: of the stopwatch.
         draws: multinomial draws measured per round.
+        peers: also sample with SciPy and, on the device, with JAX.
 
-    sampling_s is the time of sampling to the relative standard error PRECISION, scaled from the
-    batch; z is the deviation of all the draws' frequency from the exact value in standard errors.
-    A last row times the search for n* at V = 32, eps = .15, delta = .1.
+    probability is exact, or the frequency in all the draws; z is their distance in standard errors,
+    where at least five failures are expected; answer_s is the time to the answer, of sampling
+    that to the relative standard error PRECISION; slower is its ratio to the exact route's.
     """
-    rng = np.random.default_rng(0)
-    rows = []
-    for vocab, n, eps in CASES:
-        threshold = math.floor(2 * vocab * n * Fraction(eps))
-        exact_times, sampling_times, failures = [], [], 0
-        for _ in range(repeats):
-            start = time.perf_counter()
-            probability = exact_failure_probability(vocab=vocab, n=n, eps=eps)
-            exact_times.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            counts = rng.multinomial(n, np.full(vocab, 1 / vocab), size=draws)
-            # 2 V n TV in integers, so that ties are decided as in the exact route.
-            failures += int((np.abs(vocab * counts - n).sum(axis=1) > threshold).sum())
-            sampling_times.append(time.perf_counter() - start)
-        needed = (1 - probability) / (probability * PRECISION**2)
-        total = repeats * draws
-        error = math.sqrt(probability * (1 - probability) / total)
-        exact_s = statistics.median(exact_times)
-        sampling_s = statistics.median(sampling_times) * needed / draws
-        rows.append(
-            {
-                "vocab": vocab,
-                "n": n,
-                "eps": eps,
-                "probability": probability,
-                "exact_s": exact_s,
-                "sampling_s": sampling_s,
-                "speedup": sampling_s / exact_s,
-                "z": (failures / total - probability) / error,
-            }
-        )
-    start = time.perf_counter()
-    size = exact_sample_size(vocab=32, eps="0.15", delta="0.1")
-    rows.append({"vocab": 32, "n": size, "eps": "0.15", "search_s": time.perf_counter() - start})
+    samplers: dict[str, Sampler] = {"NumPy": _numpy()}
+    if peers:
+        samplers |= {"SciPy": _scipy(), "JAX": _jax()}
+    rows = [row for case in CASES for row in _case(*case, samplers, rounds, draws)]
+    search = partial(exact_sample_size, vocab=32, eps="0.15", delta="0.1")
+    return [*rows, *measure({f"search for n* = {search()}, V = 32": search}, rounds=rounds)]
+
+
+def _case(
+    vocab: int, n: int, eps: str, samplers: dict[str, Sampler], rounds: int, draws: int
+) -> list[Row]:
+    threshold = math.floor(2 * vocab * n * Fraction(eps))
+    failures = dict.fromkeys(samplers, 0)
+    total = draws * (1 + rounds)
+
+    def sample(name: str) -> None:
+        counts = samplers[name](vocab, n, draws)
+        # 2 V n TV in integers, so that ties are decided as in the exact route.
+        failures[name] += int((np.abs(vocab * counts - n).sum(axis=1) > threshold).sum())
+
+    exact = partial(exact_failure_probability, vocab=vocab, n=n, eps=eps)
+    probability = exact()
+    rows = measure(
+        {"exact": exact, **{name: partial(sample, name) for name in samplers}}, rounds=rounds
+    )
+    needed = (1 - probability) / (probability * PRECISION**2)
+    error = math.sqrt(probability * (1 - probability) / total)
+    for row in rows:
+        name = row["name"]
+        row["name"] = f"V = {vocab:,}, n = {n:,}, eps = {eps}: {name}"
+        row["probability"] = probability if name == "exact" else failures[name] / total
+        row["answer_s"] = row["median_s"] * (1 if name == "exact" else needed / draws)
+        row["slower"] = row["answer_s"] / rows[0]["answer_s"]
+        seen = name != "exact" and probability * total >= 5
+        row["z"] = (row["probability"] - probability) / error if seen else None
     return rows
 
 
-if __name__ == "__main__":
-    for row in run():
-        print(row)
+def _numpy() -> Sampler:
+    rng = np.random.default_rng(0)
+    return lambda vocab, n, draws: rng.multinomial(n, np.full(vocab, 1 / vocab), size=draws)
+
+
+def _scipy() -> Sampler:
+    from scipy.stats import multinomial
+
+    rng = np.random.default_rng(1)
+    return lambda vocab, n, draws: np.asarray(
+        multinomial.rvs(n, np.full(vocab, 1 / vocab), size=draws, random_state=rng)
+    )
+
+
+def _jax() -> Sampler:
+    keys = (jax.random.key(i) for i in itertools.count())
+
+    @partial(jax.jit, static_argnums=(1, 2))
+    def sample(key: jax.Array, vocab: int, draws: int, n: jax.Array) -> jax.Array:
+        # Its argument `shape` means different things in different versions: a vmap over keys.
+        law = jnp.full(vocab, 1 / vocab)
+        draw = jax.vmap(lambda key: jax.random.multinomial(key, n, law))
+        return draw(jax.random.split(key, draws))
+
+    return lambda vocab, n, draws: np.asarray(
+        sample(next(keys), vocab, draws, jnp.float32(n)), np.int64
+    )

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 Row = dict[str, Any]
 Call = Callable[[], Any]
+T = TypeVar("T")
 
 NOT_INSTALLED = "not installed: pip install -e '.[peers]'"
 
@@ -68,10 +69,8 @@ def seconds(call: Call) -> float:
     return time.perf_counter() - start
 
 
-def peer(
-    name: str, make: Callable[[], Mapping[str, Call]], *, asked: bool
-) -> Mapping[str, Call | str]:
-    """The functions of a peer for `measure`: none unless asked, a note if it is not installed.
+def peer(name: str, make: Callable[[], Mapping[str, T]], *, asked: bool) -> Mapping[str, T | str]:
+    """The functions of a peer: none unless asked; a note for `measure` if it is not installed.
 
     Args:
       name: of its one row if it is missing.

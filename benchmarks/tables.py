@@ -16,8 +16,8 @@ HIDDEN = {"bytes", "flops"}  # in the JSON history; a table has the speeds
 
 
 def plain(rows: Sequence[Row]) -> str:
-    """Aligned columns; one table for each stretch of rows with the same columns."""
-    return "\n\n".join(_plain(table) for table in _tables(rows))
+    """Aligned columns; a table for each stretch of rows with the same columns, then the notes."""
+    return "\n\n".join([*map(_plain, _tables(rows)), *_notes(rows)])
 
 
 def _plain(table: list[list[str]]) -> str:
@@ -32,39 +32,56 @@ def _plain(table: list[list[str]]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same tables in Markdown."""
+    """The same in Markdown."""
     texts = []
     for names, *lines in _tables(rows):
         rule = ["---"] + ["--:"] * (len(names) - 1)
         cells = ([cell.replace("|", "\\|") for cell in line] for line in (names, rule, *lines))
         texts.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
-    return "\n\n".join(texts)
+    return "\n\n".join([*texts, *_notes(rows)])
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    return [f"{row['name']}: {row['note']}" for row in rows if "note" in row]
 
 
 def _tables(rows: Sequence[Row]) -> list[list[list[str]]]:
-    """Header and lines of each stretch of rows; rows with a note go with the rows before them."""
+    """Header and lines of each stretch of rows."""
     stretches: list[list[Row]] = []
     for row in rows:
-        if stretches and (row.keys() <= stretches[-1][0].keys() or "note" in row):
+        if "note" in row:
+            continue
+        if stretches and row.keys() <= stretches[-1][0].keys():
             stretches[-1].append(row)
         else:
             stretches.append([row])
     found = []
     for stretch in stretches:
-        columns = dict.fromkeys(itertools.chain(*stretch))
-        names = [name for name in columns if name not in HIDDEN]
-        found.append([names, *([_cell(row.get(name)) for name in names] for row in stretch)])
+        names = [name for name in stretch[0] if name not in HIDDEN]
+        titles = [name.removesuffix("_s") if _is_time(name) else name for name in names]
+        lines = ([_cell(name, row.get(name)) for name in names] for row in stretch)
+        found.append([titles, *lines])
     return found
 
 
-def _cell(value: Any) -> str:
+def _is_time(name: str) -> bool:
+    return name.endswith("_s") and not name.endswith("per_s")
+
+
+def _cell(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool | str):
         return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    value = float(value)
+    if _is_time(name) and 0 < value < 1:
+        return f"{_digits(1e3 * value)} ms" if value >= 1e-3 else f"{_digits(1e6 * value)} us"
+    if _is_time(name):
+        return f"{_digits(value)} s"
+    return f"{value:,}" if isinstance(value, int) else _digits(value)
+
+
+def _digits(number: Any) -> str:
+    value = float(number)
     if not value or not math.isfinite(value) or not 1e-4 <= abs(value) < 1e12:
         return f"{value:.3g}"
     # Three digits; from 1,000 on the rest of the integer's digits are zeros.

@@ -9,8 +9,6 @@ weights, batch, loss and optimizer; the peers' first loss must be ours.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.measure import Row, measure, peer
+from benchmarks.roofline import Work, against_roof
 from constructions.spec import RMS_EPSILON, TransformerSpec
 from icl_sim.base import LENGTH, RECIPE, SPEC, load_base, table_examples
 from icl_sim.tasks import random_table, sample_demonstrations
@@ -30,21 +30,20 @@ from icl_sim.transformer import Transformer
 SEQUENCES = 24
 
 
-def run(*, copies: int = 48, steps: int = 100, repeats: int = 7, peers: bool = False) -> list[dict]:
-    """Rows: name, compile_s, median_s, spread_s, per_second (copies or tokens), ratio, loss.
+def run(*, copies: int = 48, steps: int = 100, rounds: int = 7, peers: bool = False) -> list[Row]:
+    """The rows of `roofline` with copies_per_s, or with tokens_per_s and loss.
 
     Args:
       copies, steps: fine-tuned copies, and the steps of each.
-      repeats: rounds of the token benchmark; the copies are timed three times.
-      peers: also time PyTorch, which must be installed (extra `peers`).
+      rounds: of the token benchmark; the copies are timed three times.
+      peers: also time PyTorch.
 
-    ratio is to a call for every step, or to this library's tokens a second; spread_s is the
-    distance between the quartiles.
+    The speedup is over a call for every step, or over this library.
     """
-    return [*_copies(copies, steps), *_tokens(repeats, peers)]
+    return [*_copies(copies, steps), *_tokens(rounds, peers)]
 
 
-def _copies(copies: int, steps: int) -> list[dict]:
+def _copies(copies: int, steps: int) -> list[Row]:
     base, model = load_base(), Transformer(load_base().spec)
     config = TrainConfig(learning_rate=1e-3, steps=steps)
     keys = jax.random.split(jax.random.key(0), copies)
@@ -78,7 +77,11 @@ def _copies(copies: int, steps: int) -> list[dict]:
         "one copy after the other": loop,
         "all copies in one jit": together,
     }
-    rows = _timed(functions, 3, per_round=copies, reference="a call for every step")
+    rows = measure(functions, rounds=3, reference="a call for every step")
+    for row in rows:
+        row["copies_per_s"] = copies / row["median_s"]
+    work = _work(base.params, *each[0].inputs.shape, steps=steps, runs=copies)
+    rows = against_roof(rows, dict.fromkeys(functions, work))
     one, all_at_once = loop()[-1], together()
     for name, leaf in one.items():
         np.testing.assert_allclose(leaf, all_at_once[name][-1], rtol=1e-3, atol=1e-4)
@@ -92,7 +95,7 @@ def _tuning_step(
     return advance(load_base().spec, params, examples, config, key, state, i, 1)[0]
 
 
-def _tokens(repeats: int, peers: bool) -> list[dict]:
+def _tokens(rounds: int, peers: bool) -> list[Row]:
     keys = jax.random.split(jax.random.key(0), SEQUENCES)
     tokens = jax.vmap(lambda key: pairs(key, LENGTH))(keys)
     weights = np.zeros((SEQUENCES, LENGTH - 1), np.float32)
@@ -100,14 +103,34 @@ def _tokens(repeats: int, peers: bool) -> list[dict]:
     batch = Batch(tokens, jnp.asarray(weights))
     params = start(SPEC, 0)
     ours = _Ours(begin(params, RECIPE, jax.random.key(0)), batch)
-    functions: dict[str, Callable[[], Any]] = {"icl_sim": ours}
-    others = _torch_steps(SPEC, params, batch) if peers else {}
-    losses = {"icl_sim": float(ours.loss())} | {name: step.loss() for name, step in others.items()}
-    rows = _timed(functions | others, repeats, per_round=SEQUENCES * LENGTH, reference="icl_sim")
-    for row in rows:
-        row["loss"] = losses[row["name"]]
+    others = peer("torch", lambda: _torch_steps(SPEC, params, batch), asked=peers)
+    steps = {"icl_sim": ours, **others}
+    losses = {name: float(step.loss()) for name, step in steps.items() if not isinstance(step, str)}
     np.testing.assert_allclose([*losses.values()], losses["icl_sim"], rtol=1e-4)
-    return rows
+    rows = measure(steps, rounds=rounds, reference="icl_sim")
+    for row in rows:
+        if row["name"] in losses:
+            row["tokens_per_s"] = SEQUENCES * LENGTH / row["median_s"]
+            row["loss"] = losses[row["name"]]
+    return against_roof(rows, dict.fromkeys(losses, _work(params, SEQUENCES, LENGTH - 1)))
+
+
+def _work(params: Any, sequences: int, tokens: int, *, steps: int = 1, runs: int = 1) -> Work:
+    """Of Adam on so many sequences a step: the products forward and of both gradients.
+
+    A weight of a matrix has one multiply-add a token; scores and averages of attention are over
+    half a square.  Each run's weights and two moments are read and written once at least.
+    """
+    matrices = sum(leaf.size for name, leaf in params.items() if "w_" in name)
+    square = sum(
+        layer.heads * (layer.key_size + layer.value_size) * (tokens + 1) / 2
+        for layer in SPEC.layers
+    )
+    weights = sum(leaf.size for leaf in params.values())
+    return Work(
+        bytes=4 * 6 * weights * runs,
+        flops=3 * 2 * (matrices + square) * sequences * tokens * steps * runs,
+    )
 
 
 class _Ours:
@@ -188,31 +211,3 @@ def _torch_steps(spec: TransformerSpec, params: Any, batch: Batch) -> dict[str, 
             self.optimizer.step()
 
     return {"torch eager": Step(False), "torch.compile": Step(True)}
-
-
-def _timed(
-    functions: dict[str, Callable[[], Any]], repeats: int, *, per_round: int, reference: str
-) -> list[dict]:
-    first = {name: _seconds(function) for name, function in functions.items()}
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):
-        for name, function in functions.items():
-            times[name].append(_seconds(function))
-    median = {name: float(np.median(taken)) for name, taken in times.items()}
-    return [
-        {
-            "name": name,
-            "compile_s": first[name] - median[name],
-            "median_s": median[name],
-            "spread_s": float(np.subtract(*np.quantile(taken, [0.75, 0.25]))),
-            "per_second": per_round / median[name],
-            "ratio": median[reference] / median[name],
-        }
-        for name, taken in times.items()
-    ]
-
-
-def _seconds(function: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - begun

@@ -146,8 +146,15 @@ def test_tables_in_markdown_stand_between_their_marks(tmp_path):
     path = tmp_path / "page.md"
     path.write_text("before\n<!-- exact -->\nold\n<!-- /exact -->\nafter\n")
     rows = [
-        {"name": "a|b", "median_s": 0.0123456, "steps": 47_176_870, "bytes": 3.0, "rate": 123456.0},
+        {
+            "name": "a|b",
+            "median_s": 0.0123456,
+            "steps": 47_176_870,
+            "bytes": 3.0,
+            "per_s": 123456.0,
+        },
         {"name": "c", "median_s": 2.0},
+        {"name": "e", "median_s": 9.8765e-5},
         {"name": "d", "other": True},
         {"name": "peer", "note": NOT_INSTALLED},
     ]
@@ -156,7 +163,9 @@ def test_tables_in_markdown_stand_between_their_marks(tmp_path):
     text = path.read_text()
     assert text.startswith("before\n<!-- exact -->\n\n20")
     assert text.endswith("<!-- /exact -->\nafter\n")
-    assert "| a\\|b | 0.0123 | 47,176,870 | 123,000 |\n| c | 2.00 |  |  |\n\n| name | other" in text
+    assert "| name | median | steps | per_s |" in text
+    assert "| a\\|b | 12.3 ms | 47,176,870 | 123,000 |\n| c | 2.00 s |  |  |\n" in text
+    assert "| e | 98.8 us |  |  |\n\n| name | other" in text
     assert text.count(NOT_INSTALLED) == 1
     assert "old" not in text
     assert "bytes" not in text
