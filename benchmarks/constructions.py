@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.measure import Row, measure, peer, seconds
+from benchmarks.measure import Row, measure, peer, timed
 from constructions import CONSTRUCTIONS, Construction
 from constructions.blueprint import Block, Blueprint, Head, offset_head
 from constructions.residual import Residual
@@ -63,24 +63,19 @@ def _load(build: Callable[[], Construction]) -> Any:
 def _compared(task: str, length: int, libraries: dict[str, Library], rounds: int) -> list[Row]:
     rng = np.random.default_rng(length)
     sequences = [rng.choice(list(SYMBOLS), length).tolist() for _ in range(1 + rounds)]
-    runs: dict[str, Run] = {}
-
-    def build(name: str, library: Library) -> None:
-        runs[name] = library(task, length)
-
-    building = {name: seconds(partial(build, name, lib)) for name, lib in libraries.items()}
+    built = {name: timed(partial(library, task, length)) for name, library in libraries.items()}
     right: dict[str, list[bool]] = {name: [] for name in libraries}
     rows = measure(
         {
             name: partial(_check, task, run, itertools.cycle(sequences), right[name])
-            for name, run in runs.items()
+            for name, (_, run) in built.items()
         },
         rounds=rounds,
     )
     for row in rows:
         name = row["name"]
         row["name"] = f"{task} of {length:,}: {name}"
-        row["build_s"] = building[name]
+        row["build_s"] = built[name][0]
         row["right"] = f"{np.mean(right[name]):.0%}"
     return rows
 

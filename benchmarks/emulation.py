@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.measure import Call, Row, measure, seconds
+from benchmarks.measure import Call, Row, measure, timed
 from constructions import TuringMachine
 from constructions.construction import Construction
 from constructions.machines.looped import looped
@@ -181,14 +182,21 @@ def _verifications(
 
 def _whole(machine: TuringMachine, engine: str) -> Row:
     """BB(5) to its halt, as the command line runs it."""
+    command = functools.partial(emulate, machine, engine=engine, max_steps=BB5_STEPS + 1)
+    row, found = _once("bb5, decoded" if engine == "specialised" else "bb5, verified", command)
+    if found["tape"].count("1") != 4098:
+        raise AssertionError(f"bb5, {engine}: not the known halt")
+    return row
 
-    def command() -> None:
-        found = emulate(machine, engine=engine, max_steps=BB5_STEPS + 1)
-        if not (found["agrees"] and found["halted"]) or found["tape"].count("1") != 4098:
-            raise AssertionError(f"bb5, {engine}: not the known halt")
 
-    name = "bb5, decoded" if engine == "specialised" else "bb5, verified"
-    return _once(name, command, BB5_STEPS)
+def _once(name: str, command: Callable[[], dict[str, Any]]) -> tuple[Row, dict[str, Any]]:
+    """A whole command, timed as it is typed: once.  Its row, and what it found."""
+    taken, found = timed(command)
+    if not (found["agrees"] and found["halted"]):
+        raise AssertionError(f"{name}: not the interpreter's tokens up to its halt")
+    steps = found["steps"]
+    row = {"name": name, "steps": steps, "median_s": taken, "steps_per_s": steps / taken}
+    return row, found
 
 
 def _loops(words: int, rounds: int, loops: int = 1_000) -> Row:
@@ -223,20 +231,9 @@ def _prompted() -> list[Row]:
         trace = program.machine.run(tape, 2**25)
         if program.decode(trace).tolist() != program.oracle(inputs, labels, query).tolist():
             raise AssertionError(f"{name}: not the answer of the model trained directly")
-
-        def command(machine: TuringMachine = program.machine, tape: str = tape) -> None:
-            found = emulate(machine, tape, max_steps=2**25)
-            if not (found["agrees"] and found["halted"]):
-                raise AssertionError("training in the prompt: not the interpreter's tokens")
-
-        rows.append(_once(f"{name}, one query", command, trace.steps))
+        command = functools.partial(emulate, program.machine, tape, max_steps=2**25)
+        rows.append(_once(f"{name}, one query", command)[0])
     return rows
-
-
-def _once(name: str, command: Call, steps: int) -> Row:
-    """A whole command, timed as it is typed: once."""
-    taken = seconds(command)
-    return {"name": name, "steps": steps, "median_s": taken, "steps_per_s": steps / taken}
 
 
 def _interleaved(timed: dict[str, tuple[Call, int]], rounds: int) -> list[Row]:

@@ -37,11 +37,11 @@ def measure(
     compile_s is what the first call takes beyond the median: tracing, compiling, first touch.
     """
     timed = {name: call for name, call in calls.items() if not isinstance(call, str)}
-    first = {name: seconds(call) for name, call in timed.items()}
+    first = {name: timed(call)[0] for name, call in timed.items()}
     times: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(rounds):
         for name, call in timed.items():
-            times[name].append(seconds(call))
+            times[name].append(timed(call)[0])
     rows: list[Row] = []
     for name, given in calls.items():
         if isinstance(given, str):
@@ -60,13 +60,13 @@ def measure(
     return rows
 
 
-def seconds(call: Call) -> float:
-    """Wall time of one call, until the device has its result."""
+def timed(call: Callable[[], T]) -> tuple[float, T]:
+    """Seconds of wall time of one call, until the device has its result, and that result."""
     start = time.perf_counter()
     result = jax.block_until_ready(call())
     if any(getattr(leaf, "is_cuda", False) for leaf in jax.tree.leaves(result)):
         sys.modules["torch"].cuda.synchronize()  # JAX does not know PyTorch's queue
-    return time.perf_counter() - start
+    return time.perf_counter() - start, result
 
 
 def peer(name: str, make: Callable[[], Mapping[str, T]], *, asked: bool) -> Mapping[str, T | str]:

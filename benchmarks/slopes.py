@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.measure import Row, seconds
+from benchmarks.measure import Row, timed
 from constructions.learners.perceptron import perceptron
 from constructions.learners.svm import svm
 from icl_sim.transformer import forward
@@ -66,10 +66,8 @@ def run(*, replicates: int = 16) -> list[Row]:
     rows = []
     for learner, loops in LOOPS.items():
         for dim, sizes in SIZES.items():
-            found: list[np.ndarray] = []
             curves = partial(learning_curves, learner, dim, sizes, replicates, loops=loops)
-            taken = seconds(lambda curves=curves, found=found: found.append(curves()))
-            errors = found[0]
+            taken, errors = timed(curves)
             rng = np.random.default_rng(0)
             again = [
                 slope(sizes, errors[rng.integers(0, replicates, replicates)]) for _ in range(1000)
