@@ -36,11 +36,11 @@ def measure(
 
     compile_s is what the first call takes beyond the median: tracing, compiling, first touch.
     """
-    timed = {name: call for name, call in calls.items() if not isinstance(call, str)}
-    first = {name: timed(call)[0] for name, call in timed.items()}
-    times: dict[str, list[float]] = {name: [] for name in timed}
+    known = {name: call for name, call in calls.items() if not isinstance(call, str)}
+    first = {name: timed(call)[0] for name, call in known.items()}
+    times: dict[str, list[float]] = {name: [] for name in known}
     for _ in range(rounds):
-        for name, call in timed.items():
+        for name, call in known.items():
             times[name].append(timed(call)[0])
     rows: list[Row] = []
     for name, given in calls.items():
