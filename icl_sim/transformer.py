@@ -19,6 +19,7 @@ import numpy as np
 from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.spec import RMS_EPSILON, Layer, TransformerSpec, check_params, param_shapes
+from icl_sim.budget import placed, require, shards
 from icl_sim.errors import InputError
 
 Params = Mapping[str, jax.Array]
@@ -47,7 +48,7 @@ def forward(
       Logits or laws (see `TransformerSpec.readout`), [..., T, V].
 
     Raises:
-      ValueError: inputs of the wrong rank or kind.
+      InputError: inputs of the wrong rank or kind, or more of them than memory lasts for.
 
     >>> from constructions.spec import blank
     >>> spec = TransformerSpec(input_size=2, width=2, output_size=2, layers=())
@@ -55,6 +56,7 @@ def forward(
     >>> forward(spec, params, np.array([1, 0])).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
+    require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
     x = embed(spec, params, inputs, offset=offset)
     if spec.loops == 1:
@@ -62,6 +64,40 @@ def forward(
     else:
         x = jax.lax.fori_loop(0, spec.loops, lambda _, x: loop(spec, params, x, prefix=prefix), x)
     return readout(spec, params, x)
+
+
+def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: int = 4) -> int:
+    """Memory of a forward pass at its peak, without params and inputs.
+
+    A layer holds the residual stream, before and after, and its norm: 3 B T D, twice, since the
+    square of the norm and the sum are arrays of their own; and its attention or its MLP, one after
+    the other.  Attention: queries, keys, values and two arrays of answers, and of arrays
+    [B, H, T, T] the scores, the weights and a difference (the linear one has no weights).  The MLP:
+    six arrays [B, T, M] (two products, two sums, the gate and its product).  The readout comes when
+    the layers are done.
+    """
+    B, T, D = batch, tokens, spec.width
+    most = 2 * B * T * spec.output_size
+    for layer in spec.layers:
+        H = layer.heads
+        heads = B * T * H * (2 * layer.key_size + 3 * layer.value_size)
+        squares = B * H * T * T * (2 if layer.attend == "linear" else 3)
+        bias = (B + 1) * H * T * T // 2 if layer.window else 0
+        most = max(most, heads + squares + bias, 6 * B * T * layer.hidden)
+    return itemsize * (6 * B * T * D + most)
+
+
+def require_memory(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any) -> None:
+    """Raises InputError if a forward pass does not fit into memory."""
+    shape = np.shape(inputs)[: -1 if spec.inputs == "vectors" else None]
+    itemsize, parts, copies = params["w_out"].dtype.itemsize, shards(inputs), placed(params)
+
+    def cost(batch: int, tokens: int) -> int:
+        whole = forward_bytes(spec, batch=batch, tokens=tokens, itemsize=itemsize)
+        return copies + whole // parts
+
+    if shape:
+        require("forward pass", cost, batch=math.prod(shape[:-1]), tokens=shape[-1])
 
 
 def embed(spec: TransformerSpec, params: Params, inputs: Any, *, offset: Any = 0) -> jax.Array:

@@ -28,6 +28,7 @@ CONSTRUCTION_FLOORS = [
 ]
 FLOORS = [
     "errors",
+    "budget",
     "progress",
     "transformer",
     "features",
