@@ -19,7 +19,9 @@ from constructions.machines.programs import PROGRAMS
 from constructions.machines.single import single
 from constructions.machines.universal import universal
 from constructions.machines.vocabulary import END, Transcript, Vocabulary
+from constructions.machines.weights import build_bytes
 from constructions.turing import Trace, TuringMachine
+from icl_sim.budget import require
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.errors import InputError
 from icl_sim.machine_files import read_machine
@@ -64,8 +66,8 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
     """The smallest construction that holds the machine and is certified for so many steps.
 
     Raises:
-      InputError: an unknown construction, a machine larger than every size, or more steps than any
-        certificate reaches.
+      InputError: an unknown construction, a machine larger than every size, more steps than any
+        certificate reaches, or weights that memory does not last for.
     """
     if construction not in CONSTRUCTIONS:
         raise InputError(
@@ -80,12 +82,14 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
             f"{wanted:,}"
         )
     options: dict[str, Any] = {"steps": limits[0], "cells": limits[1]}
-    if construction == "single":
-        return _checked(lambda: single(machine=machine, **options))
     states = len({machine.start, *machine.working})
     symbols = len(machine.alphabet)
+    if construction == "single":
+        _require(states, max(symbols, 2))
+        return _checked(lambda: single(machine=machine, **options))
     for K, S in SIZES:
         if states <= K and symbols <= S:
+            _require(K, S)
             return _checked(lambda: universal(states=K, symbols=S, **options))  # noqa: B023
     raise InputError(
         f"machine {machine.name!r}: expected at most {SIZES[-1][0]} working states and "
@@ -157,6 +161,10 @@ def emulate(
     }
 
 
+def _require(states: int, symbols: int) -> None:
+    require("weights of a machine", build_bytes, host=True, states=states, symbols=symbols)
+
+
 def vocabulary_of(built: Construction, machine: TuringMachine) -> Vocabulary:
     """The vocabulary of a construction that `build` made for the machine."""
     for K, S in SIZES:
@@ -178,8 +186,16 @@ def _decode(
 ) -> tuple[Transcript, bool, float]:
     model, params = load(built)
     decoder = Decoder(model, params, engine=engine, stop=END)
-    # One token a step, then END.
-    state = decoder.start(prompt, room=_room(len(prompt) + steps + 1))
+
+    def room(steps: int) -> int:
+        # One token a step, then END.
+        return 1 << (len(prompt) + steps).bit_length()
+
+    def cost(steps: int) -> int:
+        return decoder.bytes(room=room(steps), tokens=min(steps, BLOCK))
+
+    require(f"{engine} emulation", cost, steps=steps)
+    state = decoder.start(prompt, room=room(steps))
     transcript = Transcript(vocabulary_of(built, machine)).extend(prompt)
     saved = None if checkpoints is None else _Checkpoint(Path(checkpoints), machine, tape, built)
     if saved and resume:
@@ -234,10 +250,6 @@ def _interpreted(
         if piece.steps > skip or piece.halted:  # a machine may halt without a further step
             done = max(skip - piece.steps + len(piece.codes), 0)
             yield vocabulary.transcribe(piece)[done : len(piece.codes)], piece.halted
-
-
-def _room(tokens: int) -> int:
-    return 1 << (tokens - 1).bit_length()
 
 
 def _checked(call: Callable[[], Any]) -> Any:

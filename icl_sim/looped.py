@@ -18,16 +18,18 @@ from constructions.construction import Construction
 from constructions.machines.looped import columns, looped
 from constructions.machines.subleq import SUBLEQ, SubleqProgram, run
 from constructions.spec import TransformerSpec
+from icl_sim.budget import require
 from icl_sim.decoding.decoder import check_arithmetic
 from icl_sim.errors import InputError
-from icl_sim.transformer import embed, load, loop, readout
+from icl_sim.transformer import embed, forward_bytes, load, loop, readout
 
 ENGINES = ("dense", "verify")
 BITS = 16  # of a word
 MOST_WORDS = 1024  # attention costs the square of the memory
 MOST_STEPS = 2**63 - 1  # no certificate ends: this is where a counter of 64 bits does
 BLOCK = 1 << 19  # outputs kept between two looks at progress
-BATCH = 64  # states verified at once
+BATCH = 64  # states verified at once, or fewer, so that they take at most
+BATCH_BYTES = 2**28
 
 Progress = Callable[[str, int, int], None]
 
@@ -129,6 +131,7 @@ def emulate_looped(
     check_arithmetic()
     words = max(16, 1 << (len(memory) - 1).bit_length())
     built = looped(words=words, bits=BITS)
+    require("looped emulation", functools.partial(looped_bytes, built.spec), words=words)
     memory = np.pad(memory, (0, words - len(memory)))
     steps = MOST_STEPS if max_steps is None else max_steps
     states = _loops(built, memory, steps) if engine == "dense" else _verified(built, memory, steps)
@@ -152,6 +155,15 @@ def emulate_looped(
         "agrees": agrees,
         "steps_per_second": done / max(spent, 1e-9),
     }
+
+
+def looped_bytes(spec: TransformerSpec, words: int) -> int:
+    """Memory of one loop at its peak, and of a block's outputs.
+
+    These are floats on the device, and floats, integers and words of 8 bytes on the host.
+    """
+    outputs = max(BLOCK, 64 * spec.output_size * (words + 2))
+    return forward_bytes(spec, batch=1, tokens=words + 2) + 28 * outputs
 
 
 def loop_until(
@@ -229,14 +241,15 @@ def _verified(
     """As `_loops`, from the interpreter's states: each must lead to the next one."""
     spec, (_, params) = built.spec, load(built)
     n = len(memory)
+    batch = min(BATCH, max(1, BATCH_BYTES // forward_bytes(spec, batch=1, tokens=n + 2)))
     before = States(memory[None], np.zeros(1, np.int64), np.zeros(1, bool))
-    _once(spec, params, np.zeros((BATCH, n + 2, spec.input_size), np.float32))
+    _once(spec, params, np.zeros((batch, n + 2, spec.input_size), np.float32))
     expected = _interpreted(memory, steps)
-    while len((after := _gathered(expected, BATCH, n)).halted):
+    while len((after := _gathered(expected, batch, n)).halted):
         count = len(after.halted)
         given = [np.concatenate([a[-1:], b[:-1]]) for a, b in zip(before, after, strict=True)]
         start = time.monotonic()
-        x = np.zeros((BATCH, n + 2, spec.input_size), np.float32)
+        x = np.zeros((batch, n + 2, spec.input_size), np.float32)
         for row, words, counter in zip(x, *given[:2], strict=False):
             row[:] = columns(built.residual, words, int(counter))
         found = _states(np.asarray(_once(spec, params, x))[:count])

@@ -69,22 +69,21 @@ def forward(
 def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: int = 4) -> int:
     """Memory of a forward pass at its peak, without params and inputs.
 
-    A layer holds the residual stream, before and after, and its norm: 3 B T D, twice, since the
-    square of the norm and the sum are arrays of their own; and its attention or its MLP, one after
-    the other.  Attention: queries, keys, values and two arrays of answers, and of arrays
-    [B, H, T, T] the scores, the weights and a difference (the linear one has no weights).  The MLP:
-    six arrays [B, T, M] (two products, two sums, the gate and its product).  The readout comes when
-    the layers are done.
+    A layer holds the residual stream, before and after, its norm, the square of it and a copy in
+    another order: 5 B T D; and its attention or its MLP, one after the other.  Attention: queries,
+    keys, values and two arrays of answers; of arrays [B, H, T, T] the scores, the weights and half
+    of a third (jitted and single operations differ by it), the hard one's comparison, and a bias.
+    The MLP: six arrays [B, T, M] (two products, two sums, the gate and its product).  The logits
+    come when the layers are done.
     """
     B, T, D = batch, tokens, spec.width
-    most = 2 * B * T * spec.output_size
+    most = B * T * spec.output_size
     for layer in spec.layers:
         H = layer.heads
         heads = B * T * H * (2 * layer.key_size + 3 * layer.value_size)
-        squares = B * H * T * T * (2 if layer.attend == "linear" else 3)
-        bias = (B + 1) * H * T * T // 2 if layer.window else 0
-        most = max(most, heads + squares + bias, 6 * B * T * layer.hidden)
-    return itemsize * (6 * B * T * D + most)
+        halves = {"linear": 3, "softmax": 5, "hardmax": 6}[layer.attend] + (layer.window > 0)
+        most = max(most, heads + halves * B * H * T * T // 2, 6 * B * T * layer.hidden)
+    return itemsize * (5 * B * T * D + most)
 
 
 def require_memory(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any) -> None:

@@ -62,7 +62,7 @@ class Vocabulary:
     @property
     def no_rule(self) -> int:
         """The token of a table entry without a rule."""
-        return int(self.rule[-1, -1, -1]) + 1
+        return _FIRST_TAPE + self.symbols + 3 * self.rows
 
     @cached_property
     def step(self) -> np.ndarray:
@@ -74,7 +74,7 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """Tokens in all."""
-        return int(self.step[-1, -1, -1, -1]) + 1
+        return self.no_rule + 1 + 3 * self.rows * self.symbols
 
     def actions(self, machine: TuringMachine) -> np.ndarray:
         """The machine's rule table at this size, int [K + 1, S, 3]: next state, written, move.

@@ -73,6 +73,16 @@ def action_vectors(vocabulary: Vocabulary, actions: np.ndarray) -> np.ndarray:
     return token_features(vocabulary)["action"][tokens]
 
 
+def build_bytes(states: int, symbols: int) -> int:
+    """Memory of `build` at its peak: it is the tokens' tables that are large.
+
+    A row each of features in float64, once by name and once gathered, 3 K + 4 S + 16 columns; and
+    of the embedding and the readout in float32, about 2 K + 4 S + 60 columns.
+    """
+    tokens = Vocabulary(states, symbols).size
+    return tokens * (16 * (3 * states + 4 * symbols + 16) + 8 * (2 * states + 4 * symbols + 60))
+
+
 def build(
     vocabulary: Vocabulary,
     *,

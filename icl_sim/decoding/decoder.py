@@ -15,7 +15,7 @@ from jax import lax
 
 from constructions.certificate import digest
 from icl_sim.decoding import matrices, straight_line
-from icl_sim.decoding.memory import Lanes, Memory, Single, empty, settle
+from icl_sim.decoding.memory import Lanes, Memory, Single, empty, memory_bytes, settle
 from icl_sim.decoding.plan import Plan, make_plan
 from icl_sim.errors import InputError
 from icl_sim.transformer import Transformer
@@ -94,6 +94,19 @@ class Decoder:
         self.engine = engine
         self.params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
         self.weights = Weights.of(self.plan, params) if engine == "specialised" else None
+
+    def bytes(self, *, lanes: int = 1, room: int = 0, tokens: int = 0) -> int:
+        """Memory of decoding at its peak: the state that is given and the one that comes of it (or
+        the tables and their averages), the parts of the weights that heads read, and tokens.
+
+        Args:
+          lanes: sequences at once.
+          room: as for `start`.
+          tokens: decoded in one call of `advance`.
+        """
+        weights = sum(leaf.nbytes for leaf in self.params.values())
+        padded = 1 << max(tokens - 1, 0).bit_length()
+        return 2 * memory_bytes(self.plan, lanes=lanes, room=room) + weights + 8 * lanes * padded
 
     def start(self, prompts: Any, *, room: int = 0) -> State:
         """Reads a prompt, or one prompt a lane.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from icl_sim.budget import require
 from icl_sim.decoding.decoder import Decoder, State
 from icl_sim.transformer import Transformer
 
@@ -35,7 +36,8 @@ def generate(
       int32 [steps or fewer], the tokens after the prompt.
 
     Raises:
-      InputError: a prompt out of the vocabulary, an unknown engine, or an address out of range.
+      InputError: a prompt out of the vocabulary, an unknown engine, an address out of range, or
+        more steps than memory lasts for.
 
     >>> from constructions import CONSTRUCTIONS, TuringMachine
     >>> from icl_sim import load
@@ -48,8 +50,17 @@ def generate(
     [1, 1, 1, 1]
     """
     decoder = Decoder(model, params, engine=engine, stop=stop)
-    room = 1 << (len(prompt) + steps - 1).bit_length()
-    state = decoder.start(prompt, room=room)
+
+    def room(steps: int) -> int:
+        return 1 << (len(prompt) + steps - 1).bit_length()
+
+    def cost(steps: int) -> int:
+        # Tokens are kept twice when they are put together; with a stop token they may be few.
+        kept = 8 * steps if stop is None else 0
+        return kept + decoder.bytes(room=room(steps), tokens=min(steps, _BLOCK))
+
+    require(f"{engine} decoding", cost, steps=steps)
+    state = decoder.start(prompt, room=room(steps))
     return np.concatenate([*_blocks(decoder, state, steps)])
 
 
@@ -67,6 +78,13 @@ def generate_batch(
     Every address table is kept once a lane: choose a construction with few cells.
     """
     decoder = Decoder(model, params, engine=engine, stop=stop, lanes=len(prompts))
+
+    def cost(lanes: int, steps: int) -> int:
+        # Tokens are put together, and each lane's own are copied from there.
+        block = decoder.bytes(lanes=lanes, tokens=min(steps, _BLOCK // len(prompts)))
+        return block + 8 * lanes * steps * (stop is None)
+
+    require(f"{engine} decoding", cost, lanes=len(prompts), steps=steps)
     tokens = np.concatenate([*_blocks(decoder, decoder.start(prompts), steps)])
     ends = [np.flatnonzero(lane == stop)[:1] for lane in tokens.T]
     return [

@@ -55,6 +55,22 @@ def empty(plan: Plan, *, lanes: int | None = None, room: int = 0) -> list[list[M
     ]
 
 
+def memory_bytes(plan: Plan, *, lanes: int = 1, room: int = 0) -> int:
+    """Size of the memories that `empty` makes: four bytes an entry of every array named above."""
+
+    def entries(layer: Layer, head: Head) -> int:
+        U = layer.value_size
+        if head.kind == "mean":
+            return U
+        if head.kind == "offset":
+            return (head.offset + 1) * U
+        return head.address.size * (U + 1) if head.address else room * (layer.key_size + U)
+
+    layers = zip(plan.spec.layers, plan.heads, strict=True)
+    one = sum(entries(layer, head) for layer, heads in layers for head in heads)
+    return 4 * plan.spec.loops * lanes * one
+
+
 def settle(plan: Plan, memories: list[list[Memory]]) -> list[list[Memory]]:
     """Memories once the prompt is read: tables that no key can change become their averages."""
 

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import TransformerSpec
+from icl_sim.budget import require
 from icl_sim.errors import InputError
-from icl_sim.transformer import Transformer, forward
+from icl_sim.transformer import Transformer, forward, forward_bytes
 
 MOST = 1 << 16  # strings to enumerate
 
@@ -34,7 +35,8 @@ def string_law(
       length: l.
 
     Raises:
-      InputError: more than 65,536 strings, or outputs that are not tokens.
+      InputError: more than 65,536 strings, more than memory lasts for, or outputs that are not
+        tokens.
 
     >>> from constructions import CONSTRUCTIONS
     >>> from icl_sim import load
@@ -46,10 +48,11 @@ def string_law(
     spec = model.spec
     tokens = _prompt(spec, prompt, length)
     V = spec.output_size
-    if V**length > MOST:
+    if V > 1 and length > MOST.bit_length() or V**length > MOST:
         raise InputError(
             f"length: expected at most {MOST:,} strings to enumerate, got {V}^{length}: sample them"
         )
+    require("the law of strings", partial(strings_bytes, spec), count=V**length, tokens=len(tokens))
     strings = jnp.asarray(np.array(list(np.ndindex(*(V,) * length)), np.int32))
     return _enumerate(spec, dict(params), tokens, strings)
 
@@ -71,11 +74,19 @@ def sample_strings(
       key: consumed.
 
     Raises:
-      InputError: outputs that are not tokens.
+      InputError: outputs that are not tokens, or more strings than memory lasts for.
     """
     spec = model.spec
     tokens = _prompt(spec, prompt, length)
+    T = len(tokens) + length
+    require("a sample of strings", partial(strings_bytes, spec), count=count, tokens=T)
     return _sample(spec, dict(params), tokens, length, count, key)
+
+
+def strings_bytes(spec: TransformerSpec, count: int, tokens: int) -> int:
+    """Memory of a pass over so many strings, prompt included, and of the laws of all tokens."""
+    passed = forward_bytes(spec, batch=count, tokens=tokens)
+    return passed + 4 * count * tokens * (spec.output_size + 1)
 
 
 @partial(jax.jit, static_argnums=0)

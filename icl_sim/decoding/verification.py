@@ -21,6 +21,7 @@ import numpy as np
 
 from constructions.construction import Construction
 from constructions.turing import Trace
+from icl_sim.budget import require
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.decoder import Decoder, Weights
 from icl_sim.decoding.memory import Block, Memory
@@ -72,7 +73,8 @@ def verify_trace(
       block: tokens computed at once.
 
     Raises:
-      InputError: a trace without all its steps, or beyond the certificate.
+      InputError: a trace without all its steps or beyond the certificate, or a block that memory
+        does not last for.
 
     >>> from constructions import CONSTRUCTIONS, TuringMachine
     >>> construction = CONSTRUCTIONS["universal"](states=2, steps=1000, cells=100)
@@ -99,6 +101,7 @@ def verify_trace(
     decoder = Decoder(*load(construction), engine=engine)
     if slow := decoder.plan.dense_heads():
         raise InputError(f"verification needs heads of known kinds, and not {', '.join(slow)}")
+    require("verification", functools.partial(verification_bytes, decoder), block=block)
 
     state = decoder.start(prompt)
     check = functools.partial(_check, decoder.plan, decoder.weights, decoder.params)
@@ -121,6 +124,20 @@ def verify_trace(
         mismatches, steps, lost = mismatches + int(count), steps + n, lost or bool(astray)
     first = wrong[0] if wrong else None
     return Verification(steps, mismatches, first, lost, time.perf_counter() - start)
+
+
+def verification_bytes(decoder: Decoder, block: int) -> int:
+    """Memory of a verification at its peak: what decoding takes, and the columns of a block.
+
+    Specialised, most columns of the residual stream live at once.  As matrices, so does the whole
+    stream, before and after, and the terms of the readout's runs (a line an axis) with their
+    comparison, half of which the compiler saves.
+    """
+    columns = decoder.spec.width
+    if decoder.weights is None:
+        lines = max((len(shape) * max(shape) for _, shape in decoder.plan.runs), default=0)
+        columns = 2 * columns + 3 * lines // 2
+    return decoder.bytes() + 4 * block * (columns + 4)
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "weights"), donate_argnames="memories")
