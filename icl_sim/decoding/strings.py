@@ -48,7 +48,7 @@ def string_law(
     spec = model.spec
     tokens = _prompt(spec, prompt, length)
     V = spec.output_size
-    if V > 1 and length > MOST.bit_length() or V**length > MOST:
+    if (V > 1 and length > MOST.bit_length()) or V**length > MOST:
         raise InputError(
             f"length: expected at most {MOST:,} strings to enumerate, got {V}^{length}: sample them"
         )
