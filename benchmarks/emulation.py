@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import Call, Row, measure, timed
+from benchmarks.roofline import Work, against_roof, forward_work
 from constructions import TuringMachine
 from constructions.construction import Construction
 from constructions.machines.looped import looped
@@ -63,6 +64,7 @@ def run(*, rounds: int = 5, steps: int = STEPS, whole: bool = True) -> list[Row]
     rows += [_loops(words, rounds) for words in (64, 256)]
     for row in rows:
         name = row["name"]
+        row |= {"bound": None, "met": None}
         if name in LEAST:
             figure = row["ratio"] if "ratio" in row else row["steps_per_s"]
             row |= {"bound": f">= {LEAST[name]:,}", "met": figure >= LEAST[name]}
@@ -76,7 +78,7 @@ def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: in
     """One sequence, engine by engine; every token is compared with the interpreter's."""
     prompt = built.encode({"machine": machine, "tape": ""})
     expected = built.transcribe(machine.run("", steps))  # type: ignore[misc]
-    timed: dict[str, tuple[Call, int]] = {}
+    calls: dict[str, tuple[Call, int]] = {}
     sizes: dict[str, int] = {}
     for name, engine, count in (
         ("dense", "dense", min(DENSE_STEPS, steps)),
@@ -88,9 +90,11 @@ def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: in
         decoder = Decoder(*load(built), engine=engine)
         room = 1 << (len(prompt) + count).bit_length() if engine == "dense" else 0
         state = decoder.start(prompt, room=room)
-
-        timed[name] = (_advance(decoder, state, expected[:count], sizes, name), count)
-    rows = _interleaved(timed, rounds)
+        calls[name] = (_advance(decoder, state, expected[:count], sizes, name), count)
+    work = {name: _weights_work(built, count) for name, (_, count) in calls.items()}
+    work["dense"] = forward_work(built.spec, built.params, len(prompt) + calls["dense"][1])
+    matrices = {name: work[name] for name in work if "specialised" not in name}
+    rows = against_roof(_interleaved(calls, rounds), matrices)
     rate = {row["name"]: row["steps_per_s"] for row in rows}
     for row in rows:
         row["state_bytes"] = sizes[row["name"]]
@@ -98,6 +102,11 @@ def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: in
         rows.append({"name": f"{name} / dense", "ratio": rate[name] / rate["dense"]})
     slow = max(rate[f"{name}, 10^5"] / rate[name] for name in ("cached", "specialised"))
     return [*rows, {"name": "10^6 / 10^5, a step", "ratio": slow}]
+
+
+def _weights_work(built: Construction, tokens: int) -> Work:
+    """Of tokens that each pass all matrices and attend to one token a head."""
+    return forward_work(built.spec, built.params, 1, sequences=tokens)
 
 
 def _advance(
@@ -171,13 +180,14 @@ def _verifications(
 
         return once
 
-    return _interleaved(
+    rows = _interleaved(
         {
             "verify, matrices": (check("cached"), steps),
             "verify, specialised": (check("specialised"), steps),
         },
         rounds,
     )
+    return against_roof(rows, {"verify, matrices": _weights_work(built, steps)})
 
 
 def _whole(machine: TuringMachine, engine: str) -> Row:
@@ -215,7 +225,8 @@ def _loops(words: int, rounds: int, loops: int = 1_000) -> Row:
             raise AssertionError("looped: not the interpreter's memory")
 
     name = f"looped, {words} words"
-    (row,) = _interleaved({name: (once, loops)}, rounds)
+    work = {name: forward_work(spec, built.params, words)}
+    (row,) = against_roof(_interleaved({name: (once, loops)}, rounds), work)
     return row
 
 
@@ -236,10 +247,10 @@ def _prompted() -> list[Row]:
     return rows
 
 
-def _interleaved(timed: dict[str, tuple[Call, int]], rounds: int) -> list[Row]:
+def _interleaved(calls: dict[str, tuple[Call, int]], rounds: int) -> list[Row]:
     """The rows of `measure` with steps and steps_per_s."""
-    rows = measure({name: call for name, (call, _) in timed.items()}, rounds=rounds)
+    rows = measure({name: call for name, (call, _) in calls.items()}, rounds=rounds)
     for row in rows:
-        row["steps"] = timed[row["name"]][1]
+        row["steps"] = calls[row["name"]][1]
         row["steps_per_s"] = row["steps"] / row["median_s"]
     return rows

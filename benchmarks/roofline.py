@@ -17,6 +17,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks.measure import Call, Row, timed
+from constructions.spec import TransformerSpec
 from icl_sim.report.plots import svg
 
 COLUMNS = 8192
@@ -134,6 +136,30 @@ def _placed(work: Work, taken: float, roof: Roof) -> Row:
         "gflop_per_s": work.flops / taken / 1e9,
         "of_roof": roof.floor(work) / taken,
     }
+
+
+def forward_work(
+    spec: TransformerSpec, params: Mapping[str, Any], tokens: int, *, sequences: int = 1
+) -> Work:
+    """Of forward passes over so many tokens each.
+
+    A weight has one multiply-add a token and loop, as has each of a head's key and value sizes a
+    token attended to, half of them under a causal mask.  Weights and inputs are read, outputs are
+    written, in 4 bytes a number.
+    """
+    seen = {"causal": (tokens + 1) / 2, "prefix": tokens}
+    layers = sum(leaf.size for name, leaf in params.items() if ".w_" in name)
+    layers += sum(
+        layer.heads * (layer.key_size + layer.value_size) * seen[layer.mask]
+        for layer in spec.layers
+    )
+    ends = params["w_out"].size + (params["embed"].size if spec.inputs == "vectors" else 0)
+    size = spec.input_size if spec.inputs == "vectors" else 1
+    numbers = sum(leaf.size for leaf in params.values())
+    return Work(
+        bytes=4 * (numbers + sequences * tokens * (size + spec.output_size)),
+        flops=2 * sequences * tokens * (spec.loops * layers + ends),
+    )
 
 
 def picture(roof: Roof, rows: Sequence[Row]) -> str:

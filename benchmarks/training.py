@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import Row, measure, peer
-from benchmarks.roofline import Work, against_roof
+from benchmarks.roofline import Work, against_roof, forward_work
 from constructions.spec import RMS_EPSILON, TransformerSpec
 from icl_sim.base import LENGTH, RECIPE, SPEC, load_base, table_examples
 from icl_sim.tasks import random_table, sample_demonstrations
@@ -116,21 +116,13 @@ def _tokens(rounds: int, peers: bool) -> list[Row]:
 
 
 def _work(params: Any, sequences: int, tokens: int, *, steps: int = 1, runs: int = 1) -> Work:
-    """Of Adam on so many sequences a step: the products forward and of both gradients.
+    """Of Adam on so many sequences a step: three times a forward pass's products.
 
-    A weight of a matrix has one multiply-add a token; scores and averages of attention are over
-    half a square.  Each run's weights and two moments are read and written once at least.
+    Each run's weights and two moments are read and written once at least.
     """
-    matrices = sum(leaf.size for name, leaf in params.items() if "w_" in name)
-    square = sum(
-        layer.heads * (layer.key_size + layer.value_size) * (tokens + 1) / 2
-        for layer in SPEC.layers
-    )
+    forward = forward_work(SPEC, params, tokens, sequences=sequences)
     weights = sum(leaf.size for leaf in params.values())
-    return Work(
-        bytes=4 * 6 * weights * runs,
-        flops=3 * 2 * (matrices + square) * sequences * tokens * steps * runs,
-    )
+    return Work(bytes=4 * 6 * weights * runs, flops=3 * forward.flops * steps * runs)
 
 
 class _Ours:

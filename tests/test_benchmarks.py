@@ -9,7 +9,8 @@ import pytest
 from benchmarks import history, tables
 from benchmarks.__main__ import main
 from benchmarks.measure import NOT_INSTALLED, measure, peer
-from benchmarks.roofline import Roof, Work, against_roof, measured_roof, picture
+from benchmarks.roofline import Roof, Work, against_roof, forward_work, measured_roof, picture
+from constructions.spec import Layer, TransformerSpec, param_shapes
 
 ROOF = Roof(stream=10e9, triad=6e9, peak=100e9)
 
@@ -209,3 +210,14 @@ def test_a_run_is_printed_recorded_drawn_and_written(tmp_path, capsys, monkeypat
     assert "exact: a, 10%" in files["r.svg"].read_text()
     assert "| a |" in files["page.md"].read_text()
     assert "of_last" not in files["page.md"].read_text()
+
+
+def test_work_of_a_forward_pass_counts_every_product():
+    spec = TransformerSpec(5, 3, 7, (Layer(heads=2, key_size=4, value_size=6, hidden=8),), loops=9)
+    params = {name: np.zeros(shape) for name, shape in param_shapes(spec).items()}
+    work = forward_work(spec, params, 11, sequences=13)
+    projections, mlp = 2 * 3 * (2 * 4 + 2 * 6), 3 * 3 * 8
+    attention = 2 * (4 + 6) * (11 + 1) / 2  # causal: (T + 1)/2 tokens on average
+    assert work.flops == 2 * 13 * 11 * (9 * (projections + mlp + attention) + 3 * 7)
+    numbers = sum(leaf.size for leaf in params.values())
+    assert work.bytes == 4 * (numbers + 13 * 11 * (1 + 7))
