@@ -1,13 +1,22 @@
 """``python -m icl_sim`` and the console script ``icl-sim``."""
 
 import sys
+import traceback
 
+from icl_sim import hosts
 from icl_sim.cli import run
 
 
 def main() -> None:
     """Runs the command line and exits with its code."""
-    sys.exit(run(sys.argv))
+    if not hosts.is_worker():
+        sys.exit(run(sys.argv))
+    try:
+        code = run(sys.argv)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    hosts.exit_worker(code)
 
 
 if __name__ == "__main__":

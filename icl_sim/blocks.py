@@ -159,6 +159,8 @@ def iter_blocks(
 
 def _dispatches(trial, indexed, key_data, key_impl, ids, blocks, args, block, capacity, mesh):
     """The generator behind `iter_blocks`, which checks its arguments before the first dispatch."""
+    if mesh.is_multi_process:  # jit takes values of the host for the same on every process
+        args = jax.tree.map(np.asarray, args)
     device = np.arange(mesh.size)
     # Blocks per device: one, then more while they are quick, so that Ctrl-C never waits for many
     # slow ones.  Processes must take the same number, and their clocks differ.

@@ -4,6 +4,9 @@ Orbax commits a step atomically but restores flipped bits and other dtypes witho
 step carries a manifest, inside the same commit: the run's configuration and, for every leaf, dtype,
 shape and SHA-256.  A step is either restored exactly or refused by name, and then the newest step
 that is intact is taken.
+
+In a run of several processes the first one alone reads and writes the directory, and sends the
+others what it restored.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from icl_sim.errors import InputError
+from icl_sim.hosts import from_first, is_first
 from icl_sim.records import canonical_json
 
 SCHEMA = 1
@@ -32,6 +36,8 @@ class CheckpointError(InputError):
 
 class Checkpoints:
     """The checkpoints of one run, in a directory of their own.
+
+    All processes of a run must open it, and save and restore alike.
 
     Args:
       directory: created if missing.
@@ -53,11 +59,20 @@ class Checkpoints:
         self._directory = Path(directory).absolute()
         self._config = json.loads(canonical_json(config))
         self.skipped: tuple[str, ...] = ()
+        from_first(lambda: self._open(keep))
+
+    def _open(self, keep: int) -> bytes:
+        alone = ocp.options.MultiprocessingOptions(active_processes={0})
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=True, enable_async_checkpointing=False
+            max_to_keep=keep,
+            create=False,  # Orbax creates it for all processes together only
+            enable_async_checkpointing=False,
+            multiprocessing_options=alone,
         )
         with self._one_line("open"):
+            self._directory.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self._directory, options=options)
+        return b""
 
     def save(self, step: int, tree: Any) -> None:
         """Commits ``tree``, a pytree of arrays, as the state before step ``step``.
@@ -65,6 +80,8 @@ class Checkpoints:
         Raises:
           InputError: the directory cannot be written; earlier steps are intact.
         """
+        if not is_first():
+            return
         leaves = _named(tree)
         manifest = {
             "schema": SCHEMA,
@@ -91,6 +108,22 @@ class Checkpoints:
           CheckpointError: steps were saved and none is intact.
           InputError: the checkpoints belong to another configuration.
         """
+        found = None
+
+        def read() -> bytes:
+            nonlocal found
+            found = self._newest(template)
+            if found is None:
+                return b""
+            leaves = _named(found[1]).values()
+            return found[0].to_bytes(8) + b"".join(leaf.tobytes() for leaf in leaves)
+
+        content = from_first(read)
+        if found is None and content:
+            found = int.from_bytes(content[:8]), _from_bytes(template, content[8:])
+        return found
+
+    def _newest(self, template: Any) -> tuple[int, Any] | None:
         faults = {}
         for step in self._steps():
             try:
@@ -146,9 +179,7 @@ class Checkpoints:
         for name, expected in manifest["leaves"].items():
             if _fingerprint(leaves[name]) != expected:
                 raise fault(f"{name} does not match its SHA-256")
-        return jax.tree.unflatten(
-            jax.tree.structure(template), [np.array(leaves[name]) for name in wanted]
-        )
+        return _like(template, (np.array(leaves[name]) for name in wanted))
 
     def _require_same(self, manifest: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:
         found = manifest["config"]
@@ -180,7 +211,8 @@ class Checkpoints:
 
     def close(self) -> None:
         """Releases the directory."""
-        self._manager.close()
+        if is_first():
+            self._manager.close()
 
     def __enter__(self) -> Self:
         return self
@@ -200,12 +232,31 @@ class Checkpoints:
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:
-    """Leaves by their path, in the order of the tree."""
+    """Leaves by their path, in the order of the tree; those of size zero, which Orbax refuses, not.
+
+    Nothing is lost: the template says what they are.
+    """
     leaves, _ = jax.tree.flatten_with_path(tree)
-    return {
+    named = {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for path, leaf in leaves
     }
+    return {name: leaf for name, leaf in named.items() if leaf.size}
+
+
+def _like(template: Any, filled: Iterator[np.ndarray]) -> Any:
+    """The template's tree with other leaves, those of size zero its own."""
+    return jax.tree.map(lambda leaf: next(filled) if np.size(leaf) else np.asarray(leaf), template)
+
+
+def _from_bytes(template: Any, content: bytes) -> Any:
+    """The tree whose leaves' bytes, one after the other, these are."""
+    leaves, at = [], 0
+    for leaf in _named(template).values():
+        size = leaf.nbytes
+        leaves.append(np.frombuffer(content[at : at + size], leaf.dtype).reshape(leaf.shape).copy())
+        at += size
+    return _like(template, iter(leaves))
 
 
 def _fingerprint(leaf: Any) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 
 from absl.flags import argparse_flags
 
-from icl_sim import commands
+from icl_sim import commands, hosts
 from icl_sim.errors import InputError
+from icl_sim.supervisor import RESTARTS, TIMEOUT, supervise
 
 PROFILES = ("smoke", "standard", "full")
 
@@ -32,6 +33,11 @@ def run(argv: Sequence[str]) -> int:
         # A bbchallenge line may begin with an undefined transition, which is no option.
         words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
         arguments = _parser().parse_args(words)
+        if hosts.is_worker():
+            return _work(arguments)
+        places = (getattr(arguments, n, None) for n in ("processes", "process", "coordinator"))
+        if any(place is not None for place in places):
+            return _supervise(argv[1:], arguments)
         return int(arguments.command(arguments))
 
     return exit_code("icl-sim", command, interrupted="--resume continues a run")
@@ -54,8 +60,66 @@ def exit_code(program: str, command: Callable[[], int], *, interrupted: str = ""
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("; ".join(filter(None, (f"{program}: interrupted", interrupted))), file=sys.stderr)
+        if not hosts.is_worker():  # their supervisor says it
+            line = "; ".join(filter(None, (f"{program}: interrupted", interrupted)))
+            print(line, file=sys.stderr)
         return 130
+
+
+def _work(arguments: Any) -> int:
+    """The command in one of several processes."""
+    try:
+        hosts.join()
+        code = int(arguments.command(arguments))
+        hosts.leave()
+        return code
+    except Exception as error:
+        if not hosts.lost_peer(error):
+            raise
+        return hosts.LOST
+
+
+def _supervise(argv: Sequence[str], arguments: Any) -> int:
+    """The command in several processes, started and watched from here."""
+    return supervise(
+        argv,
+        coordinator=arguments.coordinator,
+        processes=arguments.processes,
+        process=arguments.process,
+        restarts=arguments.restarts,
+        timeout=arguments.join_timeout,
+        resume=arguments.out is not None,
+        tell=lambda line: print(f"icl-sim: {line}", file=sys.stderr, flush=True),
+    )
+
+
+def _add_places(sub: argparse.ArgumentParser) -> None:
+    """The flags of a command that may run in several processes."""
+    group = sub.add_argument_group("several processes or hosts")
+    group.add_argument(
+        "--processes", type=int, default=None, metavar="N", help="alone: N on this machine"
+    )
+    group.add_argument(
+        "--coordinator",
+        default=None,
+        metavar="HOST:PORT|auto",
+        help="where process 0 listens; auto: ask SLURM, Kubernetes, Open MPI or the Cloud TPU",
+    )
+    group.add_argument("--process", type=int, default=None, metavar="I", help="this host's, from 0")
+    group.add_argument(
+        "--restarts",
+        type=int,
+        default=RESTARTS,
+        metavar="R",
+        help=f"resume so often after a process died ({RESTARTS})",
+    )
+    group.add_argument(
+        "--join-timeout",
+        type=int,
+        default=TIMEOUT,
+        metavar="S",
+        help=f"seconds until all have joined ({TIMEOUT})",
+    )
 
 
 def _parser() -> _Parser:
@@ -75,6 +139,7 @@ def _parser() -> _Parser:
         sub.add_argument("--profile", choices=PROFILES, default="smoke")
         sub.add_argument("--out", default=out, metavar="DIR", help="records and report go here")
         sub.add_argument("--resume", action="store_true", help="continue the run in --out")
+        _add_places(sub)
 
     runs(
         command("reproduce", commands.run_reproduce, "judge every claim and write the report"),
@@ -121,6 +186,7 @@ def _parser() -> _Parser:
     compare.add_argument("--vocab", type=int, default=8, metavar="V")
     compare.add_argument("--out", default=None, metavar="DIR", help="records and report go here")
     compare.add_argument("--resume", action="store_true", help="continue the run in --out")
+    _add_places(compare)
     about = "pretrain a base, or fine-tune it"
     train = subcommands.add_parser("train", help=about, description=about)
     kinds = train.add_subparsers(required=True, metavar="base|sft", parser_class=_Parser)
@@ -149,6 +215,7 @@ def _parser() -> _Parser:
     for sub in (base, sft):
         sub.add_argument("--out", default="out", metavar="DIR", help="results and report go here")
         sub.add_argument("--resume", action="store_true", help="continue the run in --out")
+        _add_places(sub)
     command("list", commands.run_list, "what this installation holds")
     files = command(
         "export", commands.run_export, "write each construction's weights and card as files"

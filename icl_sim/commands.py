@@ -55,18 +55,23 @@ def run_report(arguments: Any) -> int:
 
 def _report(results: dict[str, Any], directory: str, arguments: Any) -> int:
     """Writes the pages of an audit, shows it, and returns the exit code."""
-    from icl_sim.report.pages import write_report
-
-    page = write_report(results, directory)
+    page = _pages(results, directory)
     _show(results | {"report": str(page)}, arguments)
     if not arguments.json:
         print(f"report: {page}")
     return _failed(results)
 
 
+def _pages(results: dict[str, Any], directory: str) -> Any:
+    """The path of the report; in a run of several processes the first one writes it."""
+    from icl_sim.hosts import is_first
+    from icl_sim.report.pages import write_report
+
+    return write_report(results, directory) if is_first() else None
+
+
 def run_compare(arguments: Any) -> int:
     """Every route from the same data, side by side."""
-    from icl_sim.report.pages import write_report
     from icl_sim.reproduction import compare_routes
 
     _require_out(arguments)
@@ -85,7 +90,7 @@ def run_compare(arguments: Any) -> int:
             progress=progress,
             **names,
         )
-    page = write_report({"comparisons": [found]}, arguments.out) if arguments.out else None
+    page = _pages({"comparisons": [found]}, arguments.out) if arguments.out else None
     if arguments.json:
         _print_json(found)
         return 0
@@ -215,7 +220,6 @@ def _show_run(found: dict[str, Any], arguments: Any) -> int:
 def run_train_base(arguments: Any) -> int:
     """Pretrains a base; it is written if it passes the gate."""
     from icl_sim.experiments.training_runs import train_base
-    from icl_sim.report.pages import write_report
 
     steps = {} if arguments.steps is None else {"steps": arguments.steps}
     with Progress() as progress:
@@ -227,7 +231,7 @@ def run_train_base(arguments: Any) -> int:
             progress=progress,
             **steps,
         )
-    write_report({"pretraining": [found]}, arguments.out)
+    _pages({"pretraining": [found]}, arguments.out)
     if arguments.json:
         _print_json(found)
     else:
@@ -243,7 +247,6 @@ def run_train_base(arguments: Any) -> int:
 def run_train_sft(arguments: Any) -> int:
     """Fine-tunes the base on tables, all copies at once."""
     from icl_sim.experiments.training_runs import fine_tuning_config, train_sft
-    from icl_sim.report.pages import write_report
 
     names = ("rank", "optimizer", "learning_rate", "steps")
     config = fine_tuning_config(arguments.adapt, **{n: getattr(arguments, n) for n in names})
@@ -259,7 +262,7 @@ def run_train_sft(arguments: Any) -> int:
             resume=arguments.resume,
             progress=progress,
         )
-    page = write_report({"training": [found]}, arguments.out)
+    page = _pages({"training": [found]}, arguments.out)
     if arguments.json:
         _print_json(found)
     else:

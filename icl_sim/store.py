@@ -1,12 +1,15 @@
 """The one writer of a directory of results: locked, append-only, durable, resumable.
 
-A directory holds, for each process p of a run,
+A directory holds
 
-    records-p.jsonl    its records, see `icl_sim.records`
-    run-p.lock         flock-ed while the run lives; names its holder
+    records-0.jsonl    the records, see `icl_sim.records`
+    run-0.lock         flock-ed while the run lives; names its holder
 
 A record is acknowledged once `Store.append` returns: then it has reached the disk (fdatasync), and
 a kill at any moment costs at most the line that was being written.
+
+In a run of several processes the first one alone reads and writes the directory, and tells the
+others what it found there: so all know the same records, and only the first needs the disk.
 """
 
 import contextlib
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from icl_sim.errors import InputError
+from icl_sim.hosts import from_first, is_first
 from icl_sim.records import SCHEMA, Record, canonical_json, encode_line, merge, read_directory
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
@@ -30,12 +34,13 @@ _sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
 class Store:
     """A directory of records, held by this process until closed.
 
+    All processes of a run must open it, and append the same records.
+
     Args:
         directory: created if missing.
         config: what the results depend on: profile, seed, sizes, versions; a JSON object.  A
             directory begun with another configuration is refused, naming what differs.
         resume: whether the directory may hold earlier results.
-        process: index of this process in a multi-process run, each of which writes its own file.
 
     Attributes:
         directory: its Path.
@@ -58,21 +63,25 @@ class Store:
         *,
         config: Mapping[str, Any],
         resume: bool = True,
-        process: int = 0,
     ) -> None:
         self.directory = Path(directory)
-        self._path = self.directory / f"records-{process}.jsonl"
+        self._path = self.directory / "records-0.jsonl"
         self._lock = self._file = -1
-        with _one_line("create", self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
+        self.recovered: tuple[str, ...] = ()
+        self._records: dict[str, Record] = {}
         try:
-            self._lock = _acquire(self.directory / f"run-{process}.lock")
-            self._open(json.loads(canonical_json(config)), resume)
+            found = from_first(lambda: self._open(json.loads(canonical_json(config)), resume))
         except BaseException:
             self.close()
             raise
+        if not is_first():
+            self._records = {fields["key"]: Record(**fields) for fields in json.loads(found)}
 
-    def _open(self, config: dict[str, Any], resume: bool) -> None:
+    def _open(self, config: dict[str, Any], resume: bool) -> bytes:
+        """Takes the directory; returns what it holds, for the other processes."""
+        with _one_line("create", self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _acquire(self.directory / "run-0.lock")
         files = read_directory(self.directory)
         for file in files:
             if file.header is not None:
@@ -96,6 +105,8 @@ class Store:
         if own is None or own.header is None:
             info = {"process": os.getpid(), "host": socket.gethostname(), "start": _now()}
             self._write({"schema": SCHEMA, "config": config, "info": info})
+        known = [vars(record) for record in self._records.values()]
+        return canonical_json(known).encode()
 
     def append(self, record: Record) -> None:
         """Write a record; on return it is on the disk.  Writing a result again does nothing.
@@ -107,7 +118,8 @@ class Store:
         plain = Record(**json.loads(canonical_json(fields)))
         known = self._records.get(plain.key)
         if known is None:
-            self._write(fields)
+            if self._file >= 0 or is_first():  # the other processes hold no file
+                self._write(fields)
             self._records[plain.key] = plain
         elif canonical_json(known.result) != canonical_json(plain.result):
             raise InputError(

@@ -32,9 +32,9 @@ def cells(n):
     ]
 
 
-def run(directory, n, acknowledge=None, process=0):
+def run(directory, n, acknowledge=None):
     """The sweep's verdicts and the digest of its records."""
-    with Store(directory, config={"n": n}, process=process) as store:
+    with Store(directory, config={"n": n}) as store:
         append = store.append
 
         def append_and_tell(record):
@@ -57,7 +57,7 @@ def main(directory, n, process=None, port=None):
         run(directory, int(n), tell)
     else:
         jax.distributed.initialize(f"127.0.0.1:{port}", 2, int(process))
-        run(directory, int(n), tell, process=int(process))
+        run(directory, int(n), tell)
         jax.distributed.shutdown()
 
 

@@ -30,6 +30,8 @@ FLOORS = [
     "errors",
     "budget",
     "progress",
+    "hosts",
+    "supervisor",
     "transformer",
     "features",
     "machine_files",

@@ -265,18 +265,30 @@ def test_ctrl_c_stops_at_once_with_all_records_and_a_second_run_is_refused_until
     assert found == expected
 
 
-def test_two_processes_record_each_what_one_process_does(tmp_path):
-    directory, cache, samples = tmp_path / "two", tmp_path / "cache", 500
-    _, expected = program_sweep.run(tmp_path / "whole", samples)
+def two_processes(directories, cache, samples):
+    """Keys that each of two processes says it recorded."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    runs = [start(directory, cache, i, port, devices=2, samples=samples) for i in (0, 1)]
-    for run in runs:
-        run.communicate()
-        assert run.returncode == 0
-    for process in (0, 1):
-        (directory / f"records-{process}.jsonl").rename(tmp_path / "aside")
-        assert digest(read_records(directory)) == expected
-        (tmp_path / "aside").rename(directory / f"records-{process}.jsonl")
+    runs = [
+        start(directory, cache, i, port, devices=2, samples=samples)
+        for i, directory in enumerate(directories)
+    ]
+    told = [{w for w in run.communicate()[0].decode().split() if "/" in w} for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    return told
+
+
+def test_two_processes_know_the_same_records_and_the_first_writes_them(tmp_path):
+    directory, elsewhere = tmp_path / "two", tmp_path / "another disk"
+    _, expected = program_sweep.run(tmp_path / "whole", 500)
+    first, second = two_processes([directory, elsewhere], tmp_path / "cache", 500)
+    assert first == second == keys_in(directory)
+    records = directory / "records-0.jsonl"
+    *kept, last = records.read_bytes().splitlines(keepends=True)
+    records.write_bytes(b"".join(kept) + last[:9])  # as after a kill
+    missing = first - keys_in(directory)
+    assert two_processes([directory, elsewhere], tmp_path / "cache", 500) == [missing, missing]
+    assert len(missing) == 1
     assert digest(read_records(directory)) == expected
+    assert not elsewhere.exists()

@@ -163,27 +163,22 @@ def test_records_of_another_schema_are_refused(tmp_path):
     one_line(caught.value)
 
 
-def test_processes_write_their_own_files_and_read_all(tmp_path):
-    with (
-        Store(tmp_path, config=CONFIG, process=0) as left,
-        Store(tmp_path, config=CONFIG, process=1) as right,
-    ):
-        for record in RECORDS[:4]:
-            left.append(record)
-        for record in RECORDS[3:]:
-            right.append(Record(record.key, record.result, info={"process": 1}))
-    assert (tmp_path / "records-1.jsonl").exists()
+def test_several_record_files_are_read_as_one(tmp_path):
+    first = filled(tmp_path, RECORDS[:4])
+    more = [Record(record.key, record.result, info={"file": 1}) for record in RECORDS[3:]]
+    filled(tmp_path / "other", more).rename(tmp_path / "records-1.jsonl")
     assert digest(read_records(tmp_path)) == digest(RECORDS)
-    assert read_records(tmp_path)[3].info == {}  # of equal results, that of the lower process
+    assert read_records(tmp_path)[3].info == {}  # of equal results, that of the lower number
+    before = first.read_bytes()
     with Store(tmp_path, config=CONFIG) as store:
         assert digest(store.records()) == digest(RECORDS)
+    assert first.read_bytes() == before
 
 
-def test_processes_that_disagree_are_refused(tmp_path):
+def test_record_files_that_disagree_are_refused(tmp_path):
     filled(tmp_path)
-    with Store(tmp_path, config=CONFIG, process=1) as store:
-        store._records.clear()  # as if it had not seen the others' results
-        store.append(Record("cell-1", {"failures": 5}))
+    other = [Record("cell-1", {"failures": 5})]
+    filled(tmp_path / "other", other).rename(tmp_path / "records-1.jsonl")
     with pytest.raises(InputError, match="another result for 'cell-1'") as caught:
         read_records(tmp_path)
     one_line(caught.value)

@@ -35,6 +35,7 @@ from icl_sim.checkpoints import Checkpoints
 from icl_sim.corpora import TEXT, TEXT_SHA256
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
+from icl_sim.hosts import from_first, is_first
 from icl_sim.predictors.tuned import CONFIGS
 from icl_sim.tasks import empirical_law, make_task, sample_demonstrations
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
@@ -87,10 +88,11 @@ def train_base(
     }
     passed = all(found["passed"] for found in gates.values())
     path = Path(out) / "base"
-    if passed:
-        save_base(replace(first, about=about), path)
-    for one in gates:
-        shutil.rmtree(_checkpoints(Path(out), one))
+    if is_first():
+        if passed:
+            save_base(replace(first, about=about), path)
+        for one in gates:
+            shutil.rmtree(_checkpoints(Path(out), one))
     return {
         "path": f"{path}.safetensors" if passed else None,
         "passed": passed,
@@ -135,11 +137,16 @@ def _parts(values: np.ndarray, size: int) -> list[np.ndarray]:
 
 def _fresh(directory: Path, resume: bool) -> None:
     """A run that is not to be resumed must not find an earlier one's checkpoints."""
-    if directory.exists() and not resume:
-        raise InputError(
-            f"{directory} holds checkpoints of a stopped run: ask to resume it (--resume), or "
-            "remove them"
-        )
+
+    def check() -> bytes:
+        if directory.exists() and not resume:
+            raise InputError(
+                f"{directory} holds checkpoints of a stopped run: ask to resume it (--resume), or "
+                "remove them"
+            )
+        return b""
+
+    from_first(check)
 
 
 def fine_tuning_config(adapt: str = "full", **options: Any) -> TrainConfig:
@@ -230,7 +237,8 @@ def train_sft(
             tuned = fine_tune_copies(
                 Transformer(base.spec), base.params, stacked, checkpoints=checkpoints, **arguments
             )
-        shutil.rmtree(directory)
+        if is_first():
+            shutil.rmtree(directory)
     rate = copies * 8 * config.steps / (time.perf_counter() - wall)
     of_size = {
         size: slice(i * tasks * seeds, (i + 1) * tasks * seeds) for i, size in enumerate(sizes)

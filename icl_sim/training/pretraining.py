@@ -24,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from constructions.spec import TransformerSpec
 from icl_sim.blocks import device_mesh
 from icl_sim.errors import InputError
+from icl_sim.hosts import on_all_devices
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.fine_tuning import State, begin, guarded_update, require_finite
 from icl_sim.training.sequences import ALPHABET, Batch, long_block, short_block
@@ -109,7 +110,7 @@ def pretrain(
         last = min(done + chunk, config.steps)
         values = []
         for step in range(done, last):
-            leaves = jax.device_put(state.leaves, replicated)
+            leaves = on_all_devices(state.leaves, replicated)
             numbers = np.array([seed, step], np.int32)
             rows = _gradients(spec, length, mesh, leaves, shares, numbers)
             rows = rows.addressable_data(0)[:BLOCKS]
