@@ -76,14 +76,27 @@ def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: i
     The MLP: six arrays [B, T, M] (two products, two sums, the gate and its product).  The logits
     come when the layers are done.
     """
-    B, T, D = batch, tokens, spec.width
-    most = B * T * spec.output_size
-    for layer in spec.layers:
-        H = layer.heads
-        heads = B * T * H * (2 * layer.key_size + 3 * layer.value_size)
-        halves = {"linear": 3, "softmax": 5, "hardmax": 6}[layer.attend] + (layer.window > 0)
-        most = max(most, heads + halves * B * H * T * T // 2, 6 * B * T * layer.hidden)
-    return itemsize * (5 * B * T * D + most)
+    parts = [part for layer in spec.layers for part in _activations(layer, batch, tokens)]
+    most = max([*parts, batch * tokens * spec.output_size])
+    return itemsize * (5 * batch * tokens * spec.width + most)
+
+
+def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
+    """Memory of a forward and a backward pass at their peak, without params and their gradient.
+
+    What the forward pass computes in each layer is kept, and the logits are there three times:
+    their logarithms and their gradient come to them.
+    """
+    layers = sum(sum(_activations(layer, batch, tokens)) for layer in spec.layers)
+    streams = 4 * len(spec.layers) * spec.width + 3 * spec.output_size
+    return 4 * spec.loops * (layers + batch * tokens * streams)
+
+
+def _activations(layer: Layer, B: int, T: int) -> tuple[int, int]:
+    """Entries of the arrays of a layer's attention, and of its MLP."""
+    H, K, U = layer.heads, layer.key_size, layer.value_size
+    halves = {"linear": 3, "softmax": 5, "hardmax": 6}[layer.attend] + (layer.window > 0)
+    return B * T * H * (2 * K + 3 * U) + halves * B * H * T * T // 2, 6 * B * T * layer.hidden
 
 
 def require_memory(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any) -> None:

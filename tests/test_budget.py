@@ -3,14 +3,17 @@
 import itertools
 import re
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from constructions import CONSTRUCTIONS, TuringMachine
 from constructions.spec import Layer, TransformerSpec
-from icl_sim import InputError, forward
+from icl_sim import InputError, fine_tune, forward, generate, load, verify_trace
+from icl_sim.base import RECIPE
 from icl_sim.budget import (
     SHARE,
     VARIABLE,
@@ -22,6 +25,12 @@ from icl_sim.budget import (
     placed,
     require,
 )
+from icl_sim.decoding import generate_batch, sample_strings
+from icl_sim.emulation import build, find_machine
+from icl_sim.training import Examples, TrainConfig, fine_tune_copies
+from icl_sim.training.adapters import trainable, trainable_size
+from icl_sim.training.fine_tuning import training_bytes
+from icl_sim.training.pretraining import pretrain
 from icl_sim.transformer import Transformer, forward_bytes, init
 
 GIB = 2**30
@@ -30,6 +39,10 @@ GIB = 2**30
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
+
+
+def on_device():
+    return sum(array.nbytes for array in jax.live_arrays())
 
 
 def square(rows, columns):
@@ -203,12 +216,12 @@ SPEC = TransformerSpec(16, 64, 16, (LAYER, LAYER), norm="rms")
 
 def refused(call, *words):
     """The message of a call that is refused at once, without a trace in memory."""
-    arrays, before, start = len(jax.live_arrays()), resident(), time.perf_counter()
+    arrays, before, start = on_device(), resident(), time.perf_counter()
     with pytest.raises(InputError) as refusal:
         call()
     assert time.perf_counter() - start < 1
     assert resident() - before < 16 * 2**20
-    assert len(jax.live_arrays()) == arrays
+    assert on_device() - arrays < 2**20  # the weights of a decoder at most
     message = str(refusal.value)
     assert "\n" not in message
     assert all(word in message for word in (*words, "2.0 GiB", VARIABLE)), message
@@ -233,3 +246,56 @@ def test_the_cost_of_a_forward_pass_rises_with_each_size():
             cost = forward_bytes(spec, batch=batch, tokens=tokens)
             assert cost < forward_bytes(spec, batch=batch + 1, tokens=tokens)
             assert cost < forward_bytes(spec, batch=batch, tokens=tokens + 1)
+
+
+def test_fine_tuning_is_refused(two_gib):
+    model = Transformer(SPEC)
+    params = init(model, jax.random.key(0))
+    inputs, counts = np.zeros((2**16, 8), np.int32), np.ones((2**16, 16), np.int8)
+    key = jax.random.key(1)
+    refused(
+        lambda: fine_tune(model, params, Examples(inputs, counts), key=key),
+        "fine-tuning",
+        "examples 65,536, tokens 8",
+    )
+    copies = Examples(*(field.reshape(2**13, 8, -1) for field in (inputs, counts)))
+    keys = jax.random.split(key, 2**13)
+    message = refused(
+        lambda: fine_tune_copies(model, params, copies, keys=keys), "copies 8,192, examples 8"
+    )
+    copies = int(re.search(r": copies ([\d,]+) fits", message)[1].replace(",", ""))
+    assert training_bytes(SPEC, TrainConfig(), 8, 8, copies) <= 2 * GIB
+    assert training_bytes(SPEC, TrainConfig(), 8, 8, copies + 1) > 2 * GIB
+
+
+@pytest.mark.parametrize("adapt", ["full", "lora", "head"])
+def test_trained_numbers_are_counted(adapt):
+    config = TrainConfig(adapt=adapt, rank=3)
+    leaves = trainable(init(Transformer(SPEC), jax.random.key(0)), config, jax.random.key(1))
+    assert trainable_size(SPEC, config) == sum(leaf.size for leaf in leaves.values())
+
+
+def test_pretraining_is_refused(two_gib):
+    refused(lambda: pretrain(SPEC, seed=0, length=4096, config=RECIPE), "pretraining", "length")
+
+
+def test_machines_and_their_runs_are_refused(two_gib):
+    states = tuple(f"q{i}" for i in range(200))
+    symbols = tuple(chr(ord("A") + i) for i in range(60))
+    rules = {(q, a): (q, a, 1) for q in states for a in symbols}
+    monster = TuringMachine("monster", states, symbols, "A", "q0", rules)
+    refused(lambda: build(monster, construction="single", steps=None), "states 200, symbols 60")
+    built = CONSTRUCTIONS["universal"](states=2, steps=1000, cells=100)
+    model, params = load(built)
+    prompt = built.encode({"machine": find_machine("1RB1LB_1LA1RZ"), "tape": ""})
+    with_room = partial(generate, model, params, prompt, stop=built.stop)
+    assert built.decode(with_room(steps=1000))["tape"] == [1] * 4
+    refused(lambda: with_room(steps=2**24, engine="dense"), "dense decoding", "steps")
+    endless = partial(generate, model, params, prompt, engine="specialised")
+    refused(lambda: endless(steps=10**12), "specialised decoding", "steps 1,000,000,000,000")
+    refused(lambda: generate_batch(model, params, [prompt] * 10**6, steps=1000), "lanes")
+    trace = find_machine("1RB1LB_1LA1RZ").run("", 1000)
+    refused(lambda: verify_trace(built, trace, block=2**30), "verification", "block")
+    lookup = CONSTRUCTIONS["lookup"](vocab=2)
+    sample = partial(sample_strings, *load(lookup), np.array([0, 1]), key=jax.random.key(0))
+    refused(lambda: sample(length=1000, count=1000), "a sample of strings", "count")

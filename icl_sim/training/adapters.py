@@ -10,9 +10,12 @@ Source: Hu et al., LoRA (arXiv:2106.09685), with alpha = 2 r, on every matrix bu
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
+from constructions.spec import TransformerSpec, param_shapes
 from icl_sim.training.config import TrainConfig
 from icl_sim.transformer import Params
 
@@ -33,6 +36,17 @@ def trainable(params: Params, config: TrainConfig, key: jax.Array) -> dict[str, 
         leaves[f"{name}.a"] = noise * jnp.asarray(rows**-0.5, dtype)
         leaves[f"{name}.b"] = jnp.zeros((config.rank, columns), dtype)
     return leaves
+
+
+def trainable_size(spec: TransformerSpec, config: TrainConfig) -> int:
+    """How many numbers ``config`` trains."""
+    shapes = param_shapes(spec)
+    if config.adapt == "full":
+        return sum(map(math.prod, shapes.values()))
+    if config.adapt == "head":
+        return math.prod(shapes["w_out"])
+    matrices = (_matrix_shape(name, shape) for name, shape in shapes.items() if _is_matrix(name))
+    return config.rank * sum(map(sum, matrices))
 
 
 def trainable_names(params: Params, config: TrainConfig) -> list[str]:

@@ -14,10 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import TransformerSpec
+from icl_sim.budget import require
 from icl_sim.errors import InputError
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples
-from icl_sim.training.fine_tuning import State, advance, begin, finish, require_finite
+from icl_sim.training.fine_tuning import (
+    State,
+    advance,
+    begin,
+    finish,
+    require_finite,
+    training_bytes,
+)
 from icl_sim.transformer import Params, Transformer
 
 if TYPE_CHECKING:  # Orbax takes a second to import
@@ -77,14 +85,17 @@ def fine_tune_copies(
     """
     config = TrainConfig() if config is None else config
     check_examples(model.spec, examples)
-    params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-    examples = Examples(*(jnp.asarray(field) for field in examples))
-    copies = examples.counts.shape[0]
-    if examples.counts.ndim != 3 or keys.shape != (copies,):
+    inputs, counts = (np.shape(field) for field in examples)
+    copies = counts[0]
+    if len(counts) != 3 or keys.shape != (copies,):
         raise InputError(
             "copies: expected inputs [R, E, T], counts [R, E, V] and R keys, got "
-            f"{list(examples.inputs.shape)}, {list(examples.counts.shape)}, {list(keys.shape)}"
+            f"{list(inputs)}, {list(counts)}, {list(keys.shape)}"
         )
+    cost = partial(training_bytes, model.spec, config)
+    require("fine-tuning", cost, copies=copies, examples=inputs[1], tokens=inputs[2])
+    params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    examples = Examples(*(jnp.asarray(field) for field in examples))
     if chunk < 1:
         raise InputError(f"chunk: expected at least one step, got {chunk}")
 

@@ -7,6 +7,8 @@ A step whose loss, gradient or update is not finite is not taken, nor is any lat
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +17,11 @@ import numpy as np
 import optax
 
 from constructions.spec import TransformerSpec
-from icl_sim.training.adapters import merge, trainable, trainable_names
+from icl_sim.budget import require
+from icl_sim.training.adapters import merge, trainable, trainable_names, trainable_size
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples, draw, loss
-from icl_sim.transformer import Params, Transformer
+from icl_sim.transformer import Params, Transformer, gradient_bytes
 
 
 class State(NamedTuple):
@@ -49,6 +52,22 @@ class Trained(NamedTuple):
     losses: jax.Array
     fault: jax.Array
     leaf: jax.Array
+
+
+def training_bytes(
+    spec: TransformerSpec, config: TrainConfig, examples: int, tokens: int, copies: int = 1
+) -> int:
+    """Memory of training at its peak, without the base.
+
+    A copy's state, before and after a step, has the trained leaves and the optimizer's one or two
+    moments of each; in between come the gradient and the update.  Examples and their counts are
+    there, and the activations of those that a step takes.
+    """
+    moments = 2 if config.optimizer == "adam" else int(config.momentum > 0)
+    state = 4 * trainable_size(spec, config) * (2 * (1 + moments) + 2)
+    data = 4 * examples * (tokens + 2 * spec.output_size)
+    batch = examples if config.batch is None else config.batch
+    return copies * (state + data + gradient_bytes(spec, batch=batch, tokens=tokens))
 
 
 def begin(params: Params, config: TrainConfig, key: jax.Array) -> State:
@@ -174,7 +193,7 @@ def fine_tune(
       A flat dict of leaves, like ``params``.
 
     Raises:
-      InputError: examples that do not fit the model.
+      InputError: examples that do not fit the model, or more than memory lasts for.
       FloatingPointError: a step that was not finite; the message names step and leaf.
 
     >>> from constructions.spec import Layer
@@ -188,6 +207,9 @@ def fine_tune(
     """
     check_examples(model.spec, examples)
     config = TrainConfig() if config is None else config
+    *lead, tokens = np.shape(examples.inputs)
+    cost = partial(training_bytes, model.spec, config)
+    require("fine-tuning", cost, examples=math.prod(lead), tokens=tokens)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
     result = _train_jit(model.spec, params, examples, config, key)
     require_finite(params, config, result.fault, result.leaf)

@@ -10,6 +10,7 @@ sharded program the compiler would fuse the update differently on one device tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,14 +22,15 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from constructions.spec import TransformerSpec
+from constructions.spec import TransformerSpec, param_shapes
 from icl_sim.blocks import device_mesh
+from icl_sim.budget import require
 from icl_sim.errors import InputError
 from icl_sim.hosts import on_all_devices
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.fine_tuning import State, begin, guarded_update, require_finite
 from icl_sim.training.sequences import ALPHABET, Batch, long_block, short_block
-from icl_sim.transformer import Params, Transformer, forward, init
+from icl_sim.transformer import Params, Transformer, forward, gradient_bytes, init
 
 if TYPE_CHECKING:  # Orbax takes a second to import
     from icl_sim.checkpoints import Checkpoints
@@ -94,11 +96,13 @@ def pretrain(
       progress: called as progress(label, steps done, steps).
 
     Raises:
-      InputError: a config or spec that does not fit, or checkpoints of another run.
+      InputError: a config or spec that does not fit, checkpoints of another run, or sequences
+        that memory does not last for.
       FloatingPointError: a step that was not finite; the message names step and leaf.
     """
     mesh = device_mesh() if mesh is None else mesh
     _check(spec, seed, config)
+    require("pretraining", partial(pretraining_bytes, spec, devices=mesh.size), length=length)
     initial = start(spec, seed)
     state = begin(initial, config, jax.random.key(seed))
     losses = np.zeros(config.steps, np.float32)
@@ -124,6 +128,17 @@ def pretrain(
             progress(f"pretraining, loss {losses[done:last].mean():.3f}", last, config.steps)
         done = last
     return Pretrained(dict(state.leaves), losses)
+
+
+def pretraining_bytes(spec: TransformerSpec, length: int, devices: int = 1) -> int:
+    """Memory of pretraining at its peak, on devices that share it.
+
+    The state before and after a step, with Adam's two moments, and every block's gradient, twice
+    where it is gathered; a block of one long sequence on each device.
+    """
+    weights = sum(map(math.prod, param_shapes(spec).values()))
+    block = gradient_bytes(spec, batch=1, tokens=SEQUENCES * length)
+    return 4 * weights * (6 + 2 * BLOCKS * (1 + devices)) + devices * block
 
 
 def _check(spec: TransformerSpec, seed: int, config: TrainConfig) -> None:
