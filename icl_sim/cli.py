@@ -218,9 +218,14 @@ def _parser() -> _Parser:
         _add_places(sub)
     command("list", commands.run_list, "what this installation holds")
     files = command(
-        "export", commands.run_export, "write each construction's weights and card as files"
+        "export",
+        commands.run_export,
+        "write each construction's weights and card, or a run's records, as files",
     )
     files.add_argument("directory", metavar="DIR")
+    files.add_argument(
+        "--records", default=None, metavar="RUN", help="this run's records to DIR/records.parquet"
+    )
     report = command("report", commands.run_report, "write the report of a run from its records")
     report.add_argument("directory", metavar="DIR", help="the --out of reproduce or verify")
     command("doctor", commands.run_doctor, "versions, devices and arithmetic of this machine")

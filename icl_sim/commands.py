@@ -292,7 +292,9 @@ def run_list(arguments: Any) -> int:
 
 
 def run_export(arguments: Any) -> int:
-    """Weights, sidecars and cards of every construction as files."""
+    """Weights, sidecars and cards of every construction, or the records of a run, as files."""
+    if arguments.records is not None:
+        return _export_records(arguments)
     from icl_sim.exports import export
 
     with Progress() as progress:
@@ -303,6 +305,20 @@ def run_export(arguments: Any) -> int:
         print(f"{sum(map(len, written.values()))} files in {arguments.directory}:")
         for name in written:
             print(f"  {name}: .safetensors, .json, .html")
+    return 0
+
+
+def _export_records(arguments: Any) -> int:
+    from pathlib import Path
+
+    from icl_sim.parquet import write_parquet
+
+    path = Path(arguments.directory) / "records.parquet"
+    rows, columns = write_parquet(arguments.records, path)
+    if arguments.json:
+        _print_json({"path": str(path), "rows": rows, "columns": columns})
+    else:
+        print(f"{path}: {rows:,} rows, {len(columns)} columns")
     return 0
 
 

@@ -41,6 +41,7 @@ FLOORS = [
     "bayes",
     "blocks",
     "records",
+    "parquet",
     "store",
     "checkpoints",
     "weights",
