@@ -96,12 +96,14 @@ def test_the_run_stands_in_every_row(rows):
         assert row["start"]
 
 
-def test_several_processes_give_each_key_once(tmp_path):
+def test_several_files_give_each_key_once(tmp_path):
     duckdb = pytest.importorskip("duckdb")
-    for process in (0, 1):
-        with Store(tmp_path / "run", config=CONFIG, process=process) as store:
+    for i in (1, 0):
+        with Store(tmp_path / f"{i}", config=CONFIG) as store:
             store.append(Record("shared", 1))
-            store.append(Record(f"own {process}", process))
+            store.append(Record(f"own {i}", i))
+    (tmp_path / "0").rename(tmp_path / "run")
+    (tmp_path / "1" / "records-0.jsonl").rename(tmp_path / "run" / "records-1.jsonl")
     path = tmp_path / "records.parquet"
     assert write_parquet(tmp_path / "run", path)[0] == 3
     query = f"SELECT key, \"result.value\" FROM '{path}' ORDER BY key"  # noqa: S608
