@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from fractions import Fraction
 from functools import partial
 
 import jax
@@ -12,8 +13,21 @@ import pytest
 
 from constructions import CONSTRUCTIONS, TuringMachine
 from constructions.spec import Layer, TransformerSpec
-from icl_sim import InputError, fine_tune, forward, generate, load, verify_trace
+from icl_sim import (
+    InputError,
+    exact_failure_probability,
+    fine_tune,
+    forward,
+    generate,
+    load,
+    verify_trace,
+)
 from icl_sim.base import RECIPE
+from icl_sim.bounds import failure_enclosure
+from icl_sim.bounds.classification import basis_failure
+from icl_sim.bounds.enclosures import enclosure_bytes
+from icl_sim.bounds.partial import subset_expected_total_variation
+from icl_sim.bounds.sequences import absorbing_mean_divergence
 from icl_sim.budget import (
     SHARE,
     VARIABLE,
@@ -299,3 +313,25 @@ def test_machines_and_their_runs_are_refused(two_gib):
     lookup = CONSTRUCTIONS["lookup"](vocab=2)
     sample = partial(sample_strings, *load(lookup), np.array([0, 1]), key=jax.random.key(0))
     refused(lambda: sample(length=1000, count=1000), "a sample of strings", "count")
+
+
+def test_exact_tails_are_refused(two_gib, monkeypatch):
+    with monkeypatch.context() as less:
+        less.setenv(VARIABLE, "100MiB")  # the limit on work keeps them below half a GiB
+        with pytest.raises(
+            InputError, match="an exact tail: .* got n 1,000,000, vocab 4,096, .* fits"
+        ):
+            exact_failure_probability(vocab=2**12, n=10**6, eps="0.1")
+    with pytest.raises(InputError, match="multiply-adds"):
+        exact_failure_probability(vocab=10**12, n=10, eps="0.1")
+    law = ["1/2", "1/3", "1/6"]
+    message = refused(lambda: failure_enclosure(law=law, n=10**6, eps="1e-4"), "an enclosure")
+    n = int(re.search(r": n ([\d,]+) fits", message)[1].replace(",", ""))
+    masses, rise = [Fraction(p) for p in law], Fraction("1e-4")
+    assert enclosure_bytes(masses, rise, n) <= 2 * GIB < enclosure_bytes(masses, rise, n + 1)
+    refused(
+        lambda: absorbing_mean_divergence(trajectories=10**12, length=5, escape=0.5),
+        "a binomial law",
+    )
+    refused(lambda: basis_failure(light=9, light_mass="0.5", n=10**12, eps="0.1"), "n 1,000")
+    refused(lambda: subset_expected_total_variation(pool=[10**12, 10**12], n=10**11), "hyper")

@@ -6,6 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 from numbers import Integral
 
+from icl_sim.budget import require
 from icl_sim.errors import InputError
 
 Exact = float | str | Fraction | Decimal
@@ -41,6 +42,15 @@ def whole(value: int, *, name: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
     return int(value)
+
+
+def require_table(what: str, n: int) -> None:
+    """Raises InputError unless memory lasts for a computation on arrays of a number for each 0..n.
+
+    Eight of them: the values, three logarithms of factorials, two products, a sum and its
+    exponential.
+    """
+    require(what, lambda n: 64 * (n + 1), host=True, n=n)
 
 
 def exact_law(law: Sequence[Exact], *, vocab: int | None = None) -> tuple[Fraction, ...]:

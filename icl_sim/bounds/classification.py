@@ -15,7 +15,14 @@ from fractions import Fraction
 import numpy as np
 from scipy.stats import binom
 
-from icl_sim.bounds.arguments import Exact, exact_fraction, exact_law, probability, whole
+from icl_sim.bounds.arguments import (
+    Exact,
+    exact_fraction,
+    exact_law,
+    probability,
+    require_table,
+    whole,
+)
 from icl_sim.bounds.hash_bit import occupancies
 from icl_sim.bounds.sequences import events_size
 from icl_sim.errors import InputError
@@ -202,6 +209,7 @@ def basis_failure(*, light: int, light_mass: Exact, n: int, eps: Exact, miss: fl
     q, eps = exact_fraction(light_mass, name="light_mass"), probability(eps, name="eps")
     if not (0 < q <= 1 and 0 <= miss <= 1):
         raise InputError(f"expected light_mass in (0, 1] and miss in [0, 1], got {q} and {miss}")
+    require_table("the law of the draws", max(light, n))
     if_heavy_right = _wrong_tail(light, q, eps, miss)
     if_heavy_wrong = _wrong_tail(light, q, eps - (1 - q), miss)
     undrawn = miss * if_heavy_wrong + (1 - miss) * if_heavy_right  # the heavy atom is unseen too

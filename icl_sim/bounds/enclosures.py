@@ -21,11 +21,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from scipy.special import gammaln
 
 from icl_sim.bounds.arguments import Exact, exact_law, over_contexts, probability, whole
+from icl_sim.budget import require
 from icl_sim.errors import InputError
 
 WORK = 2e9  # additions that the automatic choice of steps may spend: a few seconds
@@ -69,7 +71,8 @@ def failure_enclosure(
         then exact up to rounding; otherwise as many as a few seconds allow.
 
     Raises:
-      InputError: an argument out of range, or more than WORK_LIMIT additions.
+      InputError: an argument out of range, more than WORK_LIMIT additions, or more than memory
+        lasts for.
 
     >>> found = failure_enclosure(law=["1/2", "3/10", "1/5"], n=10, eps=0.25)
     >>> round(found.low, 6), round(found.high, 6), found.steps
@@ -90,6 +93,8 @@ def failure_enclosure(
             f"steps: expected at most {WORK_LIMIT:.0e} additions, but {len(masses)} symbols, "
             f"n {n}, {steps} steps need {cost * steps:.0e}; lower steps or n"
         )
+    bytes_ = partial(enclosure_bytes, masses, steps * eps)
+    require("an enclosure", bytes_, host=True, n=n)
     grid = _rounded([n * steps * p for p in masses])
     error = sum(abs(n * steps * p - r) for p, r in zip(masses, grid, strict=True)) / 2
     threshold = n * steps * eps
@@ -101,6 +106,21 @@ def failure_enclosure(
         over_contexts(min(1.0, (failed + unsure) * (1 + ROUNDING) + dropped), contexts),
         steps,
     )
+
+
+def enclosure_bytes(masses: Sequence[Fraction], rise: Fraction, n: int) -> int:
+    """Memory of `failure_enclosure` at its peak; ``rise`` is the threshold over n, in steps.
+
+    With the share r of the law still to come, the samples left lie within 12 standard deviations,
+    2 * 12 sqrt(n r (1 - r)) rows.  Six arrays of rows by samples left (the binomial probabilities,
+    their logarithms and what these are made of), and three of rows by steps up to the threshold.
+    """
+    most, rest = 6 * (n + 1), Fraction(1)
+    for p in masses[:-1]:
+        rest -= p
+        rows = min(n + 1, 24 * math.isqrt(math.ceil(n * rest * (1 - rest))) + 2)
+        most = max(most, rows * (6 * min(n + 1, math.ceil(n * rest) + rows) + 3 * int(n * rise)))
+    return 8 * most
 
 
 def _rounded(values: Sequence[Fraction]) -> list[int]:

@@ -47,6 +47,7 @@ from icl_sim.bounds.arguments import (
 )
 from icl_sim.bounds.enclosures import failure_enclosure
 from icl_sim.bounds.lattice import Mass, log_binomial, log_poisson, powers, trim, truncated_poisson
+from icl_sim.budget import require
 from icl_sim.errors import InputError
 
 RELATIVE_ERROR = 1e-9
@@ -94,10 +95,10 @@ def exact_failure_probability(
     vocab, n = whole(vocab, name="vocab", least=2), whole(n, name="n", least=1)
     contexts = whole(contexts, name="contexts", least=1)
     eps = probability(eps, name="eps")
-    masses = exact_law(law, vocab=vocab) if law is not None else (Fraction(1, vocab),) * vocab
+    masses = None if law is None else exact_law(law, vocab=vocab)
     if vocab == 2:
-        failure = binomial_tail(n, eps, masses[0])
-    elif len(set(masses)) == 1:
+        failure = binomial_tail(n, eps, masses[0] if masses else Fraction(1, 2))
+    elif masses is None or len(set(masses)) == 1:
         if not affordable(vocab, n):
             raise InputError(
                 f"n: vocab {vocab}, n {n} is too large for the exact probability, which may take "
@@ -137,6 +138,7 @@ def uniform_tails(vocab: int, sizes: range, eps: Fraction) -> np.ndarray:
     """P(TV > eps) at the uniform law for consecutive n of one floor(n/V): float64 [len(sizes)]."""
     if eps >= 1 - Fraction(1, vocab):
         return np.zeros(len(sizes))  # the largest TV is 1 - 1/V
+    require("an exact tail", tails_bytes, host=True, n=sizes[-1], vocab=vocab)
     return _certified(vocab, sizes, eps, aim=eps, hinge=False)
 
 
@@ -173,6 +175,16 @@ def affordable(vocab: int, n: int) -> bool:
     """Whether an evaluation stays within the limits on work and, see above, on rounding."""
     rounding = 2 * vocab * _count_width(vocab, n) * 2.0**-53
     return work(vocab, n) <= WORK_LIMIT and rounding <= RELATIVE_ERROR / 2
+
+
+def tails_bytes(vocab: int, n: int) -> int:
+    """Memory of an evaluation of `uniform_tails` at its peak.
+
+    The powers of both masses, about 20 sqrt(V) of each on windows of about 12 sqrt(n), which grow
+    by a quarter where a cut has to be lowered.
+    """
+    window = 15 * math.isqrt(n) + 20
+    return 16 * min(vocab, 20 * math.isqrt(vocab) + 20) * window
 
 
 def _count_width(vocab: int, n: int) -> float:

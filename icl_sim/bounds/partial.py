@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaln
 
-from icl_sim.bounds.arguments import Exact, probability, whole
+from icl_sim.bounds.arguments import Exact, probability, require_table, whole
 from icl_sim.bounds.tokens import log_events
 from icl_sim.errors import InputError
 
@@ -60,6 +60,7 @@ def subset_expected_total_variation(*, pool: Sequence[int], n: int) -> float:
     """
     counts = [whole(count, name="pool", least=0) for count in pool]
     _, N, n = _pool(max(2, len(counts)), sum(counts), n)
+    require_table("a hypergeometric law", min(n, max(counts)))
     total = 0.0
     for K in counts:
         x = np.arange(max(0, n - (N - K)), min(n, K) + 1)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaln, xlogy
 
-from icl_sim.bounds.arguments import Exact, exact_law, probability, whole
+from icl_sim.bounds.arguments import Exact, exact_law, probability, require_table, whole
 from icl_sim.errors import InputError
 
 
@@ -336,6 +336,7 @@ def _log(count: int, delta: Exact, *, name: str = "") -> float:
 
 def _binomial(n: int, q: float) -> np.ndarray:
     """Probabilities of Binomial(n, q), float64 [n + 1]."""
+    require_table("a binomial law", n)
     k = np.arange(n + 1)
     choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     return np.exp(choose + xlogy(k, q) + xlogy(n - k, 1 - q))
