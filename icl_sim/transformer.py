@@ -58,12 +58,22 @@ def forward(
     """
     require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    return _dot(hidden(spec, params, inputs, prefix=prefix, offset=offset), params["w_out"])
+
+
+def hidden(
+    spec: TransformerSpec, params: Params, inputs: Any, *, prefix: Any = None, offset: Any = 0
+) -> jax.Array:
+    """The normalized residual stream that the leaf ``w_out`` reads, [..., T, D].
+
+    Arguments are those of `forward`.
+    """
     x = embed(spec, params, inputs, offset=offset)
     if spec.loops == 1:
         x = loop(spec, params, x, prefix=prefix)
     else:
         x = jax.lax.fori_loop(0, spec.loops, lambda _, x: loop(spec, params, x, prefix=prefix), x)
-    return readout(spec, params, x)
+    return _norm(spec, x, params.get("norm_out"))
 
 
 def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: int = 4) -> int:

@@ -11,7 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from icl_sim import divergence
 from icl_sim.blocks import run_blocks
+
+FROM_HIDDEN = [getattr(divergence, name) for name in divergence.__all__ if "_hidden" in name]
 
 
 def rounding(key, shift, scale):
@@ -23,8 +26,17 @@ def rounding(key, shift, scale):
     return {"attended": attended[0], "total": total, "largest": jnp.argmax(attended) + shift}
 
 
+def distances(key, w):
+    """All distances of two models in 200 contexts, float32 [4, 200]."""
+    x = jax.random.normal(key, (200, 16), jnp.float32)
+    return jnp.stack([distance(x, w, x + 1, w) for distance in FROM_HIDDEN])
+
+
 def results_digest(mesh):
     digest = hashlib.sha256()
+    w = jax.random.normal(jax.random.key(8), (16, 1000), jnp.float32)
+    options = {"key": jax.random.key(4), "trials": 19, "block": 1, "mesh": mesh}
+    digest.update(run_blocks(distances, args=(w,), **options).tobytes())
     for first, trials in [(0, 1500), (1500, 37)]:
         results = run_blocks(
             rounding,

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from oracle_distances import js, kl, kl_of_laws, log_softmax, softmax, tv
 from tolerances import F64
 
-from icl_sim import divergence
 from icl_sim.divergence import (
     jensen_shannon,
     jensen_shannon_from_logits,
@@ -18,48 +18,15 @@ from icl_sim.divergence import (
     total_variation,
     total_variation_from_logits,
 )
+from icl_sim.divergence.distances import of_rows
+from icl_sim.divergence.kernel import kernels, run
+from icl_sim.divergence.measures import JENSEN_SHANNON, KULLBACK_LEIBLER, TOTAL_VARIATION
 from icl_sim.errors import InputError
 
 ABSOLUTE = 1e-6  # what float32 distances promise against float64
 FROM_LAWS = [total_variation, kl_divergence, jensen_shannon, top1_disagreement]
 FROM_LOGITS = [total_variation_from_logits, kl_from_logits, jensen_shannon_from_logits]
 inf, nan = np.inf, np.nan
-
-
-# The oracle: the definitions, in NumPy float64.
-
-
-def softmax(x):
-    x = np.asarray(x, np.float64)
-    top = x.max(-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        e = np.where(x == top, 1.0, np.exp(np.where(np.isinf(x), -inf, x - top)))
-    return e / e.sum(-1, keepdims=True)
-
-
-def log_softmax(x):
-    x = np.asarray(x, np.float64)
-    top = x.max(-1, keepdims=True)
-    assert np.isfinite(top).all()
-    return x - top - np.log(np.exp(x - top).sum(-1, keepdims=True))
-
-
-def tv(p, q):
-    return np.abs(p - q).sum(-1) / 2
-
-
-def kl(p, log_p, log_q):
-    with np.errstate(invalid="ignore"):
-        return np.where(p > 0, p * (log_p - log_q), 0).sum(-1)
-
-
-def kl_of_laws(p, q):
-    with np.errstate(divide="ignore"):
-        return kl(p, np.log(p), np.log(q))
-
-
-def js(p, q):
-    return (kl_of_laws(p, (p + q) / 2) + kl_of_laws(q, (p + q) / 2)) / 2
 
 
 def logits(*shape, seed=0, scale=3.0, dtype=np.float32):
@@ -120,7 +87,7 @@ def test_a_row_has_the_same_distance_to_the_last_bit_wherever_it_lies(measure):
     np.testing.assert_array_equal(measure(a[order], b[order]), values[order])
 
 
-@pytest.mark.parametrize("measure", FROM_LOGITS)
+@pytest.mark.parametrize("measure", [*FROM_LOGITS, top1_disagreement])
 def test_nan_stays_in_its_context(measure):
     a, b = logits(130, 4096), logits(130, 4096, seed=1)
     clean = np.asarray(measure(a, b))
@@ -271,8 +238,49 @@ def test_a_shape_is_compiled_once():
     for seed in range(3):
         total_variation_from_logits(logits(131, 4099, seed=seed), logits(131, 4099, seed=9))
         if seed == 0:
-            compiled = divergence._blockwise._cache_size()
-    assert divergence._blockwise._cache_size() == compiled
+            compiled = of_rows._cache_size()
+    assert of_rows._cache_size() == compiled
+
+
+# The kernel of GPUs and TPUs
+
+MEASURES = {
+    TOTAL_VARIATION: total_variation_from_logits,
+    KULLBACK_LEIBLER: kl_from_logits,
+    JENSEN_SHANNON: jensen_shannon_from_logits,
+}
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda m: MEASURES[m].__name__)
+def test_the_kernel_agrees_with_the_plain_distance(measure, rows):
+    for m, V in [(3, 1), (9, 130), (5, 2500)]:
+        a, b = logits(m, V), logits(m, V, seed=1)
+        got = run(measure, jnp.asarray(a), jnp.asarray(b), rows=rows, interpret=True)
+        np.testing.assert_allclose(got, MEASURES[measure](a, b), rtol=1e-6, atol=ABSOLUTE)
+
+
+def test_the_kernel_reads_rows_at_the_edge_as_the_plain_distance_does():
+    big = 1e4
+    a = np.array([[0, 0, 0], [-inf, -inf, -inf], [inf, 0, inf], [big, -big, 0], [0, nan, 0]], "f4")
+    b = np.array([[7, 7, 7], [0, 0, -inf], [inf, inf, inf], [-big, big, 0], [0, 0, 0]], "f4")
+    for measure, plain in MEASURES.items():
+        got = run(measure, jnp.asarray(a), jnp.asarray(b), rows=1, interpret=True)
+        np.testing.assert_allclose(got, plain(a, b), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("platform", "call"), [("tpu", "tpu_custom_call"), ("cuda", "triton")])
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda m: MEASURES[m].__name__)
+def test_the_kernel_is_what_other_backends_are_given(monkeypatch, measure, platform, call):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    assert set(kernels(measure, (16, 1000), jnp.float32)) == {"cuda", "tpu"}
+    assert set(kernels(measure, (16, 10**6), jnp.float32)) == {"cuda"}  # more than a TPU holds
+    assert not kernels(measure, (16, 1000), jnp.float64)
+    with jax.enable_x64(False):
+        a, b = jnp.asarray(logits(16, 1000)), jnp.asarray(logits(16, 1000, seed=1))
+        lowered = jax.jit(lambda a, b: of_rows.__wrapped__(measure, a, b)).trace(a, b)
+        assert call in lowered.lower(lowering_platforms=(platform,)).as_text()
+        assert "custom_call" not in lowered.lower(lowering_platforms=("cpu",)).as_text()
 
 
 # Summaries

@@ -1,0 +1,164 @@
+"""Distances of models given by hidden states and unembeddings; their logits are never held whole.
+
+Letters: m contexts, V outputs; D the width of a model's hidden states; R contexts and U outputs in
+a block.
+
+A block of R contexts has its logits computed, measured and dropped before the next one's.  While
+the logits of enough contexts for fast matrix products fit in the budget, a block has all V outputs
+and each logit is computed once.  Beyond that the outputs are cut too, and their logits computed
+twice: for the normalizers and for the distance.  So the memory depends neither on m nor on V.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from icl_sim.divergence.distances import of_rows
+from icl_sim.divergence.measures import (
+    JENSEN_SHANNON,
+    KULLBACK_LEIBLER,
+    TOP1,
+    TOTAL_VARIATION,
+    Divergence,
+    Top1,
+)
+from icl_sim.divergence.rows import finite
+from icl_sim.errors import InputError
+
+# Logits of one model in a block, 16 MiB in float32, and the fewest contexts with all outputs.
+_LOGITS = 2**22
+_FEWEST = 32
+# With the outputs cut: contexts in a block, and entries of logits or of the cut of an unembedding.
+_ROWS = 256
+_CUT = 2**21
+
+
+def total_variation_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+    """Total variation between softmax(a w_a) and softmax(b w_b) in each context.
+
+    Args:
+        a, b: hidden states, float [..., m, D] and [..., m, D'], the axes before the last broadcast.
+            `icl_sim.transformer.hidden` gives a model's.
+        w_a, w_b: unembeddings, float [D, V] and [D', V], such as the leaf ``w_out``.
+
+    Returns:
+        [..., m], float64 if an argument is float64, else float32.  Products are of full precision.
+
+    Raises:
+        InputError: shapes that do not fit.
+
+    >>> import numpy as np
+    >>> a, b = np.eye(2, dtype="f4"), np.eye(2, dtype="f4")[::-1]
+    >>> w = np.array([[0.0, -np.inf], [7.0, 7.0]], "f4").clip(-1e30)
+    >>> total_variation_from_hidden(a, w, b, w).tolist()
+    [0.5, 0.5]
+    """
+    return _distances(TOTAL_VARIATION, a, w_a, b, w_b)
+
+
+def kl_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+    """KL(softmax(a w_a) || softmax(b w_b)) of each context, in nats.
+
+    Arguments, shapes and errors are those of `total_variation_from_hidden`.
+    """
+    return _distances(KULLBACK_LEIBLER, a, w_a, b, w_b)
+
+
+def jensen_shannon_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+    """Jensen-Shannon divergence of softmax(a w_a) and softmax(b w_b) in each context, in nats.
+
+    Arguments, shapes and errors are those of `total_variation_from_hidden`.
+    """
+    return _distances(JENSEN_SHANNON, a, w_a, b, w_b)
+
+
+def top1_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+    """1 where the largest entries of a w_a and b w_b have different numbers, else 0.
+
+    Arguments, shapes and errors are those of `total_variation_from_hidden`.
+    """
+    return _distances(TOP1, a, w_a, b, w_b)
+
+
+def _distances(measure: Divergence | Top1, a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+    a, w_a, b, w_b = (jnp.asarray(x) for x in (a, w_a, b, w_b))
+    try:
+        for x, w in ((a, w_a), (b, w_b)):
+            if w.ndim != 2 or x.shape[-1] != w.shape[0]:
+                raise ValueError
+        if w_a.shape[1] != w_b.shape[1] or w_a.shape[1] == 0:
+            raise ValueError
+        jnp.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    except (IndexError, ValueError):
+        raise InputError(
+            "expected hidden states [..., m, D] and unembeddings [D, V] of two models with the "
+            f"same V >= 1, got {a.shape}, {w_a.shape} and {b.shape}, {w_b.shape}"
+        ) from None
+    return _blockwise(measure, a, w_a, b, w_b)
+
+
+@partial(jax.jit, static_argnums=0)
+def _blockwise(
+    measure: Divergence | Top1, a: jax.Array, w_a: jax.Array, b: jax.Array, w_b: jax.Array
+) -> jax.Array:
+    dtype = jnp.promote_types(jnp.result_type(a, w_a, b, w_b), jnp.float32)
+    lead = jnp.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    a, b = (
+        jnp.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1]).astype(dtype)
+        for x in (a, b)
+    )
+    w_a, w_b = w_a.astype(dtype), w_b.astype(dtype)
+    m, V = a.shape[0], w_a.shape[1]
+    whole = V * _FEWEST <= _LOGITS
+    rows = min(m, _LOGITS // V if whole else _ROWS)
+    block = partial(_whole if whole else _cut, measure, w_a=w_a, w_b=w_b)
+
+    def step(i: jax.Array, out: jax.Array) -> jax.Array:
+        # As in `rows.blockwise`, a block that would pass the end is moved back.
+        x, y = (lax.dynamic_slice_in_dim(z, i * rows, rows) for z in (a, b))
+        return lax.dynamic_update_slice_in_dim(out, block(x, y), i * rows, 0)
+
+    out = lax.fori_loop(0, -(-m // max(rows, 1)), step, jnp.zeros(m, dtype))
+    return out.reshape(lead)
+
+
+def _whole(
+    measure: Divergence | Top1, x: jax.Array, y: jax.Array, *, w_a: jax.Array, w_b: jax.Array
+) -> jax.Array:
+    """[R] from hidden states [R, D] and [R, D'], all V outputs at once."""
+    # Behind the barrier the products are not computed again by every block of the measure.
+    a, b = lax.optimization_barrier((_product(x, w_a), _product(y, w_b)))
+    return of_rows(measure, a, b)
+
+
+def _cut(
+    measure: Divergence | Top1, x: jax.Array, y: jax.Array, *, w_a: jax.Array, w_b: jax.Array
+) -> jax.Array:
+    """[R] from hidden states [R, D] and [R, D'], U outputs at a time."""
+    rows, V = x.shape[0], w_a.shape[1]
+    U = max(128, _CUT // max(rows, *x.shape[1:], *y.shape[1:]))
+
+    def part(j: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # The last cut is moved back, and the outputs that it repeats are masked.
+        start = jnp.minimum(j * U, V - U)
+        new = start + jnp.arange(U, dtype=jnp.int32) >= j * U
+
+        def logits(h: jax.Array, w: jax.Array) -> jax.Array:
+            return jnp.where(
+                new[None, :],
+                finite(_product(h, lax.dynamic_slice_in_dim(w, start, U, 1))),
+                -jnp.inf,
+            )
+
+        return logits(x, w_a), logits(y, w_b)
+
+    return measure.online(part, -(-V // U), rows, x.dtype).ravel()
+
+
+def _product(x: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.dot(x, w, precision=lax.Precision.HIGHEST)

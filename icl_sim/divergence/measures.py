@@ -1,0 +1,188 @@
+"""What each distance is: of rows of laws, and of rows of logits.
+
+Of logits a and b, with d = a - max a <= 0, e = exp d, E = sum e, and g, f, F the same of b, every
+distance is ``finish(sum over outputs of terms(d, e, E, g, f, F), E)``.  So there are two ways to
+it: `of_logits` keeps both rows in the cache, and computes each exponential once; `online` reads
+them twice, part by part, where a whole row does not fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import xlog1py
+
+from icl_sim.divergence.rows import first_of, fold, fold_logits, has_nan, row_max, row_sum
+
+Terms = Callable[..., jax.Array]  # d, e, E, g, f, F -> like d
+Finish = Callable[[jax.Array, jax.Array], jax.Array]  # sum of terms, E -> distance
+Part = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # number -> two arrays [R, L]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A distance between laws.
+
+    Args:
+      laws: two folded blocks of laws -> [R].
+      terms, finish: the distance of logits, as the module says.
+    """
+
+    laws: Callable[[jax.Array, jax.Array], jax.Array]
+    terms: Terms
+    finish: Finish
+
+    def of_laws(self, p: jax.Array, q: jax.Array) -> jax.Array:
+        """[R, V] and [R, V] -> [R]."""
+        return self.laws(fold(p), fold(q))
+
+    def of_logits(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        """[R, V] and [R, V] -> [R]."""
+        (d, e, E), (g, f, F) = _weights(fold_logits(a)), _weights(fold_logits(b))
+        return self.finish(row_sum(self.terms(d, e, E, g, f, F)), E).ravel()
+
+    def online(self, part: Part, parts: int, rows: int, dtype: jnp.dtype) -> jax.Array:
+        """[R, 1] from parts of `finite` logits, each read twice.
+
+        Between two parts, weights are relative to the greatest logit so far: when it grows from t
+        to t', the sum of those before is multiplied by exp(t - t').
+
+        Args:
+          part: j -> parts of both models' logits, [R, L]; -inf marks what is no output.
+          parts: how many there are.
+          rows, dtype: R and the dtype of the logits.
+        """
+
+        def grow(stats: tuple[jax.Array, jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            top, total = stats
+            new = jnp.maximum(top, jnp.max(x, axis=1, keepdims=True))
+            here = jnp.sum(jnp.exp(x - new), axis=1, keepdims=True)
+            return new, total * jnp.exp(top - new) + here
+
+        def both(j: jax.Array, stats: tuple) -> tuple:
+            a, b = part(j)
+            return grow(stats[0], a), grow(stats[1], b)
+
+        bounds = jnp.int32(0), jnp.int32(parts)
+        least = jnp.full((rows, 1), float(jnp.finfo(dtype).min), dtype)
+        none = jnp.zeros((rows, 1), dtype)
+        (top_a, E), (top_b, F) = lax.fori_loop(*bounds, both, ((least, none), (least, none)))
+
+        def add(j: jax.Array, total: jax.Array) -> jax.Array:
+            a, b = part(j)
+            d, g = a - top_a, b - top_b
+            terms = self.terms(d, jnp.exp(d), E, g, jnp.exp(g), F)
+            return total + jnp.sum(terms, axis=1, keepdims=True)
+
+        return self.finish(lax.fori_loop(*bounds, add, none), E)
+
+
+def _weights(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of folded logits: d, e and E."""
+    d = a - row_max(a)
+    e = lax.optimization_barrier(jnp.exp(d))  # else XLA may compute it again for each use
+    return d, e, row_sum(e)
+
+
+def _tv(p: jax.Array, q: jax.Array) -> jax.Array:
+    return row_sum(jnp.abs(p - q)).ravel() / 2
+
+
+def _tv_terms(
+    d: jax.Array, e: jax.Array, E: jax.Array, g: jax.Array, f: jax.Array, F: jax.Array
+) -> jax.Array:
+    return jnp.abs(e - f * (E / F))
+
+
+def _tv_finish(total: jax.Array, E: jax.Array) -> jax.Array:
+    return jnp.minimum(total / (2 * E), 1)
+
+
+def _kl(p: jax.Array, q: jax.Array) -> jax.Array:
+    # 0 * q is 0, or NaN.  Between normal numbers p/q cannot overflow, for 1/tiny is finite.
+    terms = jnp.where(p < jnp.finfo(p.dtype).tiny, 0 * q, p * jnp.log(p / q))
+    return jnp.maximum(row_sum(terms), 0).ravel()
+
+
+def _kl_terms(
+    d: jax.Array, e: jax.Array, E: jax.Array, g: jax.Array, f: jax.Array, F: jax.Array
+) -> jax.Array:
+    # No two ordinary logits are this far apart: the lower one was -inf.
+    g = jnp.where(g < -jnp.finfo(g.dtype).max / 2, -jnp.inf, g)
+    return jnp.where(e == 0, 0, e * ((d - g) + jnp.log(F / E)))
+
+
+def _kl_finish(total: jax.Array, E: jax.Array) -> jax.Array:
+    return jnp.maximum(total / E, 0)
+
+
+def _js(p: jax.Array, q: jax.Array) -> jax.Array:
+    return _js_finish(row_sum(_js_of_laws(p, q)), p).ravel()
+
+
+def _js_of_laws(p: jax.Array, q: jax.Array) -> jax.Array:
+    # p = s (1 + r) / 2 and q = s (1 - r) / 2: the logarithms of 1 + r and 1 - r keep their accuracy
+    # when the laws are close, where ln p - ln s cancels.
+    s = p + q
+    r = jnp.where(s < jnp.finfo(s.dtype).tiny, 0, (p - q) / s)
+    return s * (xlog1py(1 + r, r) + xlog1py(1 - r, -r))
+
+
+def _js_terms(
+    d: jax.Array, e: jax.Array, E: jax.Array, g: jax.Array, f: jax.Array, F: jax.Array
+) -> jax.Array:
+    return _js_of_laws(e / E, f / F)
+
+
+def _js_finish(total: jax.Array, E: jax.Array) -> jax.Array:
+    return jnp.clip(total / 4, 0, math.log(2))
+
+
+TOTAL_VARIATION = Divergence(_tv, _tv_terms, _tv_finish)
+KULLBACK_LEIBLER = Divergence(_kl, _kl_terms, _kl_finish)
+JENSEN_SHANNON = Divergence(_js, _js_terms, _js_finish)
+
+
+@dataclass(frozen=True)
+class Top1:
+    """Whether the first maxima differ, 1 or 0; NaN where a row has NaN."""
+
+    def of_logits(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        """[R, V] and [R, V] -> [R]; of laws too, whose order is the same."""
+        a, b = fold_logits(a), fold_logits(b)
+        tops = lax.optimization_barrier((row_max(a), row_max(b)))
+        differ = first_of(a, tops[0]) != first_of(b, tops[1])
+        return jnp.where(has_nan(a) | has_nan(b), jnp.nan, differ.astype(a.dtype))
+
+    def online(self, part: Part, parts: int, rows: int, dtype: jnp.dtype) -> jax.Array:
+        """As `Divergence.online`, but each part is read once."""
+
+        def better(best: tuple[jax.Array, ...], x: jax.Array, j: jax.Array) -> tuple:
+            top, place, nan = best
+            here = row_max(x)
+            # Parts may overlap; what counts is that different outputs get different numbers.
+            first = j * x.shape[1] + first_of(x, here)[:, None]
+            place = jnp.where(here > top, first, place)
+            return jnp.maximum(top, here), place, nan | has_nan(x)[:, None]
+
+        def both(j: jax.Array, best: tuple) -> tuple:
+            a, b = part(j)
+            return better(best[0], a, j), better(best[1], b, j)
+
+        column = (rows, 1)
+        none = (
+            jnp.full(column, -jnp.inf, dtype),
+            jnp.zeros(column, jnp.int32),
+            jnp.zeros(column, bool),
+        )
+        bounds = jnp.int32(0), jnp.int32(parts)
+        (_, a, nan_a), (_, b, nan_b) = lax.fori_loop(*bounds, both, (none, none))
+        return jnp.where(nan_a | nan_b, jnp.nan, (a != b).astype(dtype))
+
+
+TOP1 = Top1()
