@@ -102,31 +102,32 @@ def one_line(about: dict[str, Any]) -> str:
 
 
 def replace(path: Path, suite: str, rows: Sequence[Row], about: dict[str, Any]) -> None:
-    """Puts the suite's tables, with date and machine, between its two marks in a file."""
+    """Puts the suite's tables, with date and machine, between its two marks in a file, if any."""
     text = path.read_text()
-    start, end = _marks(path, text, suite)
-    head = f"{datetime.now(UTC):%Y-%m-%d}, commit {about['commit']}: {one_line(about)}."
-    path.write_text(f"{text[:start]}\n{head}\n\n{markdown(rows)}\n{text[end:]}")
+    found = _marked(text, suite)
+    if found:
+        start, end = found
+        head = f"{datetime.now(UTC):%Y-%m-%d}, commit {about['commit']}: {one_line(about)}."
+        path.write_text(f"{text[:start]}\n{head}\n\n{markdown(rows)}\n{text[end:]}")
 
 
 def require_marks(path: Path, suites: Sequence[str]) -> None:
-    """Whether the file has both marks of each suite.
+    """Whether the file has the marks of a suite.
 
     Raises:
-      InputError: it has not.
+      InputError: it has those of none.
     """
     text = path.read_text()
-    for suite in suites:
-        _marks(path, text, suite)
-
-
-def _marks(path: Path, text: str, suite: str) -> tuple[int, int]:
-    opening, closing = f"<!-- {suite} -->\n", f"<!-- /{suite} -->"
-    start = text.find(opening)
-    end = text.find(closing, max(0, start))
-    if start < 0 or end < 0:
+    if not any(_marked(text, suite) for suite in suites):
         raise InputError(
-            f"--markdown {path}: expected the marks {opening.strip()} and {closing}, each on a "
-            "line of its own, found no such pair"
+            f"--markdown {path}: expected the marks <!-- {suites[0]} --> and <!-- /{suites[0]} -->,"
+            " each on a line of its own, found no such pair"
         )
-    return start + len(opening), end
+
+
+def _marked(text: str, suite: str) -> tuple[int, int] | None:
+    """Where the text between a suite's marks starts and ends."""
+    opening, closing = f"<!-- {suite} -->\n", f"\n<!-- /{suite} -->"
+    start = text.find(opening) + len(opening)
+    end = text.find(closing, start - 1) + 1
+    return (start, end) if start >= len(opening) and end else None

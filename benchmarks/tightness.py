@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from benchmarks.measure import Row
 from icl_sim.experiments.tightness import tightness
 
 
-def run() -> list[dict]:
-    """One row a formula: formula, kind, stated, exact, ratio, caught, case."""
+def run() -> list[Row]:
+    """One row a formula: name, kind, stated, exact, ratio, caught, case."""
     rows = [asdict(row) for row in tightness()]
-    return [row | {"case": row.pop("case")} for row in rows]
+    return [{"name": row.pop("formula"), **row, "case": row.pop("case")} for row in rows]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import history, tables
+from benchmarks import exact, history, tables, tightness
 from benchmarks.__main__ import main
 from benchmarks.measure import NOT_INSTALLED, measure, peer
 from benchmarks.roofline import Roof, Work, against_roof, forward_work, measured_roof, picture
@@ -210,6 +210,13 @@ def test_a_run_is_printed_recorded_drawn_and_written(tmp_path, capsys, monkeypat
     assert "exact: a, 10%" in files["r.svg"].read_text()
     assert "| a |" in files["page.md"].read_text()
     assert "of_last" not in files["page.md"].read_text()
+
+
+def test_suites_name_their_rows():
+    for rows in (tightness.run(), exact.run(rounds=1, draws=10)):
+        names = [row["name"] for row in rows]
+        assert len(set(names)) == len(names)
+        assert all(name in tables.plain(rows) for name in names)
 
 
 def test_work_of_a_forward_pass_counts_every_product():
