@@ -192,7 +192,14 @@ def _draw(axes: Axes, roof: Roof, rows: Sequence[Row]) -> None:
             (1.04, place),
             textcoords="axes fraction",
             va="center",
-            fontsize=7,
-            arrowprops={"arrowstyle": "-", "color": "#b0b0b0", "linewidth": 0.6, "shrinkA": 0},
+            fontsize=7 * min(1, 24 * room),
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "#b0b0b0",
+                "linewidth": 0.6,
+                "relpos": (0, 0.5),  # from the middle of the name's left edge
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
         )
         place -= room
