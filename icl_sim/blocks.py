@@ -24,6 +24,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from icl_sim.budget import require, traced_bytes
+
 BLOCK = 64
 MAX_TRIALS = 2**32  # fold_in takes 32 bits
 _QUICK = 0.2  # seconds of a dispatch that may double
@@ -62,6 +64,7 @@ def _dispatch(
         lanes = jnp.arange(block, dtype=jnp.uint32)
         one_trial = jax.jit(trial)  # traced once for the shapes and the block
         number = (jnp.uint32(0),) if indexed else ()
+        _require_memory(one_trial, (root, *number, *args), mesh, block, capacity)
         shapes = jax.eval_shape(one_trial, root, *number, *args)
         empty = jax.tree.map(lambda s: jnp.zeros((capacity, block, *s.shape), s.dtype), shapes)
 
@@ -82,6 +85,25 @@ def _dispatch(
         out_specs=split,
         check_vma=False,
     )(key_data, first_block, blocks, args)
+
+
+def _require_memory(
+    trial: Callable[..., Any], args: tuple[Any, ...], mesh: Mesh, block: int, capacity: int
+) -> None:
+    """Raises InputError if a dispatch does not fit into memory; called once, while it is traced.
+
+    On each device a block of trials at its peak (compilers were seen to take up to twice what the
+    operations in their order need; half more is counted), and the results of S blocks, which come
+    to the host as well.  The devices of a CPU share its memory.
+    """
+    one, results = traced_bytes(trial, *args), jax.eval_shape(trial, *args)
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(results))
+    devices = mesh.size if mesh.devices.flat[0].platform == "cpu" else 1
+
+    def cost(blocks_per_dispatch: int, block: int) -> int:
+        return devices * block * (3 * one // 2 + 2 * size * blocks_per_dispatch)
+
+    require("a dispatch of trials", cost, blocks_per_dispatch=capacity, block=block)
 
 
 def _to_host(array: jax.Array) -> np.ndarray:
@@ -128,7 +150,8 @@ def iter_blocks(
         Batch(first, values), consecutive, in the order of the trials.
 
     Raises:
-        ValueError: trials, first, block, blocks_per_dispatch or mesh out of range.
+        ValueError: trials, first, block, blocks_per_dispatch or mesh out of range, or (InputError)
+            a dispatch that memory does not last for.
     """
     mesh = device_mesh() if mesh is None else mesh
     if min(trials, block, blocks_per_dispatch) < 1 or first < 0:
@@ -207,8 +230,16 @@ def run_blocks(trial: Callable[..., Any], *, key: jax.Array, trials: int, **opti
     >>> flips.shape, abs(float(flips.mean()) - 0.5) < 0.08
     ((1000,), True)
     """
-    batches = [batch.values for batch in iter_blocks(trial, key=key, trials=trials, **options)]
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+    batches = iter_blocks(trial, key=key, trials=trials, **options)
+    first = next(batches).values
+    require("results", functools.partial(_results_bytes, first), host=True, trials=trials)
+    every = [first, *(batch.values for batch in batches)]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *every)
+
+
+def _results_bytes(some: Any, trials: int) -> int:
+    """Memory of the results of trials: once in their batches, and once put together."""
+    return 2 * trials * sum(x.nbytes // len(x) for x in jax.tree.leaves(some))
 
 
 def exact_sum(values: Any) -> float | np.ndarray:

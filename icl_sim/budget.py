@@ -38,7 +38,7 @@ def require(what: str, cost: Cost, *, host: bool = False, **shape: int) -> None:
       what: is to be done, for the message.
       cost: of the sizes in ``shape``, by keyword; it may not fall when one of them grows.
       host: ask for memory of the host, whatever the device.
-      shape: the sizes asked for; the message proposes others, of the first one if that is enough.
+      shape: the sizes asked for; the message proposes another value of the first that can mend it.
 
     >>> require("a table", lambda rows, columns: 4 * rows * columns, rows=8, columns=8)
     >>> require("a table", lambda rows, columns: 4 * rows * columns, rows=10**15, columns=2**18)
@@ -61,30 +61,31 @@ def require(what: str, cost: Cost, *, host: bool = False, **shape: int) -> None:
 
 
 def fitting(cost: Cost, shape: dict[str, int], most: int) -> dict[str, int] | None:
-    """The largest first size with which the shape fits, found by bisection, and its name.
+    """The largest value of one size with which the shape fits, by bisection; the first that can.
 
-    If not even 1 is small enough, it is 1, and the next size is looked for as well.  None if
-    nothing fits.
+    If no single one can, the first is 1 and so on, until the next can.  None if nothing fits.
 
     >>> fitting(lambda rows, columns: rows * columns, {"rows": 50, "columns": 7}, 100)
     {'rows': 14}
     >>> fitting(lambda rows, columns: rows * columns, {"rows": 50, "columns": 700}, 100)
-    {'rows': 1, 'columns': 100}
+    {'columns': 2}
+    >>> fitting(lambda rows, columns: rows * columns + 60, {"rows": 50, "columns": 700}, 100)
+    {'rows': 1, 'columns': 40}
     """
-    changed: dict[str, int] = {}
-    for name, size in shape.items():
-        low, high = 1, max(size, 1)
-        changed[name] = low
-        if cost(**shape | changed) > most:
-            continue
-        while high - low > 1:
-            middle = (low + high) // 2
-            if cost(**shape | changed | {name: middle}) <= most:
-                low = middle
-            else:
-                high = middle
-        return changed | {name: low}
-    return None
+    alone: list[dict[str, int]] = [{name: 1} for name in shape]
+    together = [dict.fromkeys(list(shape)[: i + 1], 1) for i in range(len(shape))]
+    fits = next((s for s in (*alone, *together) if cost(**shape | s) <= most), None)
+    if fits is None:
+        return None
+    name = list(fits)[-1]
+    low, high = 1, max(shape[name], 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if cost(**shape | fits | {name: middle}) <= most:
+            low = middle
+        else:
+            high = middle
+    return fits | {name: low}
 
 
 def budget(*, host: bool = False) -> int:
@@ -106,6 +107,64 @@ def placed(*trees: Any) -> int:
 
     leaves = jax.tree.leaves(trees)
     return sum(getattr(x, "nbytes", 8) for x in leaves if not isinstance(x, jax.Array))
+
+
+def traced_bytes(function: Callable[..., Any], *args: Any) -> int:
+    """Memory of a jittable function at its peak, results included and arguments not.
+
+    For functions that others wrote and no formula knows: the most bytes that live at once when the
+    traced operations are taken in their order, each result until its last use.  Copies along an
+    axis and changes of type cost nothing, since compilers join them with what comes next.
+
+    Args:
+      function, args: as for `jax.eval_shape`.
+
+    >>> import jax.numpy as jnp
+    >>> traced_bytes(lambda x: (x[:, None] * x[None]).sum(), jnp.zeros(1000, "f4")) // 1000
+    4000
+    """
+    import jax
+
+    return _live_bytes(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+_JOINED = {"broadcast_in_dim", "convert_element_type", "iota", "reshape", "squeeze", "copy"}
+
+
+def _live_bytes(jaxpr: Any) -> int:
+    from jax.extend.core import Literal
+
+    last = {v: i for i, eqn in enumerate(jaxpr.eqns) for v in eqn.invars if type(v) is not Literal}
+    kept = {v for v in jaxpr.outvars if type(v) is not Literal}
+    sizes: dict[Any, int] = {}
+    alive = most = 0
+    for i, eqn in enumerate(jaxpr.eqns):
+        inner = max((_live_bytes(part) for part in _parts(eqn.params)), default=0)
+        made = 0
+        for v in eqn.outvars:
+            joined = eqn.primitive.name in _JOINED and v not in kept
+            sizes[v] = 0 if joined else math.prod(v.aval.shape) * _itemsize(v.aval.dtype)
+            made += sizes[v]
+        # What an operation calls makes the results itself.
+        most = max(most, alive + max(inner, made))
+        alive += made
+        for v in {v for v in (*eqn.invars, *eqn.outvars) if type(v) is not Literal} - kept:
+            if last.get(v, i) == i:
+                alive -= sizes.pop(v, 0)
+    return most
+
+
+def _parts(params: dict[str, Any]) -> Iterator[Any]:
+    """The traced functions that an operation calls."""
+    for value in params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            part = getattr(part, "jaxpr", part)
+            if hasattr(part, "eqns"):
+                yield part
+
+
+def _itemsize(dtype: Any) -> int:
+    return int(getattr(dtype, "itemsize", 8))
 
 
 def shards(array: Any) -> int:

@@ -23,6 +23,7 @@ from icl_sim import (
     verify_trace,
 )
 from icl_sim.base import RECIPE
+from icl_sim.blocks import run_blocks
 from icl_sim.bounds import failure_enclosure
 from icl_sim.bounds.classification import basis_failure
 from icl_sim.bounds.enclosures import enclosure_bytes
@@ -38,6 +39,7 @@ from icl_sim.budget import (
     parse_bytes,
     placed,
     require,
+    traced_bytes,
 )
 from icl_sim.decoding import generate_batch, sample_strings
 from icl_sim.emulation import build, find_machine
@@ -335,3 +337,31 @@ def test_exact_tails_are_refused(two_gib, monkeypatch):
     )
     refused(lambda: basis_failure(light=9, light_mass="0.5", n=10**12, eps="0.1"), "n 1,000")
     refused(lambda: subset_expected_total_variation(pool=[10**12, 10**12], n=10**11), "hyper")
+
+
+def normals(key, shape):
+    return jax.random.normal(key, shape, jnp.float32)
+
+
+def test_trials_are_refused(two_gib):
+    key = jax.random.key(0)
+    many = partial(run_blocks, partial(normals, shape=(1000,)), key=key, trials=10**6)
+    with pytest.raises(InputError, match="results: .* trials 1,000,000, .* trials 268,435 fits"):
+        many()
+    wide = partial(run_blocks, partial(normals, shape=(2**20,)), key=key, trials=10)
+    refused(wide, "a dispatch of trials", "block 64", "fits")
+    assert wide(block=2, trials=2).shape == (2, 2**20)
+
+
+def product(x, y):
+    return jnp.dot(x, y).sum()
+
+
+def test_memory_of_traced_functions():
+    x = jax.ShapeDtypeStruct((1000, 1000), np.float32)
+    assert traced_bytes(product, x, x) == 4 * 1000**2 + 4
+    assert traced_bytes(jax.jit(product), x, x) == 4 * 1000**2 + 4
+    both = traced_bytes(lambda x, y: (jnp.dot(x, y), product(x, x)), x, x)
+    assert both == 2 * 4 * 1000**2 + 4  # the first product is kept
+    looped = traced_bytes(lambda x: jax.lax.fori_loop(0, 9, lambda _, y: jnp.dot(y, y), x), x)
+    assert 4 * 1000**2 <= looped <= 2 * 4 * 1000**2
