@@ -41,8 +41,10 @@ from icl_sim.budget import (
     require,
     traced_bytes,
 )
+from icl_sim.comparison import compare
 from icl_sim.decoding import generate_batch, sample_strings
 from icl_sim.emulation import build, find_machine
+from icl_sim.store import Store
 from icl_sim.training import Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.adapters import trainable, trainable_size
 from icl_sim.training.fine_tuning import training_bytes
@@ -365,3 +367,17 @@ def test_memory_of_traced_functions():
     assert both == 2 * 4 * 1000**2 + 4  # the first product is kept
     looped = traced_bytes(lambda x: jax.lax.fori_loop(0, 9, lambda _, y: jnp.dot(y, y), x), x)
     assert 4 * 1000**2 <= looped <= 2 * 4 * 1000**2
+
+
+def test_comparisons_are_refused(two_gib, tmp_path):
+    with Store(tmp_path, config={}) as store:
+        asked = partial(compare, "tables", key=jax.random.key(0), store=store)
+        refused(lambda: asked(seeds=10**8), "the comparison", "seeds 100,000,000")
+        refused(lambda: asked(sizes=[8, 10**9]), "demonstrations 1,000,000,000")
+        refused(lambda: asked(contexts=10**5, vocab=10**5, predictors=["counts"]), "contexts 1")
+        lookup = partial(asked, tasks=1, predictors=["lookup"])
+        message = refused(lambda: lookup(sizes=[5000]), "predictor lookup")
+        most = int(re.search(r": demonstrations ([\d,]+) fits", message)[1].replace(",", ""))
+        with pytest.raises(InputError, match="predictor lookup"):
+            lookup(sizes=[most + 1])
+        assert not store.records()

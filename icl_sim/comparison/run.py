@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.blocks import iter_blocks, run_blocks
+from icl_sim.budget import require, traced_bytes
 from icl_sim.comparison import summary
 from icl_sim.comparison.classification import (
     CLASSIFIERS,
+    HELD_OUT,
     check_classification,
     classify,
     is_classification,
@@ -74,7 +76,8 @@ def compare(
       every context is seen (8 m and more); empty with fewer than two of them.
 
     Raises:
-      InputError: unknown names, sizes below 1 or beyond a predictor's window.
+      InputError: unknown names, sizes below 1, beyond a predictor's window or beyond what memory
+        lasts for.
       FloatingPointError: a predictor's law is not finite.
     """
     classes = is_classification(task)
@@ -94,6 +97,15 @@ def compare(
         "tasks": tasks,
         "seeds": seeds,
     }
+    require(
+        "the comparison",
+        partial(comparison_bytes, len(names)),
+        tasks=tasks,
+        seeds=seeds,
+        demonstrations=max(sizes),
+        contexts=HELD_OUT if classes else contexts,
+        vocab=2 if classes else vocab,
+    )
     if classes:
         check_classification(task, sizes, predictors)
         every = {n: _classified(task, n, names, tasks, seeds, key, store, progress) for n in sizes}
@@ -123,6 +135,20 @@ def compare(
         every[size] = np.array([*answers, laws], np.float32)
     found = _summed_up(every, names, tasks, seen=SEEN * contexts)
     return about | found | {"order": order, "contexts": contexts, "vocab": vocab}
+
+
+def comparison_bytes(
+    predictors: int, tasks: int, seeds: int, demonstrations: int, contexts: int, vocab: int
+) -> int:
+    """Memory of a comparison at its peak, apart from what a predictor computes with.
+
+    Every copy's demonstrations, two numbers each, in parts, put together and on the device; their
+    counts likewise; the tables in float64; and the laws, which are recorded as text: a number is a
+    float in a list, some 20 characters twice (alone and in its line), and three float32.
+    """
+    copies, law = tasks * seeds, contexts * vocab
+    data = 3 * 4 * copies * (2 * demonstrations + law)
+    return data + 16 * tasks * law + (32 + 40 + 12) * predictors * copies * law
 
 
 def _summed_up(
@@ -163,13 +189,23 @@ def _classified(
 
 
 def _require_room(name: str, size: int, m: int, V: int) -> None:
-    """Raises what the predictor raises at this size, before anything is computed."""
+    """Raises what the predictor raises at this size, before anything is computed.
+
+    Or InputError if a block of copies, on each device of a CPU, is more than memory lasts for.
+    """
     predictor = get_predictor(name)
     if predictor.host:
         return
-    order = None if predictor.counts_only else jax.ShapeDtypeStruct((size,), jnp.int32)
-    counts = jax.ShapeDtypeStruct((m, V), jnp.int32)
-    jax.eval_shape(predictor, Demonstrations(order, order, counts), jax.random.key(0))
+    devices = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+
+    def cost(demonstrations: int) -> int:
+        N = demonstrations
+        order = None if predictor.counts_only else jax.ShapeDtypeStruct((N,), jnp.int32)
+        counts = jax.ShapeDtypeStruct((m, V), jnp.int32)
+        data = Demonstrations(order, order, counts)
+        return devices * BLOCK * traced_bytes(predictor.function, data, jax.random.key(0))
+
+    require(f"predictor {name}", cost, demonstrations=size)
 
 
 def _moved(before: list[Any], after: list[Any]) -> float:

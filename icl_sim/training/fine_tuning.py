@@ -55,9 +55,14 @@ class Trained(NamedTuple):
 
 
 def training_bytes(
-    spec: TransformerSpec, config: TrainConfig, examples: int, tokens: int, copies: int = 1
+    spec: TransformerSpec,
+    config: TrainConfig,
+    examples: int,
+    tokens: int,
+    copies: int = 1,
+    at_once: int | None = None,
 ) -> int:
-    """Memory of training at its peak, without the base.
+    """Memory of training at its peak, without the base; so many copies take a step at once.
 
     A copy's state, before and after a step, has the trained leaves and the optimizer's one or two
     moments of each; in between come the gradient and the update.  Examples and their counts are
@@ -67,7 +72,8 @@ def training_bytes(
     state = 4 * trainable_size(spec, config) * (2 * (1 + moments) + 2)
     data = 4 * examples * (tokens + 2 * spec.output_size)
     batch = examples if config.batch is None else config.batch
-    return copies * (state + data + gradient_bytes(spec, batch=batch, tokens=tokens))
+    stepping = copies if at_once is None else min(copies, at_once)
+    return copies * (state + data) + stepping * gradient_bytes(spec, batch=batch, tokens=tokens)
 
 
 def begin(params: Params, config: TrainConfig, key: jax.Array) -> State:
