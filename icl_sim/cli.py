@@ -55,6 +55,12 @@ def exit_code(program: str, command: Callable[[], int], *, interrupted: str = ""
     except FloatingPointError as error:
         print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        reason = " ".join(str(error).split())
+        print(f"{program}: more memory than there is ({reason}): ask for less", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         # The reader went away, as `head` does; what is left to be flushed has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -47,7 +47,7 @@ def inventory() -> dict[str, list[Any]]:
 
 
 def examine() -> dict[str, Any]:
-    """Versions, devices, and whether matrix products keep 24 bits.
+    """Versions, devices, the memory of one request, and whether matrix products keep 24 bits.
 
     ``exact products`` multiplies 1 + 2^-12 by itself inside a matrix product of ordinary precision:
     float32 keeps the 2^-11 and the last bits that TF32 (11 bits) and bfloat16 (8 bits) drop.
@@ -55,11 +55,16 @@ def examine() -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
+    from icl_sim.budget import budget, format_bytes
+
     fine = jnp.full((16, 16), 1 + 2.0**-12, jnp.float32)
     product = jnp.dot(fine, fine, precision=jax.lax.Precision.HIGHEST)
     exact = bool((product == jnp.float32(16 * (1 + 2.0**-12) ** 2)).all())
     findings: dict[str, Any] = {"python": platform.python_version()}
     findings |= {name: version(name) for name in PACKAGES}
     findings["devices"] = ", ".join(map(str, jax.devices()))
+    findings["memory of a request"] = format_bytes(budget())
+    if jax.default_backend() != "cpu":
+        findings["memory on the host"] = format_bytes(budget(host=True))
     findings["exact products"] = exact
     return findings

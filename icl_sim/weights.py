@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import safetensors.numpy
 
 from constructions.spec import Layer, TransformerSpec, check_params, param_shapes
+from icl_sim.budget import require
 from icl_sim.errors import InputError
 
 Arrays = dict[str, np.ndarray]
@@ -51,11 +53,16 @@ def load_weights(path: str | Path) -> tuple[TransformerSpec, Arrays, dict[str, A
     """What `save_weights` wrote at ``path`` (without a suffix): spec, params, sidecar.
 
     Raises:
-      InputError: a missing or damaged file, or leaves that are not those of the spec.
+      InputError: a missing or damaged file, one that memory does not last for, or leaves that are
+        not those of the spec.
     """
     try:
-        raw = Path(f"{path}.safetensors").read_bytes()
-        sidecar = Path(f"{path}.json").read_text()
+        files = Path(f"{path}.safetensors"), Path(f"{path}.json")
+        # A header that lies about its leaves is found out before they are made; the file itself and
+        # the leaves, which are copies of its parts, take as much as it is long.
+        length = sum(file.stat().st_size for file in files)
+        require(f"loading {path}", lambda bytes: 2 * bytes, host=True, bytes=length)
+        raw, sidecar = files[0].read_bytes(), files[1].read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: expected {path}.safetensors and its sidecar {path}.json, got "
@@ -113,7 +120,7 @@ def _check_header(raw: bytes, spec: TransformerSpec, name: str) -> None:
             raise ValueError(f"the leaves of the spec, missing or unknown: {', '.join(odd)}")
         stop = 0
         for leaf, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            bytes_ = 4 * int(np.prod(shapes[leaf]))
+            bytes_ = 4 * math.prod(shapes[leaf])
             wanted = {"dtype": "F32", "shape": list(shapes[leaf])}
             wanted["data_offsets"] = [stop, stop + bytes_]
             if entry != wanted:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from constructions import CONSTRUCTIONS, TuringMachine
+from constructions.machines.looped import looped
+from constructions.machines.weights import build_bytes
 from constructions.spec import Layer, TransformerSpec
 from icl_sim import (
     InputError,
@@ -20,6 +22,8 @@ from icl_sim import (
     forward,
     generate,
     load,
+    total_variation,
+    total_variation_from_logits,
     verify_trace,
 )
 from icl_sim.base import RECIPE
@@ -41,15 +45,23 @@ from icl_sim.budget import (
     require,
     traced_bytes,
 )
+from icl_sim.cli import exit_code, run
 from icl_sim.comparison import compare
+from icl_sim.comparison.run import comparison_bytes
 from icl_sim.decoding import generate_batch, sample_strings
+from icl_sim.divergence import total_variation_from_hidden
+from icl_sim.divergence.distances import BLOCK, require_memory
 from icl_sim.emulation import build, find_machine
+from icl_sim.experiments.training_runs import train_sft
+from icl_sim.inventory import examine
+from icl_sim.looped import looped_bytes
 from icl_sim.store import Store
 from icl_sim.training import Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.adapters import trainable, trainable_size
 from icl_sim.training.fine_tuning import training_bytes
-from icl_sim.training.pretraining import pretrain
+from icl_sim.training.pretraining import pretrain, pretraining_bytes
 from icl_sim.transformer import Transformer, forward_bytes, init
+from icl_sim.weights import load_weights
 
 GIB = 2**30
 
@@ -381,3 +393,92 @@ def test_comparisons_are_refused(two_gib, tmp_path):
         with pytest.raises(InputError, match="predictor lookup"):
             lookup(sizes=[most + 1])
         assert not store.records()
+
+
+def test_distances_are_refused(two_gib):
+    laws = np.broadcast_to(np.float32(1), (10**5, 2**15))
+    for distance in (total_variation, total_variation_from_logits):
+        message = refused(lambda f=distance: f(laws, laws), "the distances", "contexts 100,000")
+    most = int(re.search(r": contexts ([\d,]+) fits", message)[1].replace(",", ""))
+    assert most == (2 * GIB - 8 * BLOCK) // (2 * 4 * 2**15 + 8)
+    hidden, head = laws[:, :64], np.zeros((64, 8), np.float32)
+    wide = np.broadcast_to(np.float32(1), (10**7, 64))
+    refused(lambda: total_variation_from_hidden(wide, head, hidden[:1], head), "the distances")
+    assert total_variation_from_hidden(hidden[:9], head, hidden[:1], head).shape == (9,)
+
+
+def test_the_guard_of_distances_costs_microseconds(monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    laws = jnp.full((8, 8), 0.125)
+    times = []
+    for _ in range(200):
+        start = time.perf_counter()
+        require_memory(laws, laws, block=8 * BLOCK)
+        times.append(time.perf_counter() - start)
+    assert sorted(times)[100] < 50e-6
+
+
+def test_large_files_are_not_read(tmp_path, two_gib):
+    path = tmp_path / "weights"
+    with open(f"{path}.safetensors", "wb") as file:
+        file.truncate(2**33)  # a hole: eight GiB by its length
+    (tmp_path / "weights.json").write_text("{}")
+    refused(lambda: load_weights(path), "loading", "8,589,934,594", "which takes 16.0 GiB")
+
+
+def test_fine_tuning_on_tables_is_refused(two_gib):
+    with pytest.raises(InputError, match="prompt: expected at most 287 demonstrations"):
+        train_sft(sizes=[10**9])
+    refused(lambda: train_sft(tasks=10**6), "fine-tuning", "copies 2,000,000")
+
+
+def test_the_doctor_tells_the_budget(two_gib):
+    assert examine()["memory of a request"] == "2.0 GiB"
+
+
+@pytest.mark.parametrize(
+    ("memory", "words"),
+    [
+        ("2GiB", "compare --seeds 100000000"),
+        ("2GiB", "train sft --tasks 1000000"),
+        ("4MiB", "emulate parity --tape 101 --engine dense --max-steps 16000"),
+        ("1KiB", "emulate parity --tape 101"),
+        ("1MiB", "emulate add --construction looped"),
+        ("lots", "compare"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(memory, words, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, memory)
+    monkeypatch.chdir(tmp_path)
+    start = time.perf_counter()
+    assert run(["icl-sim", *words.split()]) == 2
+    assert time.perf_counter() - start < 5  # imports included
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert VARIABLE in err
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no 9 GiB"), RuntimeError("RESOURCE_EXHAUSTED: no 9 GiB")]
+)
+def test_memory_that_runs_out_is_one_line_too(error, capsys):
+    def fail():
+        raise error
+
+    assert exit_code("icl-sim", fail) == 2
+    assert "more memory than there is" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="another"):
+        exit_code("icl-sim", lambda: (_ for _ in ()).throw(RuntimeError("another")))
+
+
+def test_what_fits_is_not_refused(two_gib, tmp_path):
+    """No false alarm at the sizes that commands and functions have by default."""
+    budgeted = budget()
+    assert forward_bytes(SPEC, batch=64, tokens=576) < budgeted
+    assert training_bytes(SPEC, TrainConfig(), 8, 1, copies=256) < budgeted
+    assert pretraining_bytes(SPEC, 192, devices=8) < budgeted
+    assert comparison_bytes(6, 12, 3, 4096, 8, 8) < budgeted
+    assert build_bytes(128, 8) < budgeted
+    assert looped_bytes(looped(words=1024).spec, 1024) < budgeted

@@ -79,7 +79,7 @@ def build_bytes(states: int, symbols: int) -> int:
     A row each of features in float64, once by name and once gathered, 3 K + 4 S + 16 columns; and
     of the embedding and the readout in float32, about 2 K + 4 S + 60 columns.
     """
-    tokens = Vocabulary(states, symbols).size
+    tokens = Vocabulary(states, max(symbols, 2)).size
     return tokens * (16 * (3 * states + 4 * symbols + 16) + 8 * (2 * states + 4 * symbols + 60))
 
 

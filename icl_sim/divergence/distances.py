@@ -8,13 +8,16 @@ normalizers and the distance are sums over what the cache holds.  On a GPU or TP
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from icl_sim.budget import require
 from icl_sim.divergence.kernel import kernels
 from icl_sim.divergence.measures import (
     JENSEN_SHANNON,
@@ -24,7 +27,7 @@ from icl_sim.divergence.measures import (
     Divergence,
     Top1,
 )
-from icl_sim.divergence.rows import Measure, blockwise
+from icl_sim.divergence.rows import BLOCK, Measure, blockwise
 from icl_sim.errors import InputError
 
 
@@ -162,16 +165,35 @@ def _distances(measure: Divergence | Top1 | Measure, p: Any, q: Any) -> Any:
     Args:
       measure: of logits; or a function of rows of laws.
     """
-    p, q = jnp.asarray(p), jnp.asarray(q)
+    first, second = np.shape(p), np.shape(q)
     try:
-        if p.shape[-1] != q.shape[-1] or p.shape[-1] == 0:
+        if first[-1] != second[-1] or first[-1] == 0:
             raise ValueError
-        jnp.broadcast_shapes(p.shape[:-1], q.shape[:-1])
+        np.broadcast_shapes(first[:-1], second[:-1])
     except (IndexError, ValueError):
         raise InputError(
-            f"expected two arrays [..., m, V] with the same V >= 1, got {p.shape} and {q.shape}"
+            f"expected two arrays [..., m, V] with the same V >= 1, got {first} and {second}"
         ) from None
-    return of_rows(measure, p, q)
+    require_memory(p, q, block=8 * BLOCK)
+    return of_rows(measure, jnp.asarray(p), jnp.asarray(q))
+
+
+def require_memory(*arrays: Any, block: int) -> None:
+    """Raises InputError if distances of these rows do not fit into memory.
+
+    Arrays [..., m, n] that are not on the device are copied there, those with fewer rows than
+    others or of a short type are filled up; then there is a block, of so many bytes, and a number
+    for each context.
+    """
+    shapes = [np.shape(x) for x in arrays]
+    rows = math.prod(np.broadcast_shapes(*(shape[:-1] for shape in shapes)))
+    row = 8
+    for x, (*lead, width) in zip(arrays, shapes, strict=True):
+        size = x.dtype.itemsize if hasattr(x, "dtype") else 8
+        whole = math.prod(lead) == rows
+        row += width * size * (whole and not isinstance(x, jax.Array))
+        row += width * max(size, 4) * (not whole or size < 4)
+    require("the distances", lambda contexts: block + row * contexts, contexts=rows)
 
 
 @partial(jax.jit, static_argnums=0)

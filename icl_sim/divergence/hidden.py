@@ -16,9 +16,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from icl_sim.divergence.distances import of_rows
+from icl_sim.budget import placed
+from icl_sim.divergence.distances import of_rows, require_memory
 from icl_sim.divergence.measures import (
     JENSEN_SHANNON,
     KULLBACK_LEIBLER,
@@ -86,20 +88,22 @@ def top1_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
 
 
 def _distances(measure: Divergence | Top1, a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
-    a, w_a, b, w_b = (jnp.asarray(x) for x in (a, w_a, b, w_b))
+    first, w_first, second, w_second = (np.shape(x) for x in (a, w_a, b, w_b))
     try:
-        for x, w in ((a, w_a), (b, w_b)):
-            if w.ndim != 2 or x.shape[-1] != w.shape[0]:
+        for shape, w in ((first, w_first), (second, w_second)):
+            if len(w) != 2 or shape[-1] != w[0]:
                 raise ValueError
-        if w_a.shape[1] != w_b.shape[1] or w_a.shape[1] == 0:
+        if w_first[1] != w_second[1] or w_first[1] == 0:
             raise ValueError
-        jnp.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+        np.broadcast_shapes(first[:-1], second[:-1])
     except (IndexError, ValueError):
         raise InputError(
             "expected hidden states [..., m, D] and unembeddings [D, V] of two models with the "
-            f"same V >= 1, got {a.shape}, {w_a.shape} and {b.shape}, {w_b.shape}"
+            f"same V >= 1, got {first}, {w_first} and {second}, {w_second}"
         ) from None
-    return _blockwise(measure, a, w_a, b, w_b)
+    # Both models' logits of a block, once more where they are made finite.
+    require_memory(a, b, block=placed(w_a, w_b) + 16 * _LOGITS)
+    return _blockwise(measure, *(jnp.asarray(x) for x in (a, w_a, b, w_b)))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,21 @@ from icl_sim.base import (
     load_base,
     save_base,
     table_examples,
+    table_prompts,
 )
 from icl_sim.bayes import posterior_predictive
+from icl_sim.budget import require
 from icl_sim.checkpoints import Checkpoints
 from icl_sim.corpora import TEXT, TEXT_SHA256
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.hosts import from_first, is_first
 from icl_sim.predictors.tuned import CONFIGS
-from icl_sim.tasks import empirical_law, make_task, sample_demonstrations
+from icl_sim.tasks import Demonstrations, empirical_law, make_task, sample_demonstrations
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
+from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain
+from icl_sim.training.sequences import CONTEXTS, OUTPUTS
 from icl_sim.transformer import Transformer
 
 Progress = Callable[[str, int, int], None]
@@ -194,6 +199,12 @@ def train_sft(
         if value < 1:
             raise InputError(f"{name}: expected at least 1, got {value}")
     base = load_base()
+    # What does not fit the base's window is found before anything is drawn.
+    order, table = ((max(sizes),), (CONTEXTS, OUTPUTS))
+    shown = (jax.ShapeDtypeStruct(shape, np.int32) for shape in (order, order, table))
+    jax.eval_shape(partial(table_prompts, base), Demonstrations(*shown))
+    cost = partial(training_bytes, base.spec, config, CONTEXTS, 1)
+    require("fine-tuning", cost, copies=len(sizes) * tasks * seeds)
     truths = np.stack([make_task(task, i).law for i in range(tasks)]).astype(np.float32)
     root = jax.random.key(seed)
     examples, targets = [], []
