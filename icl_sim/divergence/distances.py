@@ -160,7 +160,7 @@ def top1_disagreement(p: Any, q: Any) -> jax.Array:
 
 
 def _distances(measure: Divergence | Top1 | Measure, p: Any, q: Any) -> Any:
-    """The measure of each pair of rows, after a look at the shapes.
+    """The measure of each pair of rows, after a look at shapes and memory.
 
     Args:
       measure: of logits; or a function of rows of laws.
@@ -182,17 +182,15 @@ def require_memory(*arrays: Any, block: int) -> None:
     """Raises InputError if distances of these rows do not fit into memory.
 
     Arrays [..., m, n] that are not on the device are copied there, those with fewer rows than
-    others or of a short type are filled up; then there is a block, of so many bytes, and a number
-    for each context.
+    others are filled up; then there is a block, of so many bytes, and a number for each context.
     """
     shapes = [np.shape(x) for x in arrays]
     rows = math.prod(np.broadcast_shapes(*(shape[:-1] for shape in shapes)))
     row = 8
     for x, (*lead, width) in zip(arrays, shapes, strict=True):
         size = x.dtype.itemsize if hasattr(x, "dtype") else 8
-        whole = math.prod(lead) == rows
-        row += width * size * (whole and not isinstance(x, jax.Array))
-        row += width * max(size, 4) * (not whole or size < 4)
+        if math.prod(lead) < rows or not isinstance(x, jax.Array):
+            row += width * size
     require("the distances", lambda contexts: block + row * contexts, contexts=rows)
 
 
@@ -201,10 +199,14 @@ def of_rows(measure: Divergence | Top1 | Measure, p: jax.Array, q: jax.Array) ->
     """Blocks on a CPU, the kernel for logits on a GPU or TPU, else all rows in one piece."""
     p, q = jnp.broadcast_arrays(p, q)
     *lead, V = p.shape
+    p, q = (x.reshape(-1, V) for x in (p, q))
     dtype = jnp.promote_types(jnp.result_type(p, q), jnp.float32)
-    p, q = (x.reshape(-1, V).astype(dtype) for x in (p, q))
-    piece = measure.of_logits if isinstance(measure, Divergence | Top1) else measure
-    ways: dict[str, Measure] = {"cpu": partial(blockwise, piece), "default": piece}
+    of_block = measure.of_logits if isinstance(measure, Divergence | Top1) else measure
+
+    def piece(p: jax.Array, q: jax.Array) -> jax.Array:
+        return of_block(p.astype(dtype), q.astype(dtype))
+
+    ways: dict[str, Measure] = {"cpu": partial(blockwise, piece, dtype), "default": piece}
     if isinstance(measure, Divergence):
         ways |= kernels(measure, p.shape, dtype)
     return lax.platform_dependent(p, q, **ways).reshape(lead)

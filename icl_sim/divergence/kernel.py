@@ -31,6 +31,11 @@ def kernels(
     """Functions ([m, V], [m, V]) -> [m] by platform, for the platforms that have one.
 
     On a machine with CPUs only there are none: tracing them would import Pallas for nothing.
+
+    Args:
+        measure: of logits.
+        shape: [m, V].
+        dtype: of the distances.
     """
     if dtype != jnp.float32 or jax.default_backend() == "cpu":
         return {}
@@ -49,7 +54,7 @@ def run(
     triton: bool = False,
     interpret: bool = False,
 ) -> jax.Array:
-    """The measure of each pair of rows, float32 [m, V] and [m, V] -> [m].
+    """The measure of each pair of rows, [m, V] and [m, V] -> float32 [m].
 
     Args:
       measure: of logits.
@@ -69,11 +74,12 @@ def run(
             column = start + lax.broadcasted_iota(jnp.int32, (rows, L), 1)
 
             def read(ref: Any) -> jax.Array:
-                return jnp.where(column < V, finite(ref[:, pl.ds(start, L)]), -jnp.inf)
+                logits = finite(ref[:, pl.ds(start, L)].astype(jnp.float32))
+                return jnp.where(column < V, logits, -jnp.inf)
 
             return read(a_ref), read(b_ref)
 
-        out_ref[:, :] = measure.online(part, parts, rows, a.dtype)
+        out_ref[:, :] = measure.online(part, parts, rows, jnp.float32)
 
     def padded(x: jax.Array) -> jax.Array:
         return jnp.pad(x, ((0, -m % rows), (0, parts * L - V)))
@@ -89,7 +95,7 @@ def run(
         grid=(-(-m // rows),),
         in_specs=[whole_rows, whole_rows],
         out_specs=pl.BlockSpec((rows, 1), lambda i: (i, 0)),
-        out_shape=jax.ShapeDtypeStruct((m + -m % rows, 1), a.dtype),
+        out_shape=jax.ShapeDtypeStruct((m + -m % rows, 1), jnp.float32),
         interpret=interpret,
         **options,
     )(padded(a), padded(b))

@@ -23,8 +23,8 @@ PART = 512
 Measure = Callable[[jax.Array, jax.Array], jax.Array]  # two blocks of rows [R, V] -> [R]
 
 
-def blockwise(measure: Measure, p: jax.Array, q: jax.Array) -> jax.Array:
-    """The measure of each pair of rows, [m, V] and [m, V] -> [m], block after block."""
+def blockwise(measure: Measure, dtype: jnp.dtype, p: jax.Array, q: jax.Array) -> jax.Array:
+    """The measure of each pair of rows, [m, V] and [m, V] -> ``dtype`` [m], block after block."""
     m, V = p.shape
     rows = min(m, max(1, BLOCK // V))
 
@@ -36,7 +36,7 @@ def blockwise(measure: Measure, p: jax.Array, q: jax.Array) -> jax.Array:
 
     if rows == m:
         return measure(p, q)
-    return lax.fori_loop(0, -(-m // rows), step, jnp.zeros(m, p.dtype))
+    return lax.fori_loop(0, -(-m // rows), step, jnp.zeros(m, dtype))
 
 
 def fold(p: jax.Array, fill: float = 0.0) -> jax.Array:
