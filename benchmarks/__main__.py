@@ -18,6 +18,7 @@ from icl_sim.errors import InputError
 
 SUITES = (
     "constructions",
+    "contexts",
     "divergence",
     "emulation",
     "exact",

@@ -19,6 +19,10 @@ Row = dict[str, Any]
 Call = Callable[[], Any]
 T = TypeVar("T")
 
+# Seconds before a call.  Large arrays that the call before it dropped are still being returned to
+# the system when it has ended; without a pause that was seen to cost the next one 40 ms.
+PAUSE = 0.05
+
 NOT_INSTALLED = "not installed: pip install -e '.[peers]'"
 
 
@@ -41,6 +45,7 @@ def measure(
     times: dict[str, list[float]] = {name: [] for name in known}
     for _ in range(rounds):
         for name, call in known.items():
+            time.sleep(PAUSE)
             times[name].append(timed(call)[0])
     rows: list[Row] = []
     for name, given in calls.items():
