@@ -1,1 +1,1 @@
-"""Speed, as ratios of two things run in one process: ``python -m benchmarks``."""
+"""Speed, beside other libraries and the machine's own limits: ``python -m benchmarks``."""

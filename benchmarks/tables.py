@@ -108,7 +108,7 @@ def replace(path: Path, suite: str, rows: Sequence[Row], about: dict[str, Any]) 
     if found:
         start, end = found
         head = f"{datetime.now(UTC):%Y-%m-%d}, commit {about['commit']}: {one_line(about)}."
-        path.write_text(f"{text[:start]}\n{head}\n\n{markdown(rows)}\n{text[end:]}")
+        path.write_text(f"{text[:start]}\n{head}\n\n{markdown(rows)}\n\n{text[end:]}")
 
 
 def require_marks(path: Path, suites: Sequence[str]) -> None:

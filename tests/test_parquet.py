@@ -100,14 +100,17 @@ def test_several_files_give_each_key_once(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     for i in (1, 0):
         with Store(tmp_path / f"{i}", config=CONFIG) as store:
-            store.append(Record("shared", 1))
+            store.append(Record("shared", 1, {"seconds": i}))
             store.append(Record(f"own {i}", i))
     (tmp_path / "0").rename(tmp_path / "run")
     (tmp_path / "1" / "records-0.jsonl").rename(tmp_path / "run" / "records-1.jsonl")
     path = tmp_path / "records.parquet"
     assert write_parquet(tmp_path / "run", path)[0] == 3
-    query = f"SELECT key, \"result.value\" FROM '{path}' ORDER BY key"  # noqa: S608
-    assert duckdb.sql(query).fetchall() == [("own 0", 0), ("own 1", 1), ("shared", 1)]
+    query = f"SELECT key, \"result.value\", seconds FROM '{path}' ORDER BY key"  # noqa: S608
+    assert duckdb.sql(query).fetchall() == [
+        *[("own 0", 0, None), ("own 1", 1, None)],
+        ("shared", 1, 0),  # the first file's
+    ]
 
 
 def test_the_command_line_writes_it(tmp_path, capsys):
