@@ -23,6 +23,7 @@ SUITES = (
     "emulation",
     "exact",
     "learners",
+    "memory",
     "slopes",
     "tightness",
     "training",

@@ -25,6 +25,9 @@ class Clock:
     def perf_counter(self):
         return self.now
 
+    def sleep(self, seconds):
+        pass  # pauses are between the calls, and count for none
+
     def taking(self, name, *seconds):
         left = iter(seconds)
 
