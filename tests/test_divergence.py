@@ -269,6 +269,7 @@ def test_the_kernel_reads_rows_at_the_edge_as_the_plain_distance_does():
         np.testing.assert_allclose(got, plain(a, b), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated")
 @pytest.mark.parametrize(("platform", "call"), [("tpu", "tpu_custom_call"), ("cuda", "triton")])
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda m: MEASURES[m].__name__)
 def test_the_kernel_is_what_other_backends_are_given(monkeypatch, measure, platform, call):

@@ -4,6 +4,9 @@ One program takes R rows of both models.  It goes through them twice in parts of
 maxima and normalizers and once for the distance (`Divergence.online`).  On a TPU the rows are in
 vector memory by then, on a GPU the second reading finds them in the cache: the programs that run at
 the same time hold fewer bytes than it.  So main memory is read once.
+
+JAX announces that a version after those supported here will no longer compile Pallas by Triton; its
+other compiler for GPUs has another interface, and knows the newest GPUs only.
 """
 
 from __future__ import annotations
