@@ -129,14 +129,14 @@ def verify_trace(
 def verification_bytes(decoder: Decoder, block: int) -> int:
     """Memory of a verification at its peak: what decoding takes, and the columns of a block.
 
-    Specialised, most columns of the residual stream live at once.  As matrices, so does the whole
-    stream, before and after, and the terms of the readout's runs (a line an axis) with their
-    comparison, half of which the compiler saves.
+    Specialised, about two thirds of the residual stream's columns live at once.  As matrices, the
+    whole stream does, before and after, and the terms of the readout's runs (a line an axis) with
+    their comparison, half of which the compiler saves.
     """
-    columns = decoder.spec.width
+    columns = 2 * decoder.spec.width // 3
     if decoder.weights is None:
         lines = max((len(shape) * max(shape) for _, shape in decoder.plan.runs), default=0)
-        columns = 2 * columns + 3 * lines // 2
+        columns = 2 * decoder.spec.width + 3 * lines // 2
     return decoder.bytes() + 4 * block * (columns + 4)
 
 

@@ -181,17 +181,18 @@ def _distances(measure: Divergence | Top1 | Measure, p: Any, q: Any) -> Any:
 def require_memory(*arrays: Any, block: int) -> None:
     """Raises InputError if distances of these rows do not fit into memory.
 
-    Arrays [..., m, n] that are not on the device are copied there, those with fewer rows than
-    others are filled up; then there is a block, of so many bytes, and a number for each context.
+    Arrays [..., m, n] that are not on the device are copied there, one of them twice (see
+    `icl_sim.budget.placed`), those with fewer rows than others are filled up; then there is a
+    block, of so many bytes, and a number for each context.
     """
     shapes = [np.shape(x) for x in arrays]
     rows = math.prod(np.broadcast_shapes(*(shape[:-1] for shape in shapes)))
-    row = 8
+    row, most = 8, 0
     for x, (*lead, width) in zip(arrays, shapes, strict=True):
         size = x.dtype.itemsize if hasattr(x, "dtype") else 8
-        if math.prod(lead) < rows or not isinstance(x, jax.Array):
-            row += width * size
-    require("the distances", lambda contexts: block + row * contexts, contexts=rows)
+        moved = width * size * (math.prod(lead) < rows or not isinstance(x, jax.Array))
+        row, most = row + moved, max(most, moved * (not isinstance(x, jax.Array)))
+    require("the distances", lambda contexts: block + (row + most) * contexts, contexts=rows)
 
 
 @partial(jax.jit, static_argnums=0)
