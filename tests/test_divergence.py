@@ -280,8 +280,12 @@ def test_the_kernel_is_what_other_backends_are_given(monkeypatch, measure, platf
     with jax.enable_x64(False):
         a, b = jnp.asarray(logits(16, 1000)), jnp.asarray(logits(16, 1000, seed=1))
         lowered = jax.jit(lambda a, b: of_rows.__wrapped__(measure, a, b)).trace(a, b)
-        assert call in lowered.lower(lowering_platforms=(platform,)).as_text()
         assert "custom_call" not in lowered.lower(lowering_platforms=("cpu",)).as_text()
+        try:
+            assert call in lowered.lower(lowering_platforms=(platform,)).as_text()
+        except RuntimeError as error:  # JAX 0.12 asks for the GPU itself
+            assert platform == "cuda"
+            pytest.skip(str(error))
 
 
 # Summaries
