@@ -296,7 +296,14 @@ class Transformer(nn.Module):
 
 
 def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:
-    """Fresh params of ``model``: a flat dict of leaves.  The key is consumed."""
+    """Fresh params of ``model``: a flat dict of leaves.  The key is consumed.
+
+    Raises:
+      InputError: more weights than memory lasts for.
+    """
+    weights = sum(map(math.prod, param_shapes(model.spec).values()))
+    # The largest leaf's random bits, besides the leaves.
+    require("initial weights", lambda weights: 8 * weights, weights=weights)
     empty = (1,) if model.spec.inputs == "tokens" else (1, model.spec.input_size)
     kind = jnp.int32 if model.spec.inputs == "tokens" else model.dtype
     return dict(model.init(key, jnp.zeros(empty, kind))["params"])
@@ -324,8 +331,10 @@ def load_params(
     """The one checked door for weights: ``params`` as JAX arrays if they fit ``spec`` exactly.
 
     Raises:
-      InputError: a missing, extra or misshapen leaf, or a leaf that is not ``dtype``.
+      InputError: a missing, extra or misshapen leaf, a leaf that is not ``dtype``, or more of them
+        than memory lasts for.
     """
+    require("weights", lambda bytes: bytes, bytes=placed(params))
     try:
         leaves = {name: np.asarray(leaf) for name, leaf in params.items()}
         check_params(spec, leaves)

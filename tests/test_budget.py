@@ -15,7 +15,7 @@ from benchmarks.memory import CASES, measure
 from constructions import CONSTRUCTIONS, TuringMachine
 from constructions.machines.looped import looped
 from constructions.machines.weights import build_bytes
-from constructions.spec import Layer, TransformerSpec
+from constructions.spec import Layer, TransformerSpec, param_shapes
 from icl_sim import (
     InputError,
     exact_failure_probability,
@@ -61,7 +61,7 @@ from icl_sim.training import Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.adapters import trainable, trainable_size
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain, pretraining_bytes
-from icl_sim.transformer import Transformer, forward_bytes, init
+from icl_sim.transformer import Transformer, forward_bytes, init, load_params
 from icl_sim.weights import load_weights
 
 GIB = 2**30
@@ -472,6 +472,14 @@ def test_memory_that_runs_out_is_one_line_too(error, capsys):
     assert "more memory than there is" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="another"):
         exit_code("icl-sim", lambda: (_ for _ in ()).throw(RuntimeError("another")))
+
+
+def test_weights_are_refused(two_gib):
+    wide = TransformerSpec(2, 2**16, 2, (Layer(hidden=2**16),))
+    refused(lambda: init(Transformer(wide), jax.random.key(0)), "initial weights")
+    shapes = param_shapes(wide).items()
+    params = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes}
+    refused(lambda: load_params(wide, params), "weights")
 
 
 def test_what_fits_is_not_refused(two_gib, tmp_path):
