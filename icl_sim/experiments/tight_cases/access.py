@@ -1,0 +1,90 @@
+"""Cases of partial data, retrieval and rounded weights (claims C5 and C6)."""
+
+from icl_sim.bounds import coins, partial, retrieval
+from icl_sim.experiments.tight_cases.base import TINY, Case
+from icl_sim.experiments.witnesses import (
+    leaked_weight,
+    least_eps,
+    rounded_distance,
+    subset_needed,
+    subset_tail,
+)
+
+_HALVES = "a pool of two equal halves"
+
+CASES: dict[str, Case] = {
+    "subset_mean_error": (
+        "upper",
+        "one of a pool of two different symbols",
+        lambda: (
+            partial.subset_mean_error(vocab=2, pool=2, n=1),
+            partial.subset_expected_total_variation(pool=[1, 1], n=1),
+        ),
+    ),
+    "subset_failure_mcdiarmid": (
+        "tail",
+        f"{_HALVES}, 8000 of 40,000, eps = .1",
+        lambda: (
+            partial.subset_failure_mcdiarmid(vocab=2, pool=40_000, n=8000, eps="0.1"),
+            subset_tail(40_000, 8000, 0.1),
+        ),
+    ),
+    "subset_failure_serfling": (
+        "tail",
+        f"{_HALVES}, 8000 of 40,000, eps = .1",
+        lambda: (
+            partial.subset_failure_serfling(vocab=2, pool=40_000, n=8000, eps="0.1"),
+            subset_tail(40_000, 8000, 0.1),
+        ),
+    ),
+    "subset_size": (
+        "sufficient",
+        f"{_HALVES} of 5000, eps = .1, delta = {TINY}",
+        lambda: (
+            partial.subset_size(vocab=2, pool=5000, eps="0.1", delta=TINY),
+            subset_needed(5000, 0.1, float(TINY)),
+        ),
+    ),
+    "missing_error": (
+        "upper",
+        "all of one symbol is missing, a tenth",
+        lambda: (partial.missing_error(vocab=2, missing=0.1), (abs(0.9 - 1) + 0.1) / 2),
+    ),
+    "certified_error": (
+        "upper",
+        f"a fair coin, n = 3489, delta = {TINY}: the least eps that n certifies",
+        lambda: (
+            retrieval.certified_error(vocab=2, n=3489, delta=TINY),
+            least_eps(3489, float(TINY)),
+        ),
+    ),
+    "retrieval_error": (
+        "upper",
+        "half of the prompt belongs to a context with other symbols, the rest exact",
+        lambda: (
+            retrieval.retrieval_error(vocab=2, retrieved=10**6, delta="0.1", contaminated=0.5),
+            0.5,
+        ),
+    ),
+    "softmax_leak": (
+        "upper",
+        "all others score exactly the gap below",
+        lambda: (
+            retrieval.softmax_leak(gap=5.0, total=400, matching=50),
+            leaked_weight(5.0, 400, 50),
+        ),
+    ),
+    "window_error": (
+        "upper",
+        f"a fair coin, 3489 demonstrations fit, delta = {TINY}",
+        lambda: (
+            retrieval.window_error(vocab=2, window=3489, overhead=0, tokens=1, delta=TINY),
+            least_eps(3489, float(TINY)),
+        ),
+    ),
+    "rounding_error": (
+        "upper",
+        "one token of 16, every inner step moved by nearly half a unit, b = 12",
+        lambda: (coins.rounding_error(vocab=16, length=1, coins=12), rounded_distance(16, 12)),
+    ),
+}
