@@ -60,10 +60,10 @@ OTHERS = {
     "sample_size",
     "subset_expected_total_variation",
     "sup_norm_failure_probability",
+    "tails_bytes",
     "uniform_mean_size",
     "uniform_tails",
     "window_fit",
-    "tails_bytes",
     "work",
 }
 ROWS = {row.formula: row for row in tightness()}
