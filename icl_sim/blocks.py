@@ -24,7 +24,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from icl_sim.budget import require, traced_bytes
+from icl_sim.budget import require, sharing, traced_bytes
 
 BLOCK = 64
 MAX_TRIALS = 2**32  # fold_in takes 32 bits
@@ -98,7 +98,7 @@ def _require_memory(
     """
     one, results = traced_bytes(trial, *args), jax.eval_shape(trial, *args)
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(results))
-    devices = mesh.size if mesh.devices.flat[0].platform == "cpu" else 1
+    devices = sharing(mesh)
 
     def cost(blocks_per_dispatch: int, block: int) -> int:
         return devices * block * (3 * one // 2 + 2 * size * blocks_per_dispatch)

@@ -186,6 +186,12 @@ def shards(array: Any) -> int:
     return array.size // max(part, 1)
 
 
+def sharing(mesh: Any) -> int:
+    """How many devices of a mesh share one memory: on a CPU all of this process, else one."""
+    local = mesh.local_devices
+    return len(local) if local[0].platform == "cpu" else 1
+
+
 def free_on_host(root: Path = _ROOT) -> int:
     """Bytes that this process can still have: free on the machine, and in each of its cgroups."""
     free = [_free_on_machine(root)]

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.blocks import iter_blocks, run_blocks
-from icl_sim.budget import require, traced_bytes
+from icl_sim.blocks import device_mesh, iter_blocks, run_blocks
+from icl_sim.budget import require, sharing, traced_bytes
 from icl_sim.comparison import summary
 from icl_sim.comparison.classification import (
     CLASSIFIERS,
@@ -196,7 +196,7 @@ def _require_room(name: str, size: int, m: int, V: int) -> None:
     predictor = get_predictor(name)
     if predictor.host:
         return
-    devices = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    devices = sharing(device_mesh())
 
     def cost(demonstrations: int) -> int:
         N = demonstrations

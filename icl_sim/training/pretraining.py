@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from constructions.spec import TransformerSpec, param_shapes
 from icl_sim.blocks import device_mesh
-from icl_sim.budget import require
+from icl_sim.budget import require, sharing
 from icl_sim.errors import InputError
 from icl_sim.hosts import on_all_devices
 from icl_sim.training.config import TrainConfig
@@ -102,7 +102,7 @@ def pretrain(
     """
     mesh = device_mesh() if mesh is None else mesh
     _check(spec, seed, config)
-    require("pretraining", partial(pretraining_bytes, spec, devices=mesh.size), length=length)
+    require("pretraining", partial(pretraining_bytes, spec, devices=sharing(mesh)), length=length)
     initial = start(spec, seed)
     state = begin(initial, config, jax.random.key(seed))
     losses = np.zeros(config.steps, np.float32)
