@@ -12,6 +12,7 @@ _HOME = {
     "PREDICTORS": "predictors",
     "Transformer": "transformer",
     "check_lemma": "lemmas",
+    "distances_over": "divergence",
     "exact_failure_probability": "bounds",
     "fine_tune": "training",
     "forward": "transformer",
@@ -21,6 +22,7 @@ _HOME = {
     "register_predictor": "predictors",
     "sample_size": "bounds",
     "total_variation": "divergence",
+    "total_variation_from_hidden": "divergence",
     "total_variation_from_logits": "divergence",
     "verify_trace": "decoding",
 }
