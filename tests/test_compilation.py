@@ -1,4 +1,4 @@
-"""Each jitted kernel is compiled once a block shape: never again for other seeds, data or weights."""
+"""Each jitted kernel is compiled once a shape: never again for other seeds, data or weights."""
 
 import jax
 import numpy as np
