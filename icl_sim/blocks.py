@@ -106,7 +106,7 @@ def _require_memory(
     require("a dispatch of trials", cost, blocks_per_dispatch=capacity, block=block)
 
 
-def _to_host(array: jax.Array) -> np.ndarray:
+def to_host(array: jax.Array) -> np.ndarray:
     """The whole array, on every process."""
     if array.is_fully_addressable:
         return np.asarray(array)
@@ -211,7 +211,7 @@ def _dispatches(trial, indexed, key_data, key_impl, ids, blocks, args, block, ca
         begin = max(ids.start, start * block)
         end = min(ids.stop, (start + count) * block)
         wanted = slice(begin - start * block, end - start * block)
-        host = [_to_host(x)[used] for x in jax.tree.leaves(results)]
+        host = [to_host(x)[used] for x in jax.tree.leaves(results)]
         values = [x.reshape(-1, *x.shape[2:])[wanted] for x in host]
         yield Batch(begin, jax.tree.unflatten(jax.tree.structure(results), values))
         start += count

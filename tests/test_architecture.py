@@ -40,6 +40,7 @@ FLOORS = [
     "tasks",
     "bayes",
     "blocks",
+    "lanes",
     "records",
     "parquet",
     "store",

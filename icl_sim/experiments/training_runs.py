@@ -177,7 +177,7 @@ def train_sft(
     resume: bool = False,
     progress: Progress = lambda label, done, total: None,
 ) -> dict[str, Any]:
-    """Fine-tunes the base on tables of a task: every (size, table, seed) copy in one vmapped jit.
+    """Fine-tunes the base on tables of a task: every (size, table, seed) copy in one program.
 
     Args:
       task: a family of `icl_sim.tasks.TASKS`, at 8 contexts and 8 outputs.

@@ -1,4 +1,8 @@
-"""All copies of a fine-tuning run - tasks, sizes, seeds - in one vmapped jit.
+"""All copies of a fine-tuning run - tasks, sizes, seeds - in one program, over all devices.
+
+Copies lie in blocks that never change.  A device takes a block through all the steps of a chunk
+before it begins the next, so that what the steps read and write stays in the cache: weights and
+optimizer state of all copies at once would come from memory at every step.
 
 Letters: R copies, E prompts, V symbols, K measures.
 """
@@ -12,10 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from constructions.spec import TransformerSpec
+from icl_sim.blocks import device_mesh
 from icl_sim.budget import require
 from icl_sim.errors import InputError
+from icl_sim.hosts import on_all_devices
+from icl_sim.lanes import Lanes, join_lanes, map_lanes, split_lanes
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples
 from icl_sim.training.fine_tuning import (
@@ -31,19 +39,20 @@ from icl_sim.transformer import Params, Transformer
 if TYPE_CHECKING:  # Orbax takes a second to import
     from icl_sim.checkpoints import Checkpoints
 
+BLOCK = 4  # copies in a block; part of the result's last bits, so never tuned per call
 # (params of one copy, its targets) -> float32 [K]
 Measure = Callable[[dict[str, jax.Array], Any], jax.Array]
 
 
 class Copies(NamedTuple):
-    """R fine-tuned copies.
+    """R fine-tuned copies, on the host.
 
     params: flat dict of leaves [R, ...].
     losses: float32 [R, steps], in nats, before each step.
     looks: float32 [R, chunks + 1, K], what was measured before the first and after each chunk.
     """
 
-    params: dict[str, jax.Array]
+    params: dict[str, np.ndarray]
     losses: np.ndarray
     looks: np.ndarray
 
@@ -63,10 +72,11 @@ def fine_tune_copies(
     chunk: int = 50,
     measure: Measure = _nothing,
     targets: Any = None,
+    mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Copies:
-    """Fine-tunes R copies of one base, each on its own examples, in one vmapped jit.
+    """Fine-tunes R copies of one base, each on its own examples, in one program.
 
     Args:
       model, params: the base, shared by all copies.
@@ -77,6 +87,7 @@ def fine_tune_copies(
       measure: a function of one copy's params and targets; pass the same object again to reuse
         its compiled code.
       targets: a pytree with a leading axis R, given to ``measure``.
+      mesh: a one-axis mesh; all devices by default.  It does not change the result.
       checkpoints: written after every chunk; a run that finds some goes on from the newest.
       progress: called as progress(label, steps done, steps) after each chunk.
 
@@ -94,80 +105,99 @@ def fine_tune_copies(
         )
     cost = partial(training_bytes, model.spec, config)
     require("fine-tuning", cost, copies=copies, examples=inputs[1], tokens=inputs[2])
-    params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-    examples = Examples(*(jnp.asarray(field) for field in examples))
     if chunk < 1:
         raise InputError(f"chunk: expected at least one step, got {chunk}")
 
-    def look(state: State) -> np.ndarray:
-        return np.asarray(_look(params, examples, config, state, targets, measure))
+    mesh = device_mesh() if mesh is None else mesh
+    split = partial(split_lanes, block=min(BLOCK, copies), mesh=mesh)
+    join = partial(join_lanes, n=copies)
+    program = _Program(model.spec, config, str(jax.random.key_impl(keys)), measure)
+    base = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    base = on_all_devices(base, NamedSharding(mesh, PartitionSpec()))
+    parts = split((examples, jax.random.key_data(keys), targets))
 
-    state = _begin(params, config, keys)
+    def each(function: Callable[..., Any], states: list[Any], *rest: Any) -> list[Any]:
+        found = []
+        for part, state in zip(parts, states, strict=True):
+            lanes = Lanes(part.active, (part.values, state))
+            found.append(map_lanes(partial(function, program), base, lanes, *rest, mesh=mesh))
+            jax.block_until_ready(found[-1])  # which lets Ctrl-C in
+        return found
+
+    states = each(_begin, [None] * len(parts))
     losses = np.zeros((copies, config.steps), np.float32)
-    first = look(state)
+    first = join(each(_look, states))
     looks = np.zeros((copies, -(-config.steps // chunk) + 1, first.shape[1]), np.float32)
     looks[:, 0] = first
     done = 0
-    kept = looks if looks.size else None  # Orbax refuses arrays of size zero
-    if checkpoints is not None and (found := checkpoints.restore((state, losses, kept))):
-        done, (state, losses, kept) = found
-        looks = looks if kept is None else kept
+    if checkpoints is not None:
+        found = checkpoints.restore((join(states), losses, looks))
+        if found is not None:
+            done, (whole, losses, looks) = found
+            states = [part.values for part in split(whole)]
     while done < config.steps:
         last = min(done + chunk, config.steps)
-        arguments = (params, examples, config, keys, state, np.int32(done), chunk)
-        state, values = _advance(model.spec, *arguments)
-        require_finite(params, config, state.fault, state.leaf)
-        losses[:, done:last] = np.asarray(values)[:, : last - done]
-        looks[:, -(-last // chunk)] = look(state)
+        taken = each(partial(_advance, chunk), states, np.int32(done))
+        states, values = map(list, zip(*taken, strict=True))
+        faults, leaves = join([(state.fault, state.leaf) for state in states])
+        require_finite(params, config, faults, leaves)
+        losses[:, done:last] = join(values)[:, : last - done]
+        looks[:, -(-last // chunk)] = join(each(_look, states))
         if checkpoints is not None:
-            checkpoints.save(last, (state, losses, looks if looks.size else None))
+            checkpoints.save(last, (join(states), losses, looks))
         if progress is not None:
             progress(f"fine-tuning, loss {losses[:, done:last].mean():.3f}", last, config.steps)
         done = last
-    return Copies(_finish(params, examples, config, state), losses, looks)
+    return Copies(join(each(_finish, states)), losses, looks)
 
 
-@partial(jax.jit, static_argnums=1)
-def _begin(params: Params, config: TrainConfig, keys: jax.Array) -> State:
-    return jax.vmap(lambda key: begin(params, config, key))(keys)
+class _Program(NamedTuple):
+    """What is compiled into the functions below.  They run a block, one copy a lane, on a device.
+
+    A lane is ((examples, key data, targets), state).
+    """
+
+    spec: TransformerSpec
+    config: TrainConfig
+    key_impl: str
+    measure: Measure
+
+    def key(self, data: jax.Array) -> jax.Array:
+        return jax.random.wrap_key_data(data, impl=self.key_impl)
 
 
-@partial(jax.jit, static_argnums=(0, 3, 7))
+@partial(jax.jit, static_argnums=0)
+def _begin(program: _Program, params: Params, lanes: Any) -> State:
+    (_, keys, _), _ = lanes
+    return jax.vmap(lambda key: begin(params, program.config, program.key(key)))(keys)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
 def _advance(
-    spec: TransformerSpec,
-    params: Params,
-    examples: Examples,
-    config: TrainConfig,
-    keys: jax.Array,
-    states: State,
-    first: Any,
-    steps: int,
+    steps: int, program: _Program, params: Params, lanes: Any, first: Any
 ) -> tuple[State, jax.Array]:
     # The last chunk may be cut short: the limit does it without compiling another length.
-    def one(examples: Examples, key: jax.Array, state: State) -> tuple[State, jax.Array]:
-        limit = config.steps
-        return advance(spec, params, examples, config, key, state, first, steps, limit=limit)
+    def one(lane: Any) -> tuple[State, jax.Array]:
+        (examples, key, _), state = lane
+        arguments = (program.spec, params, examples, program.config, program.key(key), state)
+        return advance(*arguments, first, steps, limit=program.config.steps)
 
-    return jax.vmap(one)(examples, keys, states)
-
-
-@partial(jax.jit, static_argnums=2)
-def _finish(
-    params: Params, examples: Examples, config: TrainConfig, states: State
-) -> dict[str, jax.Array]:
-    return jax.vmap(lambda e, s: finish(params, e, config, s))(examples, states)
+    return jax.vmap(one)(lanes)
 
 
-@partial(jax.jit, static_argnums=(2, 5))
-def _look(
-    params: Params,
-    examples: Examples,
-    config: TrainConfig,
-    states: State,
-    targets: Any,
-    measure: Measure,
-) -> jax.Array:
-    def one(examples: Examples, state: State, target: Any) -> jax.Array:
-        return measure(finish(params, examples, config, state), target)
+@partial(jax.jit, static_argnums=0)
+def _finish(program: _Program, params: Params, lanes: Any) -> dict[str, jax.Array]:
+    def one(lane: Any) -> dict[str, jax.Array]:
+        (examples, _, _), state = lane
+        return finish(params, examples, program.config, state)
 
-    return jax.vmap(one)(examples, states, targets)
+    return jax.vmap(one)(lanes)
+
+
+@partial(jax.jit, static_argnums=0)
+def _look(program: _Program, params: Params, lanes: Any) -> jax.Array:
+    def one(lane: Any) -> jax.Array:
+        (examples, _, target), state = lane
+        return program.measure(finish(params, examples, program.config, state), target)
+
+    return jax.vmap(one)(lanes)
