@@ -92,16 +92,16 @@ def _require_memory(
 ) -> None:
     """Raises InputError if a dispatch does not fit into memory; called once, while it is traced.
 
-    On each device a block of trials at its peak (compilers were seen to take up to twice what the
-    operations in their order need; half more is counted), and the results of S blocks, which come
-    to the host as well.  The devices of a CPU share its memory.
+    On each device a block of trials, whose operations in their order need so much (what compilers
+    make of them was seen to take from half of it to twice as much), and the results of S blocks,
+    which come to the host as well.  The devices of a CPU share its memory.
     """
     one, results = traced_bytes(trial, *args), jax.eval_shape(trial, *args)
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(results))
     devices = sharing(mesh)
 
     def cost(blocks_per_dispatch: int, block: int) -> int:
-        return devices * block * (3 * one // 2 + 2 * size * blocks_per_dispatch)
+        return devices * block * (one + 2 * size * blocks_per_dispatch)
 
     require("a dispatch of trials", cost, blocks_per_dispatch=capacity, block=block)
 
