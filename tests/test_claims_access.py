@@ -19,7 +19,7 @@ def run(tmp_path):
         yield Run("smoke", jax.random.key(0), store, quiet)
 
 
-def all_certified(name, cells, **_):
+def all_certified(run, name, cells, **_):
     return [CellVerdict(cell.id, "certified", 400, 0.1, 0.05, 0.2) for cell in cells]
 
 
@@ -41,7 +41,7 @@ def test_a_random_subset_is_as_near_as_proved(run):
 
 
 def test_a_smaller_factor_breaks_the_exact_means(run, monkeypatch):
-    monkeypatch.setattr(c5, "sweep", all_certified)
+    monkeypatch.setattr(Run, "sweep", all_certified)
     wrong = lambda **options: 0.9 * subset_mean_error(**options)
     assert c5.random_experiment(run, mean=wrong).verdict == FALSE
 
@@ -104,7 +104,7 @@ def test_half_the_bound_is_refuted(run):
 
 
 def test_half_the_leak_is_refuted(run, monkeypatch):
-    monkeypatch.setattr(c6, "sweep", all_certified)
+    monkeypatch.setattr(Run, "sweep", all_certified)
     wrong = lambda **options: softmax_leak(**options) / 2
     assert c6.retrieval_experiment(run, leak=wrong).verdict == FALSE
     assert c6.retrieval_experiment(run).verdict == HOLDS

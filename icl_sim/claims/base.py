@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 
-from icl_sim.experiments.sweep import Progress
+from icl_sim.experiments.cells import MeanCell, TailCell
+from icl_sim.experiments.sweep import CellVerdict, Progress, sweep
+from icl_sim.intervals import ALPHA
 from icl_sim.store import Store
 
 HOLDS = "HOLDS"
@@ -36,6 +38,25 @@ class Run:
     key: jax.Array
     store: Store
     progress: Progress
+
+    def sweep(
+        self,
+        name: str,
+        cells: Sequence[TailCell | MeanCell],
+        *,
+        replicates: int,
+        alpha: float = ALPHA,
+    ) -> list[CellVerdict]:
+        """`icl_sim.experiments.sweep.sweep` of these cells, with this run's key and store."""
+        return sweep(
+            name,
+            cells,
+            key=self.key,
+            replicates=replicates,
+            store=self.store,
+            alpha=alpha,
+            progress=self.progress,
+        )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
 from icl_sim.experiments.cells import TailCell
-from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
 from icl_sim.sampling import multinomial_counts, scaled_total_variation
 
@@ -52,14 +51,7 @@ def token_experiment(run: Run, *, size: SizeFormula = abstract) -> Outcome:
     """
     rows = _exact_rows(run, size)
     failing = [row for row in rows if row["failure"] > row["delta"]]
-    sampled = sweep(
-        "C1.token",
-        _cells(size),
-        key=run.key,
-        replicates=REPLICATES[run.profile],
-        store=run.store,
-        progress=run.progress,
-    )
+    sampled = run.sweep("C1.token", _cells(size), replicates=REPLICATES[run.profile])
     refuted = [cell.id for cell in sampled if cell.verdict == REFUTED]
     certified = all(cell.verdict == CERTIFIED for cell in sampled)
     loose = all(row["size"] > min(row["mcdiarmid"], row["weissman"]) for row in rows)

@@ -24,7 +24,7 @@ from icl_sim.claims.elicitation import elicitation_experiment
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.hash_bits import Size, refute
 from icl_sim.experiments.cells import TailCell
-from icl_sim.experiments.sweep import CellVerdict, sweep
+from icl_sim.experiments.sweep import CellVerdict
 from icl_sim.intervals import ALPHA
 from icl_sim.sampling import multinomial_counts
 
@@ -187,14 +187,7 @@ def _judge(
                 failure["better_failure"] = failures(V, length, better, eps)
                 rows.append(given | {"size": n, "better": better} | failure)
                 run.progress(name, len(rows), len(shapes) * len(epsilons) * len(deltas))
-    sampled: list[CellVerdict] = sweep(
-        name,
-        cells,
-        key=run.key,
-        replicates=REPLICATES[run.profile],
-        store=run.store,
-        progress=run.progress,
-    )
+    sampled: list[CellVerdict] = run.sweep(name, cells, replicates=REPLICATES[run.profile])
     broken = [row for row in rows if row["failure"] > row["delta"]]
     loose = all(r["better"] < r["size"] and r["better_failure"] <= r["delta"] for r in rows)
     ratios = sorted(row["size"] / row["better"] for row in rows)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from icl_sim.bounds.angles import one_step_mean_error
 from icl_sim.bounds.classification import (
     basis_failure,
     basis_mean_error,
@@ -24,15 +22,14 @@ from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
 from icl_sim.claims.halfspace_curves import (
     POOL_ROWS,
     POOLS,
-    gaussian_curves,
     padded_pool,
     pool_error,
     real_data_rows,
 )
+from icl_sim.claims.one_step import MEAN_REPLICATES, one_step_experiment
 from icl_sim.experiments.cells import MeanCell, TailCell
-from icl_sim.experiments.sweep import CellVerdict, sweep
 from icl_sim.halfspaces import LEARNERS, Law, error_trial, gaussian, heavy_light, uniform_basis
-from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
+from icl_sim.intervals import ALPHA
 
 ABSTRACT = (
     "For linear classification, datasets of size O(d/eps) or, with fixed context, "
@@ -58,8 +55,7 @@ LAWS: dict[str, list[tuple[Law, tuple[int, ...], str]]] = {
         (uniform_basis(20), (20, 80, 160, 320), "0.05"),
     ],
 }
-# First looks; up to eight times as many follow.
-MEAN_REPLICATES = {"smoke": 1000, "standard": 2000, "full": 10_000}
+# Of a tail, at the first look; up to eight times as many follow.
 TAIL_REPLICATES = {"smoke": 200, "standard": 400, "full": 4000}
 
 DELTA = 0.1  # of the sampled tails
@@ -103,7 +99,7 @@ def mean_experiment(
             )
             for n in (2 * d, 4 * d)
         ]
-    sampled = _sweep(run, "C3.mean", cells, MEAN_REPLICATES)
+    sampled = run.sweep("C3.mean", cells, replicates=MEAN_REPLICATES[run.profile])
     broken = [row for row in rows if row["mean"] > row["bound"]]
     largest = max(cell.estimate / c.bound for cell, c in zip(sampled, cells, strict=True))
     return Outcome(
@@ -205,7 +201,7 @@ def corrected_experiment(
         trial = error_trial(law, LEARNERS[learner], max(n, _rows(law, sizes, eps)))
         cell_id = f"{law.name}/{learner}/eps={eps}/n={n}"
         cells.append(TailCell(cell_id, trial, (np.int32(n),), float(eps), DELTA))
-    sampled = _sweep(run, "C3.tail-corrected", cells, TAIL_REPLICATES)
+    sampled = run.sweep("C3.tail-corrected", cells, replicates=TAIL_REPLICATES[run.profile])
     worst = max(rows, key=lambda row: row["failure"] / row["delta"])
     return Outcome(
         verdict=uphold(broken=broken, sampled=sampled),
@@ -233,72 +229,6 @@ def _tail_row(d: int, eps: float, delta: float, light: float, n: int) -> dict[st
             halfspace_necessary_tail(eps=eps, delta=delta),
         ),
     }
-
-
-def one_step_experiment(
-    run: Run, *, learner: str = "one-step", exact: Bound | None = one_step_mean_error
-) -> Outcome:
-    """C3.one-step: does one step of linear attention reach E err <= eps with C d/eps examples?
-
-    At eps = 1/(16 pi C): exactly for C in {1, 2, 4, 8} where the mean error is known in closed
-    form, by sampling for C = 1, and by the exponent of the error in n, which the size needs to be
-    -1 and which is -1/2.  False if all three say so; HOLDS if sampling and exponent say the reverse
-    of a learner without a closed form.
-    """
-    rows = [] if exact is None else [_one_step_row(C, d, exact) for C in CONSTANTS for d in (2, 20)]
-    eps = 1 / (16 * math.pi)
-    n = math.ceil(2 / eps)
-    trial = error_trial(gaussian(2), LEARNERS[learner], n)
-    cells = [MeanCell(f"gaussian(d=2)/{learner}/n={n}", trial, (np.int32(n),), eps)]
-    sampled = _sweep(run, "C3.one-step", cells, MEAN_REPLICATES)
-    curves, slopes = gaussian_curves(run, learner)
-    slope = slopes[0]
-    slow, fast = slope["low"] > -0.75, slope["high"] < -0.75
-    above = all(row["mean"] > row["eps"] for row in rows)
-    if rows and above and sampled[0].verdict == REFUTED and slow:
-        verdict = FALSE
-    elif not rows and sampled[0].verdict == CERTIFIED and fast:
-        verdict = HOLDS
-    else:
-        verdict = OPEN
-    exactly = ", ".join(f"{r['mean'] / r['eps']:.2f} (C = {r['C']})" for r in rows[::2])
-    exponents = ", ".join(
-        f"{s['exponent']:.3f} [{s['low']:.3f}, {s['high']:.3f}] {s['learner']}" for s in slopes
-    )
-    return Outcome(
-        verdict=verdict,
-        confidence=1 - ALPHA,
-        replicates=trials(sampled) + slope["trials"],
-        why=(
-            f"E err/eps at n = C d/eps, d = 2, exactly: {exactly or 'not known'}; sampled "
-            f"{sampled[0].estimate / eps:.2f} (C = 1); exponents in n: {exponents}"
-        ),
-        figures={
-            "exact": rows,
-            "sampled": [asdict(cell) for cell in sampled],
-            "slopes": slopes,
-            "curves": curves,
-        },
-    )
-
-
-def _one_step_row(C: int, dim: int, exact: Bound) -> dict[str, Any]:
-    eps = 1 / (16 * math.pi * C)
-    n = math.ceil(C * dim / eps)
-    return {"C": C, "dim": dim, "eps": eps, "n": n, "mean": exact(dim=dim, n=n)}
-
-
-def _sweep(
-    run: Run, name: str, cells: Sequence[MeanCell | TailCell], replicates: dict[str, int]
-) -> list[CellVerdict]:
-    return sweep(
-        name,
-        cells,
-        key=run.key,
-        replicates=replicates[run.profile],
-        store=run.store,
-        progress=run.progress,
-    )
 
 
 READING = (

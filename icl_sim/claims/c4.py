@@ -25,7 +25,6 @@ from icl_sim.bounds.tokens import two_coins
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
 from icl_sim.experiments.cells import MeanCell, TailCell
-from icl_sim.experiments.sweep import sweep
 from icl_sim.halfspaces import LEARNERS, error_trial, margin
 from icl_sim.intervals import ALPHA
 
@@ -186,15 +185,7 @@ def margin_experiment(
         for some in few
     ]
     tail, mean = (
-        sweep(
-            f"C4.margin/{kind}",
-            cells,
-            key=run.key,
-            replicates=replicates[run.profile],
-            store=run.store,
-            alpha=ALPHA / 2,
-            progress=run.progress,
-        )
+        run.sweep(f"C4.margin/{kind}", cells, replicates=replicates[run.profile], alpha=ALPHA / 2)
         for kind, cells, replicates in (
             ("tail", tail_cells, TAIL_REPLICATES),
             ("mean", mean_cells, MEAN_REPLICATES),

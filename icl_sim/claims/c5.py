@@ -29,7 +29,6 @@ from icl_sim.experiments.access import (
     subset_trial,
 )
 from icl_sim.experiments.cells import MeanCell, TailCell
-from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import ALPHA
 
 ABSTRACT = (
@@ -100,14 +99,7 @@ def random_experiment(
         ),
     ]
     mean_cells, tail_cells = (
-        sweep(
-            f"C5.random/{kind}",
-            cells,
-            key=run.key,
-            replicates=REPLICATES[run.profile],
-            store=run.store,
-            progress=run.progress,
-        )
+        run.sweep(f"C5.random/{kind}", cells, replicates=REPLICATES[run.profile])
         for kind, cells in (("mean", means), ("tail", tails))
     )
     partial = [

@@ -22,7 +22,6 @@ from icl_sim.experiments.access import (
     same_answer_trial,
 )
 from icl_sim.experiments.cells import MeanCell, TailCell
-from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import ALPHA
 from icl_sim.tasks import random_table
 from icl_sim.transformer import forward
@@ -86,14 +85,7 @@ def retrieval_experiment(
     ]
     replicates = REPLICATES[run.profile]
     sampled, gain = (
-        sweep(
-            f"C6.retrieval/{kind}",
-            family,
-            key=run.key,
-            replicates=many,
-            store=run.store,
-            progress=run.progress,
-        )
+        run.sweep(f"C6.retrieval/{kind}", family, replicates=many)
         for kind, family, many in (("error", cells, replicates), ("gain", gains, replicates // 4))
     )
     broken = [row for row in same if row["tv"] > row["allowed"]]

@@ -26,7 +26,6 @@ from icl_sim.experiments.prompt_families import (
     lookup_family,
     misleading,
 )
-from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import ALPHA
 
 DELTA = 0.05
@@ -96,14 +95,7 @@ def elicitation_experiment(
             row = {"family": found.name, "target": label, "tau": tau, "allowed": 3 * tau + eps}
             misses.append(row | {"n": n})
     within, beyond = (
-        sweep(
-            f"C2.elicitation/{kind}",
-            cells,
-            key=run.key,
-            replicates=REPLICATES[run.profile],
-            store=run.store,
-            progress=run.progress,
-        )
+        run.sweep(f"C2.elicitation/{kind}", cells, replicates=REPLICATES[run.profile])
         for kind, cells in (("exact", exact), ("outside", outside))
     )
     return Outcome(

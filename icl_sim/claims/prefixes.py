@@ -20,7 +20,6 @@ from icl_sim.claims.base import Outcome, Run
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.experiments.cells import MeanCell, TailCell
 from icl_sim.experiments.sequences import prefix_contexts, prefix_laws, sequence_trial
-from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import ALPHA
 
 # Symbols and tokens; laws; eps of means and of tails.
@@ -67,14 +66,7 @@ def prefixes_experiment(
             trial = sequence_trial(V, length, "contexts", "empirical")
             tails.append(TailCell(f"{where}/n={n}", trial, (np.int32(n), laws), tail_eps, DELTA))
     mean, sampled = (
-        sweep(
-            f"C1.prefixes/{kind}",
-            cells,
-            key=run.key,
-            replicates=REPLICATES[run.profile],
-            store=run.store,
-            progress=run.progress,
-        )
+        run.sweep(f"C1.prefixes/{kind}", cells, replicates=REPLICATES[run.profile])
         for kind, cells in (("mean", means), ("tail", tails))
     )
     broken = [row for row in rows if max(row["contexts"], row["trajectories"]) > row["allowed"]]
