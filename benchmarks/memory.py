@@ -27,14 +27,16 @@ from constructions.machines.weights import build_bytes
 from constructions.spec import Layer, TransformerSpec
 from constructions.turing import TuringMachine
 from icl_sim.base import RECIPE, SPEC
-from icl_sim.blocks import run_blocks
+from icl_sim.blocks import device_mesh, run_blocks
 from icl_sim.bounds import exact_failure_probability, failure_enclosure
 from icl_sim.bounds.enclosures import enclosure_bytes
 from icl_sim.bounds.exact import tails_bytes
+from icl_sim.budget import sharing
 from icl_sim.decoding import Decoder, generate, generate_batch, verify_trace
 from icl_sim.decoding.verification import verification_bytes
 from icl_sim.divergence import total_variation_from_logits
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
+from icl_sim.training.copies import BLOCK
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain, pretraining_bytes
 from icl_sim.transformer import Transformer, forward, forward_bytes, init, load
@@ -170,7 +172,8 @@ def _copies(copies: int, examples: int, tokens: int) -> Case:
         keys = jax.random.split(jax.random.key(1), copies)
         return fine_tune_copies(model, params, data, config=config, keys=keys, chunk=1).losses
 
-    estimate = training_bytes(spec, config, examples, tokens, copies)
+    at_once = BLOCK * sharing(device_mesh())
+    estimate = training_bytes(spec, config, examples, tokens, copies, at_once)
     return Case(estimate, partial(call, 1), partial(call, copies))
 
 

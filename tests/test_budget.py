@@ -295,8 +295,8 @@ def test_fine_tuning_is_refused(two_gib):
         lambda: fine_tune_copies(model, params, copies, keys=keys), "copies 8,192, examples 8"
     )
     copies = int(re.search(r": copies ([\d,]+) fits", message)[1].replace(",", ""))
-    assert training_bytes(SPEC, TrainConfig(), 8, 8, copies) <= 2 * GIB
-    assert training_bytes(SPEC, TrainConfig(), 8, 8, copies + 1) > 2 * GIB
+    cost = partial(training_bytes, SPEC, TrainConfig(), 8, 8, at_once=4 * len(jax.devices()))
+    assert cost(copies=copies) <= 2 * GIB < cost(copies=copies + 1)
 
 
 @pytest.mark.parametrize("adapt", ["full", "lora", "head"])

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from constructions.spec import TransformerSpec
 from icl_sim.blocks import device_mesh
-from icl_sim.budget import require
+from icl_sim.budget import require, sharing
 from icl_sim.errors import InputError
 from icl_sim.hosts import on_all_devices
 from icl_sim.lanes import Lanes, join_lanes, map_lanes, split_lanes
@@ -103,12 +103,12 @@ def fine_tune_copies(
             "copies: expected inputs [R, E, T], counts [R, E, V] and R keys, got "
             f"{list(inputs)}, {list(counts)}, {list(keys.shape)}"
         )
-    cost = partial(training_bytes, model.spec, config)
-    require("fine-tuning", cost, copies=copies, examples=inputs[1], tokens=inputs[2])
     if chunk < 1:
         raise InputError(f"chunk: expected at least one step, got {chunk}")
-
     mesh = device_mesh() if mesh is None else mesh
+    cost = partial(training_bytes, model.spec, config, at_once=BLOCK * sharing(mesh))
+    require("fine-tuning", cost, copies=copies, examples=inputs[1], tokens=inputs[2])
+
     split = partial(split_lanes, block=min(BLOCK, copies), mesh=mesh)
     join = partial(join_lanes, n=copies)
     program = _Program(model.spec, config, str(jax.random.key_impl(keys)), measure)
