@@ -6,8 +6,10 @@ that imports and most of the compiler's own memory are not counted.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -223,6 +225,7 @@ def _file(hidden: int) -> Case:
     layer = Layer(hidden=hidden)
     spec = TransformerSpec(2, 64, 2, (layer,))
     folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
     # Normal numbers, which no file system can leave out.
     params = init(Transformer(spec), jax.random.key(0))
     path = folder / "weights"
