@@ -65,8 +65,7 @@ def map_lanes(
     """function(shared, block, *rest) for each device's block: pytree of arrays [D B, ...].
 
     Each device gets a program of its own, which knows of no other: one program for all of them
-    would be simplified otherwise for several devices than for one (a division became a product
-    with the reciprocal: Adam's bias correction, in the last bit).
+    may be simplified otherwise for several devices than for one.
 
     Args:
         function: jitted; takes and returns arrays [B, ...] of a block.

@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,12 +109,30 @@ def test_a_fault_planted_in_one_leaf_is_named(monkeypatch):
 
     planted = optax.GradientTransformation(lambda params: jnp.int32(0), poison)
     monkeypatch.setattr(
-        TrainConfig, "transformation", lambda self: optax.chain(planted, optax.sgd(1e-2))
+        TrainConfig, "transformation", lambda self, **_: optax.chain(planted, optax.sgd(1e-2))
     )
     with pytest.raises(FloatingPointError, match=r"step 3: layer_0\.w_up "):
         fine_tune(
             MODEL, BASE, table_examples(COUNTS), config=TrainConfig(steps=7), key=jax.random.key(0)
         )
+
+
+def test_adam_for_several_devices_is_that_of_optax():
+    config = TrainConfig(beta2=0.98, clip=1.0)
+    leaves = {"a": jnp.ones((3, 2), jnp.float32), "b": jnp.zeros(4, jnp.float32)}
+    states = {sharded: config.transformation(sharded=sharded).init(leaves) for sharded in (0, 1)}
+    for step in range(5):
+        keys = jax.random.split(jax.random.key(step))
+        gradient = {
+            name: jax.random.normal(key, leaf.shape, jnp.float32)
+            for key, (name, leaf) in zip(keys, leaves.items(), strict=True)
+        }
+        found = []
+        for sharded in (0, 1):
+            update = config.transformation(sharded=bool(sharded)).update
+            updates, states[sharded] = update(gradient, states[sharded], leaves)
+            found.append((updates, states[sharded]))
+        chex.assert_trees_all_close(*found, **F32)
 
 
 @pytest.mark.parametrize(("adapt", "batch"), [("full", 4), ("lora", None), ("head", 4)])

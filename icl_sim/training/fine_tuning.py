@@ -122,7 +122,7 @@ def advance(
 
     ``limit``: steps numbered from there on change nothing; may be traced.
     """
-    transformation = config.transformation()
+    transformation = config.transformation(sharded=True)
 
     def one(state: State, step: jax.Array) -> tuple[State, jax.Array]:
         batch = examples
