@@ -1,7 +1,7 @@
 """Distances of laws: from logits against what others write, and from hidden states.
 
-From logits, the stream is the time to read both arrays once: no exact method can be faster.  From
-hidden states, the yardstick is the two matrix products alone, which make the logits and keep them.
+From logits, the stream is a plain pass over both arrays, which every method must read.  From hidden
+states, the yardstick is the two matrix products alone, which make the logits and keep them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,15 @@ from icl_sim import load
 from icl_sim.decoding import string_law, strings, verification, verify_trace
 from icl_sim.divergence import distances, hidden, total_variation_from_hidden
 from icl_sim.divergence import total_variation_from_logits as from_logits
-from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tuning, pretraining
+from icl_sim.training import (
+    Examples,
+    TrainConfig,
+    copies,
+    fine_tune,
+    fine_tune_copies,
+    fine_tuning,
+    pretraining,
+)
 from icl_sim.transformer import Transformer, init
 
 MODEL = Transformer(SPEC)
@@ -26,6 +34,17 @@ def tune(seed, size):
     inputs = rng.integers(0, 16, (size, 1)).astype(np.int32)
     params = init(MODEL, jax.random.key(seed))
     fine_tune(MODEL, params, Examples(inputs, counts), config=CONFIG, key=jax.random.key(seed))
+
+
+def tune_copies(seed, size):
+    """Two blocks of copies and more: their number is data, their examples are a shape."""
+    rng = np.random.default_rng(seed)
+    number = 5 + seed
+    counts = rng.integers(1, 9, (number, size, 16)).astype(np.float32)
+    inputs = rng.integers(0, 16, (number, size, 1)).astype(np.int32)
+    keys = jax.random.split(jax.random.key(seed), number)
+    params = init(MODEL, jax.random.key(seed))
+    fine_tune_copies(MODEL, params, Examples(inputs, counts), config=CONFIG, keys=keys)
 
 
 def pretrain(seed, size):
@@ -60,6 +79,7 @@ def states(seed, size):
 # kernel, what calls it
 KERNELS = {
     "fine-tuning": (fine_tuning._train_jit, tune),
+    "steps of copies": (copies._advance, tune_copies),
     "gradients of pretraining": (pretraining._gradients, pretrain),
     "verification": (verification._check, verify),
     "strings": (strings._enumerate, strings_after),

@@ -251,12 +251,12 @@ MEASURES = {
 }
 
 
-@pytest.mark.parametrize("rows", [1, 8])
+@pytest.mark.parametrize("way", [{"rows": 1, "triton": True}, {"rows": 8}], ids=["GPU", "TPU"])
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda m: MEASURES[m].__name__)
-def test_the_kernel_agrees_with_the_plain_distance(measure, rows):
+def test_the_kernel_agrees_with_the_plain_distance(measure, way):
     for m, V in [(3, 1), (9, 130), (5, 2500)]:
         a, b = logits(m, V), logits(m, V, seed=1)
-        got = run(measure, jnp.asarray(a), jnp.asarray(b), rows=rows, interpret=True)
+        got = run(measure, jnp.asarray(a), jnp.asarray(b), interpret=True, **way)
         np.testing.assert_allclose(got, MEASURES[measure](a, b), rtol=1e-6, atol=ABSOLUTE)
 
 

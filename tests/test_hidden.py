@@ -59,6 +59,18 @@ def test_distances_agree_with_float64_logits(m, V):
     assert_right(models(m, V))
 
 
+def test_one_narrow_context_of_many_outputs():
+    assert_right(models(1, 140_000, (8, 5)))
+
+
+def test_half_precision_is_computed_in_float32():
+    short = [jnp.asarray(x, jnp.bfloat16) for x in models(9, 50)]
+    got = total_variation_from_hidden(*short)
+    assert got.dtype == jnp.float32
+    want = expected(*(np.asarray(x, np.float32) for x in short))[0]
+    np.testing.assert_allclose(got, want, rtol=0, atol=ABSOLUTE)
+
+
 @pytest.mark.parametrize("V", [300, 384, 1000])
 def test_outputs_cut_into_parts_of_any_number_are_counted_once(monkeypatch, V):
     monkeypatch.setattr(hidden, "_FEWEST", hidden._LOGITS)
@@ -140,6 +152,14 @@ def test_a_stopped_run_goes_on_from_its_records(tmp_path):
     assert shown[0] == 65_536  # from the record
     assert shown == sorted(shown)
     assert shown[-1] == 140_000
+
+
+def test_another_distance_key_or_argument_is_computed_anew(tmp_path):
+    changes = [{}, {"key": jax.random.key(2)}, {"args": (np.float32(2),)}]
+    changes.append({"distance": jensen_shannon_from_hidden})
+    found = [over(tmp_path, 5, **change)[0].tolist() for change in changes]
+    assert len(set(map(tuple, found))) == 4
+    assert over(tmp_path, 5) == (pytest.approx(found[0], abs=0), 4)
 
 
 def test_no_contexts_and_nan_are_refused(tmp_path):

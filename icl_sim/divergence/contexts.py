@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -43,7 +44,8 @@ def distances_over(
     The result does not depend on the number of devices and processes, nor on interruptions.
 
     Args:
-        name: leads the keys of the records; let it tell what ``pair`` depends on.
+        name: leads the keys of the records, and tells ``pair`` from others; they also tell apart
+            distances, keys, unembeddings and args.
         pair: pair(keys, *args) -> hidden states of both models in the contexts drawn from the typed
             keys [1024]; jittable.  Pass the same function again to reuse its compiled code.
         w_a, w_b: unembeddings, float [D, V] and [D', V].
@@ -76,6 +78,7 @@ def distances_over(
         raise InputError(f"{name}: expected at least one context, got {contexts}")
     blocks = -(-contexts // BLOCK)
     trial = _trial(pair, distance)
+    root = f"{name}/{distance.__name__}/{_sha256(jax.random.key_data(key), w_a, w_b, args)}"
     parts = []
     for first in range(0, blocks, CHUNK):
         last = min(first + CHUNK, blocks)
@@ -97,10 +100,18 @@ def distances_over(
                 "distances": base64.b64encode(distances.tobytes()).decode(),
             }
 
-        record = store.result(f"{name}/{first * BLOCK}-{min(last * BLOCK, contexts)}", run)
+        record = store.result(f"{root}/{first * BLOCK}-{min(last * BLOCK, contexts)}", run)
         parts.append(np.frombuffer(base64.b64decode(record["distances"]), record["dtype"]))
         progress(name, min(last * BLOCK, contexts), contexts)
     return np.concatenate(parts)
+
+
+def _sha256(*trees: Any) -> str:
+    """The first digits of a digest of all leaves."""
+    sums = hashlib.sha256()
+    for leaf in map(np.asarray, jax.tree.leaves(trees)):
+        sums.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
+    return sums.hexdigest()[:16]
 
 
 @lru_cache(maxsize=64)

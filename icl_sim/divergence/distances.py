@@ -27,7 +27,7 @@ from icl_sim.divergence.measures import (
     Divergence,
     Top1,
 )
-from icl_sim.divergence.rows import BLOCK, Measure, blockwise
+from icl_sim.divergence.rows import BLOCK, DEVICE_BLOCK, Measure, blockwise
 from icl_sim.errors import InputError
 
 
@@ -174,7 +174,8 @@ def _distances(measure: Divergence | Top1 | Measure, p: Any, q: Any) -> Any:
         raise InputError(
             f"expected two arrays [..., m, V] with the same V >= 1, got {first} and {second}"
         ) from None
-    require_memory(p, q, block=8 * BLOCK)
+    on_cpu = jax.default_backend() == "cpu"
+    require_memory(p, q, block=8 * BLOCK if on_cpu else 16 * DEVICE_BLOCK)
     return of_rows(measure, jnp.asarray(p), jnp.asarray(q))
 
 
@@ -197,7 +198,7 @@ def require_memory(*arrays: Any, block: int) -> None:
 
 @partial(jax.jit, static_argnums=0)
 def of_rows(measure: Divergence | Top1 | Measure, p: jax.Array, q: jax.Array) -> jax.Array:
-    """Blocks on a CPU, the kernel for logits on a GPU or TPU, else all rows in one piece."""
+    """Block after block; by the kernel for logits on a GPU or TPU."""
     p, q = jnp.broadcast_arrays(p, q)
     *lead, V = p.shape
     p, q = (x.reshape(-1, V) for x in (p, q))
@@ -207,7 +208,10 @@ def of_rows(measure: Divergence | Top1 | Measure, p: jax.Array, q: jax.Array) ->
     def piece(p: jax.Array, q: jax.Array) -> jax.Array:
         return of_block(p.astype(dtype), q.astype(dtype))
 
-    ways: dict[str, Measure] = {"cpu": partial(blockwise, piece, dtype), "default": piece}
+    ways: dict[str, Measure] = {
+        "cpu": partial(blockwise, piece, dtype, BLOCK),
+        "default": partial(blockwise, piece, dtype, DEVICE_BLOCK),
+    }
     if isinstance(measure, Divergence):
         ways |= kernels(measure, p.shape, dtype)
     return lax.platform_dependent(p, q, **ways).reshape(lead)

@@ -6,11 +6,13 @@ a block.
 A block of R contexts has its logits computed, measured and dropped before the next one's.  While
 the logits of enough contexts for fast matrix products fit in the budget, a block has all V outputs
 and each logit is computed once.  Beyond that the outputs are cut too, and their logits computed
-twice: for the normalizers and for the distance.  So the memory depends neither on m nor on V.
+twice: for the normalizers and for the distance.  So the memory depends neither on m nor on V, but
+for unembeddings of half precision, of which float32 copies are made.
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -101,9 +103,14 @@ def _distances(measure: Divergence | Top1, a: Any, w_a: Any, b: Any, w_b: Any) -
             "expected hidden states [..., m, D] and unembeddings [D, V] of two models with the "
             f"same V >= 1, got {first}, {w_first} and {second}, {w_second}"
         ) from None
-    # Both models' logits of a block, once more where they are made finite.
-    require_memory(a, b, block=placed(w_a, w_b) + 16 * _LOGITS)
+    # Both models' logits of a block, once more where they are made finite; and float32 copies.
+    wide = sum(4 * math.prod(np.shape(w)) for w in (w_a, w_b) if _is_short(w))
+    require_memory(a, b, block=placed(w_a, w_b) + wide + 16 * _LOGITS)
     return _blockwise(measure, *(jnp.asarray(x) for x in (a, w_a, b, w_b)))
+
+
+def _is_short(array: Any) -> bool:
+    return hasattr(array, "dtype") and array.dtype.itemsize < 4
 
 
 @partial(jax.jit, static_argnums=0)
@@ -112,10 +119,7 @@ def _blockwise(
 ) -> jax.Array:
     dtype = jnp.promote_types(jnp.result_type(a, w_a, b, w_b), jnp.float32)
     lead = jnp.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-    a, b = (
-        jnp.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1]).astype(dtype)
-        for x in (a, b)
-    )
+    a, b = (jnp.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1]) for x in (a, b))
     w_a, w_b = w_a.astype(dtype), w_b.astype(dtype)
     m, V = a.shape[0], w_a.shape[1]
     whole = V * _FEWEST <= _LOGITS
@@ -124,7 +128,7 @@ def _blockwise(
 
     def step(i: jax.Array, out: jax.Array) -> jax.Array:
         # As in `rows.blockwise`, a block that would pass the end is moved back.
-        x, y = (lax.dynamic_slice_in_dim(z, i * rows, rows) for z in (a, b))
+        x, y = (lax.dynamic_slice_in_dim(z, i * rows, rows).astype(dtype) for z in (a, b))
         return lax.dynamic_update_slice_in_dim(out, block(x, y), i * rows, 0)
 
     out = lax.fori_loop(0, -(-m // max(rows, 1)), step, jnp.zeros(m, dtype))
@@ -145,7 +149,7 @@ def _cut(
 ) -> jax.Array:
     """[R] from hidden states [R, D] and [R, D'], U outputs at a time."""
     rows, V = x.shape[0], w_a.shape[1]
-    U = max(128, _CUT // max(rows, *x.shape[1:], *y.shape[1:]))
+    U = min(V, max(128, _CUT // max(rows, *x.shape[1:], *y.shape[1:])))
 
     def part(j: jax.Array) -> tuple[jax.Array, jax.Array]:
         # The last cut is moved back, and the outputs that it repeats are masked.

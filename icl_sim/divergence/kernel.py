@@ -70,36 +70,35 @@ def run(
     m, V = a.shape
     L = min(_LARGEST_PART, max(_LANES, 1 << (V - 1).bit_length()))
     parts = -(-V // L)
-
-    def body(a_ref: Any, b_ref: Any, out_ref: Any) -> None:
-        def part(j: jax.Array) -> tuple[jax.Array, jax.Array]:
-            start = pl.multiple_of(j * L, L)
-            column = start + lax.broadcasted_iota(jnp.int32, (rows, L), 1)
-
-            def read(ref: Any) -> jax.Array:
-                logits = finite(ref[:, pl.ds(start, L)].astype(jnp.float32))
-                return jnp.where(column < V, logits, -jnp.inf)
-
-            return read(a_ref), read(b_ref)
-
-        out_ref[:, :] = measure.online(part, parts, rows, jnp.float32)
-
-    def padded(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, ((0, -m % rows), (0, parts * L - V)))
-
     options: dict[str, Any] = {}
     if triton:
         from jax.experimental.pallas import triton as pallas_triton
 
         options["compiler_params"] = pallas_triton.CompilerParams(num_warps=4)
+
+    def body(a_ref: Any, b_ref: Any, out_ref: Any) -> None:
+        def part(j: jax.Array) -> tuple[jax.Array, jax.Array]:
+            start = pl.multiple_of(j * L, L)
+            inside = start + lax.broadcasted_iota(jnp.int32, (rows, L), 1) < V
+
+            def read(ref: Any) -> jax.Array:
+                # Beyond the array, Triton must not read; a TPU finds anything there.
+                here = ref.at[:, pl.ds(start, L)]
+                found = pallas_triton.load(here, mask=inside, other=0.0) if triton else here[...]
+                return jnp.where(inside, finite(found.astype(jnp.float32)), -jnp.inf)
+
+            return read(a_ref), read(b_ref)
+
+        out_ref[:, :] = measure.online(part, parts, rows, jnp.float32)
+
     whole_rows = pl.BlockSpec((rows, parts * L), lambda i: (i, 0))
     out: jax.Array = pl.pallas_call(
         body,
         grid=(-(-m // rows),),
         in_specs=[whole_rows, whole_rows],
         out_specs=pl.BlockSpec((rows, 1), lambda i: (i, 0)),
-        out_shape=jax.ShapeDtypeStruct((m + -m % rows, 1), jnp.float32),
+        out_shape=jax.ShapeDtypeStruct((m, 1), jnp.float32),
         interpret=interpret,
         **options,
-    )(padded(a), padded(b))
-    return out[:m, 0]
+    )(a, b)
+    return out[:, 0]

@@ -16,6 +16,8 @@ from jax import lax
 # Entries of one model's block, 2 MiB in float32.  Smaller blocks pay more for starting kernels
 # than they save, larger ones leave the cache.
 BLOCK = 2**19
+# On other devices, where a block needs only to keep all processors busy.
+DEVICE_BLOCK = 2**25
 # A row is summed in parts of at most this many neighbors, then the parts are.  In XLA's own order a
 # single flat row of V = 32,768 to 1,048,576 was seen to lose 1.5e-5; in parts it loses 4e-7.
 PART = 512
@@ -23,10 +25,15 @@ PART = 512
 Measure = Callable[[jax.Array, jax.Array], jax.Array]  # two blocks of rows [R, V] -> [R]
 
 
-def blockwise(measure: Measure, dtype: jnp.dtype, p: jax.Array, q: jax.Array) -> jax.Array:
-    """The measure of each pair of rows, [m, V] and [m, V] -> ``dtype`` [m], block after block."""
+def blockwise(
+    measure: Measure, dtype: jnp.dtype, block: int, p: jax.Array, q: jax.Array
+) -> jax.Array:
+    """The measure of each pair of rows, [m, V] and [m, V] -> ``dtype`` [m].
+
+    Block after block, of so many entries of one model.
+    """
     m, V = p.shape
-    rows = min(m, max(1, BLOCK // V))
+    rows = min(m, max(1, block // V))
 
     def step(i: jax.Array, out: jax.Array) -> jax.Array:
         # Slices that would pass the end are moved back, in reading and in writing alike: a short
