@@ -78,7 +78,8 @@ def map_lanes(
     for device in here:
         arguments = jax.tree.map(partial(_on, device), (shared, lanes.values))
         if active[device]:
-            results.append(function(*arguments, *rest))
+            # A result that depends on no argument would be on the default device.
+            results.append(jax.device_put(function(*arguments, *rest), device))
         else:
             shapes = jax.eval_shape(function, *arguments, *rest)
             idle = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
