@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from tolerances import F32
 
-from icl_sim.blocks import exact_sum, iter_blocks, run_blocks
+from icl_sim.blocks import device_mesh, exact_sum, iter_blocks, run_blocks
+from icl_sim.hosts import on_all_devices
+from icl_sim.lanes import join_lanes, map_lanes, split_lanes
 
 PROGRAM = Path(__file__).with_name("program_blocks.py")
 KEY = jax.random.key(11)
@@ -139,6 +142,25 @@ def test_exact_sum_is_correctly_rounded_and_free_of_order():
     assert (exact_sum(values[rng.permutation(1000)]) == total).all()
     assert exact_sum(values[:, 1]) == total[1]
     assert exact_sum(np.array([1e16, 1.0, -1e16])) == 1.0
+
+
+@pytest.mark.parametrize("n", [1, 5, 9])
+def test_lanes_come_back_in_order_from_all_devices(n):
+    @jax.jit
+    def work(shared, lanes, step):
+        return lanes * shared + step
+
+    @jax.jit
+    def nothing(shared, lanes):
+        return jnp.zeros((2, 0), jnp.float32)  # which jit computes on the default device
+
+    mesh = device_mesh()
+    shared = on_all_devices(np.int32(3), NamedSharding(mesh, PartitionSpec()))
+    parts = split_lanes(np.arange(n, dtype=np.int32), block=2, mesh=mesh)
+    found = [map_lanes(work, shared, part, np.int32(1), mesh=mesh) for part in parts]
+    assert join_lanes(found, n).tolist() == [3 * i + 1 for i in range(n)]
+    found = [map_lanes(nothing, shared, part, mesh=mesh) for part in parts]
+    assert join_lanes(found, n).shape == (n, 0)
 
 
 def start(arguments, devices):
