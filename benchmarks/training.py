@@ -1,6 +1,6 @@
-"""Training: all copies in one program against one after the other, and tokens a second with peers.
+"""Training: all copies at once against one after the other, and tokens a second with peers.
 
-Copies: the shipped base fine-tuned on C tables, C copies in one vmapped jit against C calls of the
+Copies: the shipped base fine-tuned on C tables, C copies at once, in blocks, against C calls of the
 same compiled single run, and against the loop that one writes first: a compiled step, called from
 Python for every step of every copy.  Tokens: one step of AdamW on the base's own architecture, a
 batch of 24 x 192 tokens, in this library and, if asked, in PyTorch (eager and compiled) with equal
@@ -75,7 +75,7 @@ def _copies(copies: int, steps: int) -> list[Row]:
     functions = {
         "a call for every step": step_by_step,
         "one copy after the other": loop,
-        "all copies in one jit": together,
+        "all copies at once, in blocks": together,
     }
     rows = measure(functions, rounds=3, reference="a call for every step")
     for row in rows:

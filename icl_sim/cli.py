@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -82,6 +83,7 @@ def _work(arguments: Any) -> int:
     except Exception as error:
         if not hosts.lost_peer(error):
             raise
+        traceback.print_exc(file=sys.__stderr__)  # which is the log by now
         return hosts.LOST
 
 

@@ -22,6 +22,7 @@ from icl_sim.errors import InputError
 HEARTBEAT = 10  # seconds of silence after which a process counts as dead
 LOST = 75  # exit code of a process whose peers died: the run is to be resumed
 JOINED = "icl-sim: joined\n"  # in the log of a process that found its peers
+LEFT = "icl-sim: left\n"  # in the log of a process that has only to print yet
 _VARIABLE = "ICL_SIM_WORKER"  # the environment variable that makes a process a worker
 
 
@@ -47,6 +48,7 @@ class Place(NamedTuple):
         return {_VARIABLE: json.dumps(self._asdict())}
 
 
+_PART = 2**26  # bytes sent at once
 _output: Any = None  # a worker's true standard output, where it prints at the end; None: no run
 _printed = io.StringIO()
 _leads = False  # whether this is a worker that joined as process 0
@@ -124,6 +126,7 @@ def leave() -> None:
 
     multihost_utils.sync_global_devices("done")
     jax.distributed.shutdown()
+    os.write(2, LEFT.encode())
     try:
         _output.write(_printed.getvalue() if _leads else "")
         _output.flush()
@@ -151,6 +154,8 @@ def lost_peer(error: Exception) -> bool:
         return False
     import jax
 
+    if "RESOURCE_EXHAUSTED" in str(error):  # no peer's fault
+        return False
     return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
 
 
@@ -189,12 +194,18 @@ def _broadcast(content: bytes) -> bytes:
     import numpy as np
     from jax.experimental import multihost_utils
 
-    size = int(multihost_utils.broadcast_one_to_all(np.uint32(len(content))))
-    # Few lengths, so that few programs are compiled; bytes, since adding zeros changes -0.0.
-    buffer = np.zeros(1 << size.bit_length(), np.uint8)
-    if is_first():
-        buffer[:size] = np.frombuffer(content, np.uint8)
-    return np.asarray(multihost_utils.broadcast_one_to_all(buffer))[:size].tobytes()
+    halves = multihost_utils.broadcast_one_to_all(np.array(divmod(len(content), 2**32), np.uint32))
+    size = int(halves[0]) * 2**32 + int(halves[1])
+    parts = []
+    for start in range(0, size, _PART):
+        length = min(_PART, size - start)
+        # Few lengths, so that few programs are compiled; bytes, since adding zeros changes -0.0.
+        buffer = np.zeros(min(_PART, 1 << length.bit_length()), np.uint8)
+        if is_first():
+            buffer[:length] = np.frombuffer(content, np.uint8, length, start)
+        part = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
+        parts.append(part[:length].tobytes())
+    return b"".join(parts)
 
 
 def on_all_devices(tree: Any, sharding: Any) -> Any:

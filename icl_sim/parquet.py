@@ -76,7 +76,7 @@ def write_parquet(run: str | Path, path: str | Path) -> tuple[int, list[str]]:
             database.execute(f"INSERT INTO records SELECT {lists}", values)
             database.execute(f"COPY records TO {_text(str(partial))} (FORMAT parquet)")
         os.replace(partial, target)
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{path}: expected a Parquet file that can be written, got {reason}"
@@ -161,6 +161,8 @@ def _type(values: Iterable[Any]) -> str:
 
     >>> _type([1, None, 2]), _type([1, 0.5]), _type([True, None]), _type([1, "a"]), _type([10**30])
     ('BIGINT', 'DOUBLE', 'BOOLEAN', 'VARCHAR', 'VARCHAR')
+    >>> _type([0.5, 10**400])
+    'VARCHAR'
     """
     known = [value for value in values if value is not None]
     kinds = {type(value) for value in known}
@@ -168,8 +170,16 @@ def _type(values: Iterable[Any]) -> str:
         return "BOOLEAN"
     if kinds == {int} and all(abs(value) <= _LARGEST for value in known):
         return "BIGINT"
-    exact = all(float(value) == value for value in known) if kinds <= {int, float} else False
-    return "DOUBLE" if float in kinds and exact else "VARCHAR"
+    if float in kinds and kinds <= {int, float} and all(map(_is_double, known)):
+        return "DOUBLE"
+    return "VARCHAR"
+
+
+def _is_double(value: float) -> bool:
+    try:
+        return float(value) == value
+    except OverflowError:
+        return False
 
 
 def _cell(value: Any, kind: str) -> Any:

@@ -23,7 +23,7 @@ from typing import Any
 
 import icl_sim
 from icl_sim.errors import InputError
-from icl_sim.hosts import HEARTBEAT, JOINED, LOST, Place
+from icl_sim.hosts import HEARTBEAT, JOINED, LEFT, LOST, Place
 
 RESTARTS = 3
 TIMEOUT = 60  # seconds until all processes have joined
@@ -83,7 +83,7 @@ def supervise(
         if failed is None:
             return 0
         if not failed.died:
-            _show_trace(failed)
+            _show_end(failed)
             return failed.code
         if attempt == 0 and failed.waited_in_vain:
             raise InputError(
@@ -91,6 +91,7 @@ def supervise(
                 "others, or see that this machine reaches the coordinator"
             )
         if attempt == restarts:
+            _show_end(failed)
             tell(f"{failed.reason()}; gave up after {restarts} restarts")
             return 1
         attempt += 1
@@ -192,6 +193,11 @@ class _Worker:
         return self.code is not None and (self.code < 0 or self.code == LOST)
 
     @property
+    def printing(self) -> bool:
+        """Whether it runs, and has only to print yet."""
+        return self.code is None and LEFT in self.log()
+
+    @property
     def waited_in_vain(self) -> bool:
         """Whether JAX ended it since its peers did not come in time."""
         return bool(self.code == -signal.SIGABRT and JOINED not in self.log())
@@ -224,10 +230,13 @@ def _wait(team: Sequence[_Worker]) -> _Worker | None:
         return None
     if not failed[0].died:
         limit = time.monotonic() + _GRACE
-        while any(worker.code is None for worker in team) and time.monotonic() < limit:
+        while any(
+            worker.printing or (worker.code is None and time.monotonic() < limit) for worker in team
+        ):
             time.sleep(0.02)
     _end(team, signal.SIGKILL)
-    return failed[0]
+    # The first of those that failed by themselves: process 0 has said why.
+    return next((w for w in team if w.code and not w.died), failed[0])
 
 
 def _end(team: Sequence[_Worker], sign: signal.Signals) -> None:
@@ -240,8 +249,12 @@ def _end(team: Sequence[_Worker], sign: signal.Signals) -> None:
             worker.process.wait(timeout=2)
 
 
-def _show_trace(worker: _Worker) -> None:
-    """The traceback of a worker that prints nothing itself."""
-    _, found, trace = worker.log().partition("Traceback (most recent call last)")
+def _show_end(worker: _Worker) -> None:
+    """Why a worker failed, if its log tells: process 0 has printed it, the others have not."""
+    log = worker.log()
+    _, found, trace = log.partition("Traceback (most recent call last)")
     if found:
         sys.stderr.write(found + trace)
+        return
+    lines = [f"{line}\n" for line in log.splitlines() if line.startswith("icl-sim: ")]
+    sys.stderr.writelines([line for line in lines if line not in (JOINED, LEFT)][-1:])

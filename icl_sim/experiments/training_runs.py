@@ -97,7 +97,7 @@ def train_base(
         if passed:
             save_base(replace(first, about=about), path)
         for one in gates:
-            shutil.rmtree(_checkpoints(Path(out), one))
+            _remove(_checkpoints(Path(out), one))
     return {
         "path": f"{path}.safetensors" if passed else None,
         "passed": passed,
@@ -138,6 +138,14 @@ def _pretrained(
 
 def _parts(values: np.ndarray, size: int) -> list[np.ndarray]:
     return [values[i : i + size] for i in range(0, len(values), size)]
+
+
+def _remove(directory: Path) -> None:
+    """Removes checkpoints; a kill meanwhile leaves nothing that a later run would read."""
+    old = directory.with_name(f"{directory.name}-old")
+    shutil.rmtree(old, ignore_errors=True)
+    directory.rename(old)
+    shutil.rmtree(old)
 
 
 def _fresh(directory: Path, resume: bool) -> None:
@@ -249,7 +257,7 @@ def train_sft(
                 Transformer(base.spec), base.params, stacked, checkpoints=checkpoints, **arguments
             )
         if is_first():
-            shutil.rmtree(directory)
+            _remove(directory)
     rate = copies * 8 * config.steps / (time.perf_counter() - wall)
     of_size = {
         size: slice(i * tasks * seeds, (i + 1) * tasks * seeds) for i, size in enumerate(sizes)
