@@ -11,6 +11,7 @@ from tolerances import F64
 
 from icl_sim.bounds import convex_order_bound, enclosures, exact_failure_probability
 from icl_sim.bounds.exact import uniform_tails
+from icl_sim.errors import InputError
 
 RELATIVE = {"rtol": F64["rtol"], "atol": 0}
 
@@ -153,3 +154,8 @@ def test_a_thousand_symbols_fit_in_little_memory():
     counts = np.random.default_rng(0).multinomial(20480, np.full(1024, 1 / 1024), size=4000)
     rate = float((np.abs(1024 * counts - 20480).sum(axis=1) > 2 * 0.09 * 1024 * 20480).mean())
     assert abs(rate - value) < 5 * (value * (1 - value) / 4000) ** 0.5
+
+
+def test_a_tail_too_far_for_floats_is_refused_in_one_line():
+    with pytest.raises(InputError, match="lower eps, n or vocab"):
+        exact_failure_probability(vocab=16384, n=100_000, eps="0.18")

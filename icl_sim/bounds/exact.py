@@ -200,7 +200,10 @@ def _certified(
         values, errors = _expectation(vocab, sizes, level, aim, cut, hinge)
         if np.all(errors <= RELATIVE_ERROR / 2):
             return values
-    raise ArithmeticError(f"no window is wide enough at vocab {vocab}, n {sizes.start}")
+    raise InputError(
+        f"eps: a tail this far out at vocab {vocab}, n {sizes.start} cannot be summed to a relative "
+        f"accuracy of {RELATIVE_ERROR:g} in floats; lower eps, n or vocab, or use a bound"
+    )
 
 
 def _expectation(
