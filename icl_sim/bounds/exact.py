@@ -201,8 +201,8 @@ def _certified(
         if np.all(errors <= RELATIVE_ERROR / 2):
             return values
     raise InputError(
-        f"eps: a tail this far out at vocab {vocab}, n {sizes.start} cannot be summed to a relative "
-        f"accuracy of {RELATIVE_ERROR:g} in floats; lower eps, n or vocab, or use a bound"
+        f"eps: a tail this far out at vocab {vocab}, n {sizes.start} cannot be summed in floats to "
+        f"a relative accuracy of {RELATIVE_ERROR:g}; lower eps, n or vocab, or use a bound"
     )
 
 
