@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import time
 from fractions import Fraction
 from functools import partial
 
@@ -429,9 +428,7 @@ def test_the_doctor_tells_the_budget(two_gib):
 def test_the_command_line_refuses_in_one_line(memory, words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, memory)
     monkeypatch.chdir(tmp_path)
-    start = time.perf_counter()
     assert run(["icl-sim", *words.split()]) == 2
-    assert time.perf_counter() - start < 5  # imports included
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
