@@ -19,6 +19,8 @@ from icl_sim.errors import InputError
 from icl_sim.supervisor import RESTARTS, TIMEOUT, supervise
 
 PROFILES = ("smoke", "standard", "full")
+# The flags of which any asks for a supervisor.
+_PLACES = ("processes", "coordinator", "process", "restarts", "join_timeout")
 
 
 class _Parser(argparse_flags.ArgumentParser):
@@ -36,8 +38,7 @@ def run(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args(words)
         if hosts.is_worker():
             return _work(arguments)
-        places = (getattr(arguments, n, None) for n in ("processes", "process", "coordinator"))
-        if any(place is not None for place in places):
+        if any(getattr(arguments, name, None) is not None for name in _PLACES):
             return _supervise(argv[1:], arguments)
         return int(arguments.command(arguments))
 
@@ -94,8 +95,8 @@ def _supervise(argv: Sequence[str], arguments: Any) -> int:
         coordinator=arguments.coordinator,
         processes=arguments.processes,
         process=arguments.process,
-        restarts=arguments.restarts,
-        timeout=arguments.join_timeout,
+        restarts=RESTARTS if arguments.restarts is None else arguments.restarts,
+        timeout=TIMEOUT if arguments.join_timeout is None else arguments.join_timeout,
         resume=arguments.out is not None,
         tell=lambda line: print(f"icl-sim: {line}", file=sys.stderr, flush=True),
     )
@@ -117,14 +118,14 @@ def _add_places(sub: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--restarts",
         type=int,
-        default=RESTARTS,
+        default=None,
         metavar="R",
         help=f"resume so often after a process died ({RESTARTS})",
     )
     group.add_argument(
         "--join-timeout",
         type=int,
-        default=TIMEOUT,
+        default=None,
         metavar="S",
         help=f"seconds until all have joined ({TIMEOUT})",
     )

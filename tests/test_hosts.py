@@ -167,6 +167,7 @@ UNREACHABLE = ("--coordinator", "localhost:1", "--processes", "2", "--process", 
     [
         (("--processes", "0"), "--processes: expected at least 1, got 0"),
         (("--process", "1"), "expected --processes N, or --coordinator HOST:PORT"),
+        (("--restarts", "1"), "expected --processes N, or --coordinator HOST:PORT"),
         (("--processes", "2", "--process", "1"), "--process: expected --coordinator"),
         (("--processes", "2", "--restarts", "-1"), "--restarts of at least 0"),
         (("--processes", "2", "--join-timeout", "0"), "--join-timeout of at least 1"),
