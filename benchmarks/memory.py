@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measure import Row
@@ -36,7 +37,8 @@ from icl_sim.bounds.exact import tails_bytes
 from icl_sim.budget import sharing
 from icl_sim.decoding import Decoder, generate, generate_batch, verify_trace
 from icl_sim.decoding.verification import verification_bytes
-from icl_sim.divergence import total_variation_from_logits
+from icl_sim.divergence import total_variation_from_hidden, total_variation_from_logits
+from icl_sim.divergence.hidden import LOGITS
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
 from icl_sim.training.copies import BLOCK
 from icl_sim.training.fine_tuning import training_bytes
@@ -194,6 +196,17 @@ def _distances(contexts: int, outputs: int) -> Case:
     )
 
 
+def _hidden(contexts: int, outputs: int, width: int) -> Case:
+    """Beyond the arrays, which are on the device: the logits of a block and their distance."""
+    states, weights = jnp.ones((contexts, width)), jnp.ones((width, outputs))
+    call = total_variation_from_hidden
+    return Case(
+        16 * LOGITS,
+        lambda: call(states[:1], weights[:, :9], states[:1], weights[:, :9]),
+        lambda: call(states, weights, states, weights),
+    )
+
+
 def _tail(vocab: int, n: int) -> Case:
     call = partial(exact_failure_probability, eps="0.03")
     small = partial(call, vocab=8, n=20)
@@ -261,6 +274,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "fine-tuning, 256 copies [8, 8]": partial(_copies, 256, 8, 8),
     "pretraining, T = 768": partial(_pretraining, 768),
     "distances of logits [4096, 32768]": partial(_distances, 4096, 32768),
+    "from hidden states [2048, 256], V = 32768": partial(_hidden, 2048, 32_768, 256),
     "an exact tail, V = 4096, n = 10^6": partial(_tail, 4096, 10**6),
     "an enclosure, n = 20000": partial(_enclosure, 20_000),
     "results of 100000 trials": partial(_trials, 100_000),

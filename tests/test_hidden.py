@@ -55,7 +55,7 @@ def assert_right(arguments):
     ids=["one", "small", "blocks", "cut"],
 )
 def test_distances_agree_with_float64_logits(m, V):
-    assert (V * hidden._FEWEST > hidden._LOGITS) == (V == 140_000)
+    assert (V * hidden._FEWEST > hidden.LOGITS) == (V == 140_000)
     assert_right(models(m, V))
 
 
@@ -73,7 +73,7 @@ def test_half_precision_is_computed_in_float32():
 
 @pytest.mark.parametrize("V", [300, 384, 1000])
 def test_outputs_cut_into_parts_of_any_number_are_counted_once(monkeypatch, V):
-    monkeypatch.setattr(hidden, "_FEWEST", hidden._LOGITS)
+    monkeypatch.setattr(hidden, "_FEWEST", hidden.LOGITS)
     monkeypatch.setattr(hidden, "_CUT", 128 * hidden._ROWS)
     hidden._blockwise.clear_cache()
     assert_right(models(270, V))  # also a short last block of contexts

@@ -35,7 +35,7 @@ from icl_sim.divergence.rows import finite
 from icl_sim.errors import InputError
 
 # Logits of one model in a block, 16 MiB in float32, and the fewest contexts with all outputs.
-_LOGITS = 2**22
+LOGITS = 2**22
 _FEWEST = 32
 # With the outputs cut: contexts in a block, and entries of logits or of the cut of an unembedding.
 _ROWS = 256
@@ -105,7 +105,7 @@ def _distances(measure: Divergence | Top1, a: Any, w_a: Any, b: Any, w_b: Any) -
         ) from None
     # Both models' logits of a block, once more where they are made finite; and float32 copies.
     wide = sum(4 * math.prod(np.shape(w)) for w in (w_a, w_b) if _is_short(w))
-    require_memory(a, b, block=placed(w_a, w_b) + wide + 16 * _LOGITS)
+    require_memory(a, b, block=placed(w_a, w_b) + wide + 16 * LOGITS)
     return _blockwise(measure, *(jnp.asarray(x) for x in (a, w_a, b, w_b)))
 
 
@@ -122,8 +122,8 @@ def _blockwise(
     a, b = (jnp.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1]) for x in (a, b))
     w_a, w_b = w_a.astype(dtype), w_b.astype(dtype)
     m, V = a.shape[0], w_a.shape[1]
-    whole = V * _FEWEST <= _LOGITS
-    rows = min(m, _LOGITS // V if whole else _ROWS)
+    whole = V * _FEWEST <= LOGITS
+    rows = min(m, LOGITS // V if whole else _ROWS)
     block = partial(_whole if whole else _cut, measure, w_a=w_a, w_b=w_b)
 
     def step(i: jax.Array, out: jax.Array) -> jax.Array:
