@@ -209,8 +209,8 @@ def of_rows(measure: Divergence | Top1 | Measure, p: jax.Array, q: jax.Array) ->
         return of_block(p.astype(dtype), q.astype(dtype))
 
     ways: dict[str, Measure] = {
-        "cpu": partial(blockwise, piece, dtype, BLOCK),
-        "default": partial(blockwise, piece, dtype, DEVICE_BLOCK),
+        "cpu": partial(blockwise, piece, dtype, max(1, BLOCK // V)),
+        "default": partial(blockwise, piece, dtype, max(1, DEVICE_BLOCK // V)),
     }
     if isinstance(measure, Divergence):
         ways |= kernels(measure, p.shape, dtype)

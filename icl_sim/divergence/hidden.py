@@ -31,7 +31,7 @@ from icl_sim.divergence.measures import (
     Divergence,
     Top1,
 )
-from icl_sim.divergence.rows import finite
+from icl_sim.divergence.rows import blockwise, finite
 from icl_sim.errors import InputError
 
 # Logits of one model in a block, 16 MiB in float32, and the fewest contexts with all outputs.
@@ -121,18 +121,14 @@ def _blockwise(
     lead = jnp.broadcast_shapes(a.shape[:-1], b.shape[:-1])
     a, b = (jnp.broadcast_to(x, (*lead, x.shape[-1])).reshape(-1, x.shape[-1]) for x in (a, b))
     w_a, w_b = w_a.astype(dtype), w_b.astype(dtype)
-    m, V = a.shape[0], w_a.shape[1]
+    V = w_a.shape[1]
     whole = V * _FEWEST <= LOGITS
-    rows = min(m, LOGITS // V if whole else _ROWS)
-    block = partial(_whole if whole else _cut, measure, w_a=w_a, w_b=w_b)
+    of_block = partial(_whole if whole else _cut, measure, w_a=w_a, w_b=w_b)
 
-    def step(i: jax.Array, out: jax.Array) -> jax.Array:
-        # As in `rows.blockwise`, a block that would pass the end is moved back.
-        x, y = (lax.dynamic_slice_in_dim(z, i * rows, rows).astype(dtype) for z in (a, b))
-        return lax.dynamic_update_slice_in_dim(out, block(x, y), i * rows, 0)
+    def piece(x: jax.Array, y: jax.Array) -> jax.Array:
+        return of_block(x.astype(dtype), y.astype(dtype))
 
-    out = lax.fori_loop(0, -(-m // max(rows, 1)), step, jnp.zeros(m, dtype))
-    return out.reshape(lead)
+    return blockwise(piece, dtype, LOGITS // V if whole else _ROWS, a, b).reshape(lead)
 
 
 def _whole(

@@ -22,18 +22,22 @@ DEVICE_BLOCK = 2**25
 # single flat row of V = 32,768 to 1,048,576 was seen to lose 1.5e-5; in parts it loses 4e-7.
 PART = 512
 
-Measure = Callable[[jax.Array, jax.Array], jax.Array]  # two blocks of rows [R, V] -> [R]
+Measure = Callable[[jax.Array, jax.Array], jax.Array]  # two blocks of rows [R, n] -> [R]
 
 
 def blockwise(
     measure: Measure, dtype: jnp.dtype, block: int, p: jax.Array, q: jax.Array
 ) -> jax.Array:
-    """The measure of each pair of rows, [m, V] and [m, V] -> ``dtype`` [m].
+    """The measure of each pair of rows, [m, n] and [m, n'] -> ``dtype`` [m].
 
-    Block after block, of so many entries of one model.
+    Args:
+      measure: of blocks of rows.
+      dtype: of its values.
+      block: rows in a block.
+      p, q: the rows.
     """
-    m, V = p.shape
-    rows = min(m, max(1, block // V))
+    m = len(p)
+    rows = min(m, block)
 
     def step(i: jax.Array, out: jax.Array) -> jax.Array:
         # Slices that would pass the end are moved back, in reading and in writing alike: a short

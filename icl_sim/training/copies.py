@@ -1,4 +1,4 @@
-"""All copies of a fine-tuning run - tasks, sizes, seeds - in one program, over all devices.
+"""All copies of a fine-tuning run - tasks, sizes, seeds - in blocks, over all devices.
 
 Copies lie in blocks that never change.  A device takes a block through all the steps of a chunk
 before it begins the next, so that what the steps read and write stays in the cache: weights and
@@ -76,7 +76,7 @@ def fine_tune_copies(
     checkpoints: Checkpoints | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Copies:
-    """Fine-tunes R copies of one base, each on its own examples, in one program.
+    """Fine-tunes R copies of one base, each on its own examples, block by block.
 
     Args:
       model, params: the base, shared by all copies.
