@@ -21,8 +21,8 @@ from benchmarks.roofline import Work, against_roof, forward_work
 from constructions import TuringMachine
 from constructions.construction import Construction
 from constructions.machines.looped import looped
-from constructions.machines.training import TRAINING
 from constructions.machines.universal import universal
+from constructions.programs.training_machines import TRAINING
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.emulation import emulate, find_machine
 from icl_sim.looped import loop_until

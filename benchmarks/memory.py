@@ -27,8 +27,8 @@ import numpy as np
 from benchmarks.measure import Row
 from constructions.machines.universal import universal
 from constructions.machines.weights import build_bytes
+from constructions.programs.turing import TuringMachine
 from constructions.spec import Layer, TransformerSpec
-from constructions.turing import TuringMachine
 from icl_sim.base import RECIPE, SPEC
 from icl_sim.blocks import device_mesh, run_blocks
 from icl_sim.bounds import exact_failure_probability, failure_enclosure

@@ -9,10 +9,10 @@
 
 from constructions.catalog import CONSTRUCTIONS
 from constructions.construction import Construction
+from constructions.programs.turing import Trace, TuringMachine
 from constructions.reference import forward
 from constructions.residual import Residual
 from constructions.spec import Layer, TransformerSpec, blank, param_shapes
-from constructions.turing import Trace, TuringMachine
 
 __all__ = [
     "CONSTRUCTIONS",

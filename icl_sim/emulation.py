@@ -15,12 +15,12 @@ import jax
 import numpy as np
 
 from constructions.construction import Construction
-from constructions.machines.programs import PROGRAMS
 from constructions.machines.single import single
 from constructions.machines.universal import universal
 from constructions.machines.vocabulary import END, Transcript, Vocabulary
 from constructions.machines.weights import build_bytes
-from constructions.turing import Trace, TuringMachine
+from constructions.programs.named import PROGRAMS
+from constructions.programs.turing import Trace, TuringMachine
 from icl_sim.budget import require
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.errors import InputError

@@ -17,8 +17,8 @@ def inventory() -> dict[str, list[Any]]:
       the looped construction), claims, predictors and tasks: names.
     """
     from constructions import CONSTRUCTIONS
-    from constructions.machines.programs import PROGRAMS
-    from constructions.machines.subleq import SUBLEQ
+    from constructions.programs.named import PROGRAMS
+    from constructions.programs.subleq import SUBLEQ
     from icl_sim.claims import CLAIMS
     from icl_sim.predictors import PREDICTORS
     from icl_sim.tasks import TASKS

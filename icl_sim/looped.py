@@ -16,7 +16,7 @@ from jax import lax
 
 from constructions.construction import Construction
 from constructions.machines.looped import columns, looped
-from constructions.machines.subleq import SUBLEQ, SubleqProgram, run
+from constructions.programs.subleq import SUBLEQ, SubleqProgram, run
 from constructions.spec import TransformerSpec
 from icl_sim.budget import require
 from icl_sim.decoding.decoder import check_arithmetic

@@ -20,7 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from constructions.turing import Rule, TuringMachine
+from constructions.programs.turing import Rule, TuringMachine
 from icl_sim.errors import InputError
 
 MAX_BYTES = 1 << 18

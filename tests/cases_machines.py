@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from constructions.turing import TuringMachine
+from constructions.programs.turing import TuringMachine
 
 BB5 = "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"
 

@@ -14,10 +14,8 @@ NUMERIC_ONLY = {"numpy"}
 CONSTRUCTION_FLOORS = [
     "spec",
     "residual",
-    "macro_steps",
-    "turing",
+    "programs",
     "reference",
-    "gadgets",
     "certificate",
     "blueprint",
     "construction",

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from cases_machines import random_case
 
-from constructions.machines.assembler import HERE, NEXT, Assembler, Instruction, Tape
-from constructions.machines.compaction import compact
-from constructions.turing import MOVES, TuringMachine
+from constructions.programs.assembler import HERE, NEXT, Assembler, Instruction, Tape
+from constructions.programs.compaction import compact
+from constructions.programs.turing import MOVES, TuringMachine
 
 MARKS = {"0": "a", "1": "b", "<": "c", ">": "d"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from constructions.certificate import digest
-from constructions.machines.training import TRAINING
+from constructions.programs.training_machines import TRAINING
 from constructions.reference import forward
 from icl_sim.claims import c0, coins, controls
 from icl_sim.claims.base import FALSE, HOLDS, OPEN, Run

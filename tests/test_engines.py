@@ -12,9 +12,9 @@ import pytest
 from cases_machines import random_case
 
 from constructions import reference
-from constructions.machines.programs import PROGRAMS
 from constructions.machines.single import single
 from constructions.machines.universal import universal
+from constructions.programs.named import PROGRAMS
 from icl_sim.decoding import Decoder, verify_trace
 from icl_sim.emulation import SIZES
 from icl_sim.transformer import forward, load

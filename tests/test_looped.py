@@ -9,7 +9,7 @@ import pytest
 from constructions import reference
 from constructions.machines.looped import build, columns, decode, looped
 from constructions.machines.looped_reader import certify
-from constructions.machines.subleq import SUBLEQ, Computer, assemble, run, wrap
+from constructions.programs.subleq import SUBLEQ, Computer, assemble, run, wrap
 from icl_sim import looped as engine
 from icl_sim.cli import run as run_command
 from icl_sim.looped import emulate_looped

@@ -6,8 +6,8 @@ from cases_machines import BB5
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from constructions.machines.programs import PROGRAMS
-from constructions.turing import TuringMachine
+from constructions.programs.named import PROGRAMS
+from constructions.programs.turing import TuringMachine
 from icl_sim.errors import InputError
 from icl_sim.machine_files import (
     MAX_BYTES,

@@ -3,9 +3,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from constructions.machines.program import from_table
-from constructions.machines.programs import PROGRAMS
-from constructions.machines.tag_system import UNIVERSAL_MACHINE, TagSystem
+from constructions.programs.named import PROGRAMS
+from constructions.programs.program import from_table
+from constructions.programs.tag_system import UNIVERSAL_MACHINE, TagSystem
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -6,9 +6,9 @@ import pytest
 from cases_machines import random_case
 
 from constructions import TuringMachine, forward
-from constructions.machines.programs import PROGRAMS
 from constructions.machines.single import single
 from constructions.machines.universal import universal
+from constructions.programs.named import PROGRAMS
 from icl_sim.decoding import generate, verify_trace
 from icl_sim.transformer import forward as jax_forward
 from icl_sim.transformer import load

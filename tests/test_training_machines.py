@@ -4,11 +4,11 @@ import numpy as np
 import optax
 import pytest
 
-from constructions.machines import logistic as fixed_point
-from constructions.machines.counting import counting
-from constructions.machines.logistic import logistic, thresholds, weight_error
-from constructions.machines.perceptron import perceptron, train
-from constructions.machines.training import TRAINING
+from constructions.programs import logistic_machine as fixed_point
+from constructions.programs.counting_machine import counting
+from constructions.programs.logistic_machine import logistic, thresholds, weight_error
+from constructions.programs.perceptron_machine import perceptron, train
+from constructions.programs.training_machines import TRAINING
 
 LIMIT = 1 << 25
 

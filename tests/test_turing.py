@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from cases_machines import BB5, plain_run, random_case, records_of
 
-from constructions import macro_steps
-from constructions.turing import TuringMachine
+from constructions.programs import macro_steps
+from constructions.programs.turing import TuringMachine
 
 FIELDS = ("steps", "halted", "state", "head", "tape_start", "tape")
 

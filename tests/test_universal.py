@@ -6,8 +6,8 @@ import pytest
 from cases_machines import BB5, random_case
 
 from constructions import CONSTRUCTIONS, TuringMachine, forward
-from constructions.machines.programs import PROGRAMS
 from constructions.machines.universal import universal
+from constructions.programs.named import PROGRAMS
 from icl_sim.decoding import generate, generate_batch, verify_trace
 from icl_sim.transformer import forward as jax_forward
 from icl_sim.transformer import load

@@ -1,1 +1,1 @@
-"""Turing machines carried out by transformers, and the programs that they run."""
+"""Machines carried out by transformers: their tokens, weights and certificates."""

@@ -15,7 +15,7 @@ from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.machines.looped_reader import certify
 from constructions.machines.looped_units import bits_of, residual_of, units_of, write_units
-from constructions.machines.subleq import Computer
+from constructions.programs.subleq import Computer
 from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank
 
@@ -47,7 +47,7 @@ def looped(
 
     A problem is ``{"memory": words}``, as many as there are or fewer, and its ``"counter"``, if not
     0, is where the program starts.  An answer has memory, counter and halted, after ``loops``
-    instructions or when the program has halted.  `constructions.machines.subleq` says what an
+    instructions or when the program has halted.  `constructions.programs.subleq` says what an
     instruction does.
 
     Args:

@@ -12,8 +12,8 @@ from constructions.construction import Construction
 from constructions.machines.certify import certify
 from constructions.machines.vocabulary import END, Vocabulary, answer_of, oracle
 from constructions.machines.weights import build
+from constructions.programs.turing import TuringMachine
 from constructions.spec import Params, TransformerSpec
-from constructions.turing import TuringMachine
 
 SOURCE = "Turing completeness of the transformer: Perez et al. 2021 (JMLR 22)"
 PROOF = (

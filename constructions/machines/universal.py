@@ -56,7 +56,7 @@ def universal(
     Raises:
       ValueError: a size out of range, or limits that the dtype cannot certify, with the reason.
 
-    >>> from constructions.turing import TuringMachine
+    >>> from constructions.programs.turing import TuringMachine
     >>> construction = universal(states=2, steps=1000, cells=100)
     >>> machine = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ")
     >>> problem = {"machine": machine, "tape": "", "steps": 1000}

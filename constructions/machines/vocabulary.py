@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from constructions.turing import Trace, TuringMachine
+from constructions.programs.turing import Trace, TuringMachine
 
 START, GO, END = 0, 1, 2
 _FIRST_TAPE = 3

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from constructions import gadgets
+from constructions.machines import gadgets
 from constructions.machines.vocabulary import END, GO, START, Vocabulary
 from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from constructions.construction import Construction
-from constructions.machines.program import TrainingProgram
-from constructions.machines.training import TRAINING
-from constructions.turing import Trace, TuringMachine
+from constructions.programs.program import TrainingProgram
+from constructions.programs.training_machines import TRAINING
+from constructions.programs.turing import Trace, TuringMachine
 from icl_sim.claims import coins
 from icl_sim.claims.base import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.controls import Control, constant_law, convex_hull, too_few_prompts

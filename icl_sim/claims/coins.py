@@ -16,9 +16,9 @@ import numpy as np
 
 from constructions.certificate import digest
 from constructions.construction import Construction
-from constructions.machines.program import from_table
 from constructions.machines.universal import universal
-from constructions.turing import TuringMachine
+from constructions.programs.program import from_table
+from constructions.programs.turing import TuringMachine
 from icl_sim.transformer import forward
 
 Law = Sequence[Fraction]

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.construction import Construction
-from constructions.turing import Trace
+from constructions.programs.turing import Trace
 from icl_sim.budget import require
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.decoder import Decoder, Weights

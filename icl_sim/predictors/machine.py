@@ -7,9 +7,9 @@ from functools import lru_cache
 import jax
 import numpy as np
 
-from constructions.machines.counting import counting
-from constructions.machines.program import TrainingProgram
-from constructions.turing import Trace
+from constructions.programs.counting_machine import counting
+from constructions.programs.program import TrainingProgram
+from constructions.programs.turing import Trace
 from icl_sim.emulation import emulate
 from icl_sim.tasks import Demonstrations
 

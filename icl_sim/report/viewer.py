@@ -11,8 +11,8 @@ import numpy as np
 from markupsafe import Markup
 
 from constructions.construction import Construction
+from constructions.programs.turing import Trace, TuringMachine
 from constructions.reference import forward
-from constructions.turing import Trace, TuringMachine
 from icl_sim.errors import InputError
 
 # The reference pass that shows the heads costs O(T^2); the picture has a row a step.

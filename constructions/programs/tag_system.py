@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from constructions.machines.program import from_table
-from constructions.turing import Trace
+from constructions.programs.program import from_table
+from constructions.programs.turing import Trace
 
 # The tape holds the productions and to their right the word. A letter of the word is N twos and a
 # three, where the letter's production begins left of the N-th one from the productions' right end.

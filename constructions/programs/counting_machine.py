@@ -18,9 +18,9 @@ from functools import cache
 
 import numpy as np
 
-from constructions.machines.assembler import HERE, NEXT, Assembler, Tape
-from constructions.machines.program import TrainingProgram, check_least
-from constructions.turing import Trace, TuringMachine
+from constructions.programs.assembler import HERE, NEXT, Assembler, Tape
+from constructions.programs.program import TrainingProgram, check_least
+from constructions.programs.turing import Trace, TuringMachine
 
 _BASE = 4
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from constructions.machines.compaction import Table, compact
-from constructions.turing import MOVES, TuringMachine
+from constructions.programs.compaction import Table, compact
+from constructions.programs.turing import MOVES, TuringMachine
 
 NEXT = None  # go on with the next instruction
 HERE = "<here>"  # repeat this instruction

@@ -23,14 +23,14 @@ from math import isqrt
 
 import numpy as np
 
-from constructions.machines.assembler import HERE, NEXT, Action, Assembler, Tape
-from constructions.machines.program import (
+from constructions.programs.assembler import HERE, NEXT, Action, Assembler, Tape
+from constructions.programs.program import (
     TrainingProgram,
     check_least,
     check_signs,
     sample_halfspace,
 )
-from constructions.turing import Trace, TuringMachine
+from constructions.programs.turing import Trace, TuringMachine
 
 
 def perceptron_machine(group: int) -> TuringMachine:

@@ -1,8 +1,8 @@
 """Named Turing machines that compute known functions."""
 
-from constructions.machines.program import Program, from_table, halting_state, written
-from constructions.machines.tag_system import UNIVERSAL_MACHINE, TagSystem
-from constructions.turing import TuringMachine
+from constructions.programs.program import Program, from_table, halting_state, written
+from constructions.programs.tag_system import UNIVERSAL_MACHINE, TagSystem
+from constructions.programs.turing import TuringMachine
 
 
 def _parity(tape: str) -> str:

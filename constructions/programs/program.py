@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from constructions.turing import MOVES, Rule, Trace, TuringMachine
+from constructions.programs.turing import MOVES, Rule, Trace, TuringMachine
 
 
 @dataclass(frozen=True)

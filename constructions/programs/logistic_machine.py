@@ -20,14 +20,14 @@ from math import isqrt, log
 
 import numpy as np
 
-from constructions.machines.assembler import HERE, NEXT, Action, Assembler, Tape
-from constructions.machines.program import (
+from constructions.programs.assembler import HERE, NEXT, Action, Assembler, Tape
+from constructions.programs.program import (
     TrainingProgram,
     check_least,
     check_signs,
     sample_halfspace,
 )
-from constructions.turing import Trace
+from constructions.programs.turing import Trace
 
 _MARKS = {"0": "a", "1": "b"}
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from constructions.macro_steps import MacroSteps
+from constructions.programs.macro_steps import MacroSteps
 
 Rule = tuple[str, str, int]
 MOVES = {"L": -1, "S": 0, "R": 1}

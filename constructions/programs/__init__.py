@@ -1,0 +1,1 @@
+"""What machines run: Turing machines, an assembler, named and training programs, SUBLEQ."""
