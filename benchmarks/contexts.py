@@ -19,7 +19,7 @@ from benchmarks.measure import Row, timed
 from benchmarks.roofline import Work, against_roof
 from constructions.spec import Layer, TransformerSpec, param_shapes
 from icl_sim.divergence import distances_over
-from icl_sim.progress import Progress
+from icl_sim.execution.progress import Progress
 from icl_sim.store import Store
 from icl_sim.transformer import Transformer, hidden, init
 

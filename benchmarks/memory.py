@@ -30,15 +30,15 @@ from constructions.machines.weights import build_bytes
 from constructions.programs.turing import TuringMachine
 from constructions.spec import Layer, TransformerSpec
 from icl_sim.base import RECIPE, SPEC
-from icl_sim.blocks import device_mesh, run_blocks
 from icl_sim.bounds import exact_failure_probability, failure_enclosure
 from icl_sim.bounds.enclosures import enclosure_bytes
 from icl_sim.bounds.exact import tails_bytes
-from icl_sim.budget import sharing
 from icl_sim.decoding import Decoder, generate, generate_batch, verify_trace
 from icl_sim.decoding.verification import verification_bytes
 from icl_sim.divergence import total_variation_from_hidden, total_variation_from_logits
 from icl_sim.divergence.hidden import LOGITS
+from icl_sim.execution.memory_guard import sharing
+from icl_sim.execution.trials import device_mesh, run_blocks
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
 from icl_sim.training.copies import BLOCK
 from icl_sim.training.fine_tuning import training_bytes

@@ -3,8 +3,8 @@
 import sys
 import traceback
 
-from icl_sim import hosts
 from icl_sim.cli import run
+from icl_sim.execution import hosts
 
 
 def main() -> None:

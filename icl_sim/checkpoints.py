@@ -24,7 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from icl_sim.errors import InputError
-from icl_sim.hosts import from_first, is_first
+from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.records import canonical_json
 
 SCHEMA = 1

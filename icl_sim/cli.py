@@ -14,9 +14,10 @@ from typing import Any, NoReturn
 
 from absl.flags import argparse_flags
 
-from icl_sim import commands, hosts
+from icl_sim import commands
 from icl_sim.errors import InputError
-from icl_sim.supervisor import RESTARTS, TIMEOUT, supervise
+from icl_sim.execution import hosts
+from icl_sim.execution.supervisor import RESTARTS, TIMEOUT, supervise
 
 PROFILES = ("smoke", "standard", "full")
 # The flags of which any asks for a supervisor.

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from icl_sim.errors import InputError
-from icl_sim.progress import Progress
+from icl_sim.execution.progress import Progress
 
 
 def run_reproduce(arguments: Any) -> int:
@@ -64,7 +64,7 @@ def _report(results: dict[str, Any], directory: str, arguments: Any) -> int:
 
 def _pages(results: dict[str, Any], directory: str) -> Any:
     """The path of the report; in a run of several processes the first one writes it."""
-    from icl_sim.hosts import is_first
+    from icl_sim.execution.hosts import is_first
     from icl_sim.report.pages import write_report
 
     return write_report(results, directory) if is_first() else None

@@ -55,7 +55,7 @@ def examine() -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from icl_sim.budget import budget, format_bytes
+    from icl_sim.execution.memory_guard import budget, format_bytes
 
     fine = jnp.full((16, 16), 1 + 2.0**-12, jnp.float32)
     product = jnp.dot(fine, fine, precision=jax.lax.Precision.HIGHEST)

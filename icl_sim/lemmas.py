@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.blocks import iter_blocks
 from icl_sim.errors import InputError
+from icl_sim.execution.trials import iter_blocks
 from icl_sim.intervals import (
     CERTIFIED,
     INCONCLUSIVE,

@@ -18,9 +18,9 @@ from constructions.construction import Construction
 from constructions.machines.looped import columns, looped
 from constructions.programs.subleq import SUBLEQ, SubleqProgram, run
 from constructions.spec import TransformerSpec
-from icl_sim.budget import require
 from icl_sim.decoding.decoder import check_arithmetic
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
 
 ENGINES = ("dense", "verify")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from icl_sim.errors import InputError
-from icl_sim.hosts import from_first, is_first
+from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.records import SCHEMA, Record, canonical_json, encode_line, merge, read_directory
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only

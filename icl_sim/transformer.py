@@ -19,8 +19,8 @@ import numpy as np
 from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.spec import RMS_EPSILON, Layer, TransformerSpec, check_params, param_shapes
-from icl_sim.budget import placed, require, shards
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import placed, require, shards
 
 Params = Mapping[str, jax.Array]
 

@@ -19,8 +19,8 @@ import numpy as np
 import safetensors.numpy
 
 from constructions.spec import Layer, TransformerSpec, check_params, param_shapes
-from icl_sim.budget import require
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 
 Arrays = dict[str, np.ndarray]
 

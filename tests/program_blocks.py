@@ -13,7 +13,7 @@ import numpy as np
 from program_training import SPEC
 
 from icl_sim import divergence
-from icl_sim.blocks import run_blocks
+from icl_sim.execution.trials import run_blocks
 from icl_sim.training import Examples, TrainConfig, train
 from icl_sim.transformer import Transformer, init
 

@@ -26,10 +26,7 @@ CONSTRUCTION_FLOORS = [
 ]
 FLOORS = [
     "errors",
-    "budget",
-    "progress",
-    "hosts",
-    "supervisor",
+    "execution",
     "transformer",
     "features",
     "machine_files",
@@ -37,8 +34,6 @@ FLOORS = [
     "corpora",
     "tasks",
     "bayes",
-    "blocks",
-    "lanes",
     "records",
     "parquet",
     "store",

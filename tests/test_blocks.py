@@ -15,9 +15,9 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from tolerances import F32
 
-from icl_sim.blocks import device_mesh, exact_sum, iter_blocks, run_blocks
-from icl_sim.hosts import on_all_devices
-from icl_sim.lanes import join_lanes, map_lanes, split_lanes
+from icl_sim.execution.hosts import on_all_devices
+from icl_sim.execution.row_blocks import join_rows, map_rows, split_rows
+from icl_sim.execution.trials import device_mesh, exact_sum, iter_blocks, run_blocks
 
 PROGRAM = Path(__file__).with_name("program_blocks.py")
 KEY = jax.random.key(11)
@@ -156,11 +156,11 @@ def test_lanes_come_back_in_order_from_all_devices(n):
 
     mesh = device_mesh()
     shared = on_all_devices(np.int32(3), NamedSharding(mesh, PartitionSpec()))
-    parts = split_lanes(np.arange(n, dtype=np.int32), block=2, mesh=mesh)
-    found = [map_lanes(work, shared, part, np.int32(1), mesh=mesh) for part in parts]
-    assert join_lanes(found, n).tolist() == [3 * i + 1 for i in range(n)]
-    found = [map_lanes(nothing, shared, part, mesh=mesh) for part in parts]
-    assert join_lanes(found, n).shape == (n, 0)
+    parts = split_rows(np.arange(n, dtype=np.int32), block=2, mesh=mesh)
+    found = [map_rows(work, shared, part, np.int32(1), mesh=mesh) for part in parts]
+    assert join_rows(found, n).tolist() == [3 * i + 1 for i in range(n)]
+    found = [map_rows(nothing, shared, part, mesh=mesh) for part in parts]
+    assert join_rows(found, n).shape == (n, 0)
 
 
 def start(arguments, devices):

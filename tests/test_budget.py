@@ -27,13 +27,19 @@ from icl_sim import (
     verify_trace,
 )
 from icl_sim.base import RECIPE
-from icl_sim.blocks import run_blocks
 from icl_sim.bounds import failure_enclosure
 from icl_sim.bounds.classification import basis_failure
 from icl_sim.bounds.enclosures import enclosure_bytes
 from icl_sim.bounds.partial import subset_expected_total_variation
 from icl_sim.bounds.sequences import absorbing_mean_divergence
-from icl_sim.budget import (
+from icl_sim.cli import exit_code, run
+from icl_sim.comparison import compare
+from icl_sim.comparison.run import comparison_bytes
+from icl_sim.decoding import generate_batch, sample_strings
+from icl_sim.divergence import total_variation_from_hidden
+from icl_sim.divergence.distances import BLOCK
+from icl_sim.emulation import build, find_machine
+from icl_sim.execution.memory_guard import (
     SHARE,
     VARIABLE,
     budget,
@@ -45,13 +51,7 @@ from icl_sim.budget import (
     require,
     traced_bytes,
 )
-from icl_sim.cli import exit_code, run
-from icl_sim.comparison import compare
-from icl_sim.comparison.run import comparison_bytes
-from icl_sim.decoding import generate_batch, sample_strings
-from icl_sim.divergence import total_variation_from_hidden
-from icl_sim.divergence.distances import BLOCK
-from icl_sim.emulation import build, find_machine
+from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.training_runs import train_sft
 from icl_sim.inventory import examine
 from icl_sim.looped import looped_bytes

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from test_claims import digest_of, verify
 
-from icl_sim.blocks import run_blocks
 from icl_sim.bounds.angles import one_step_mean_error
 from icl_sim.bounds.classification import (
     abstract_fixed_context_size,
@@ -17,6 +16,7 @@ from icl_sim.bounds.classification import (
 )
 from icl_sim.claims import CLAIMS, c3, c4, halfspace_curves
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.sweep import quiet
 from icl_sim.halfspaces import LEARNERS, error_trial, pool, real_law
 from icl_sim.store import Store

@@ -10,7 +10,6 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.svm import SVC
 
-from icl_sim.blocks import run_blocks
 from icl_sim.bounds.angles import least_squares_error, one_step_mean_error
 from icl_sim.bounds.classification import (
     basis_mean_error,
@@ -19,6 +18,7 @@ from icl_sim.bounds.classification import (
     perceptron_updates,
 )
 from icl_sim.errors import InputError
+from icl_sim.execution.trials import run_blocks
 from icl_sim.halfspaces import (
     LEARNERS,
     Examples,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from icl_sim.cli import run
-from icl_sim.hosts import from_first, is_first
+from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.records import digest, read_records
 
 ROOT = Path(__file__).parents[1]

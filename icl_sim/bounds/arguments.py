@@ -6,8 +6,8 @@ from decimal import Decimal
 from fractions import Fraction
 from numbers import Integral
 
-from icl_sim.budget import require
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 
 Exact = float | str | Fraction | Decimal
 

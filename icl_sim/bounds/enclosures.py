@@ -27,8 +27,8 @@ import numpy as np
 from scipy.special import gammaln
 
 from icl_sim.bounds.arguments import Exact, exact_law, over_contexts, probability, whole
-from icl_sim.budget import require
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 
 WORK = 2e9  # additions that the automatic choice of steps may spend: a few seconds
 WORK_LIMIT = 1e11  # and that any call may spend: some minutes

@@ -47,8 +47,8 @@ from icl_sim.bounds.arguments import (
 )
 from icl_sim.bounds.enclosures import failure_enclosure
 from icl_sim.bounds.lattice import Mass, log_binomial, log_poisson, powers, trim, truncated_poisson
-from icl_sim.budget import require
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 
 RELATIVE_ERROR = 1e-9
 WORK_LIMIT = 1e11  # multiply-adds of one evaluation: about a minute on one core

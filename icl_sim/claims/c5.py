@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from icl_sim.blocks import BLOCK, run_blocks
 from icl_sim.bounds.partial import (
     missing_error,
     subset_expected_total_variation,
@@ -21,6 +20,7 @@ from icl_sim.bounds.partial import (
 from icl_sim.bounds.tokens import weissman
 from icl_sim.claims.base import FALSE, HOLDS, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.execution.trials import BLOCK, run_blocks
 from icl_sim.experiments.access import (
     ANSWERS,
     base_fit,

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from icl_sim.blocks import run_blocks
 from icl_sim.bounds.retrieval import retrieval_error, softmax_leak, window_error, window_fit
 from icl_sim.claims.base import HOLDS, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.access import (
     comparison_trial,
     gain_trial,

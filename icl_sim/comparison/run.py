@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.blocks import device_mesh, iter_blocks, run_blocks
-from icl_sim.budget import require, sharing, traced_bytes
 from icl_sim.comparison import summary
 from icl_sim.comparison.classification import (
     CLASSIFIERS,
@@ -23,6 +21,8 @@ from icl_sim.comparison.classification import (
 )
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require, sharing, traced_bytes
+from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
 from icl_sim.predictors import Predictor, get_predictor
 from icl_sim.store import Store
 from icl_sim.tasks import Demonstrations, make_task, sample_demonstrations

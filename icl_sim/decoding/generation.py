@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from icl_sim.budget import require
 from icl_sim.decoding.decoder import Decoder, State
+from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import Transformer
 
 _BLOCK = 1 << 20

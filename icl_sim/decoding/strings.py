@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import TransformerSpec
-from icl_sim.budget import require
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import Transformer, forward, forward_bytes
 
 MOST = 1 << 16  # strings to enumerate

@@ -21,12 +21,12 @@ import numpy as np
 
 from constructions.construction import Construction
 from constructions.programs.turing import Trace
-from icl_sim.budget import require
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.decoder import Decoder, Weights
 from icl_sim.decoding.memory import Block, Memory
 from icl_sim.decoding.plan import Plan
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import load
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from icl_sim.blocks import iter_blocks
 from icl_sim.divergence.hidden import total_variation_from_hidden
 from icl_sim.errors import InputError
+from icl_sim.execution.trials import iter_blocks
 from icl_sim.store import Store
 
 BLOCK = 1024  # contexts

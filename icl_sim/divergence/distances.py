@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from icl_sim.budget import require
 from icl_sim.divergence.kernel import kernels
 from icl_sim.divergence.measures import (
     JENSEN_SHANNON,
@@ -29,6 +28,7 @@ from icl_sim.divergence.measures import (
 )
 from icl_sim.divergence.rows import BLOCK, DEVICE_BLOCK, Measure, blockwise
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 
 
 def total_variation(p: Any, q: Any) -> jax.Array:
@@ -183,8 +183,8 @@ def require_memory(*arrays: Any, block: int) -> None:
     """Raises InputError if distances of these rows do not fit into memory.
 
     Arrays [..., m, n] that are not on the device are copied there, one of them twice (see
-    `icl_sim.budget.placed`), those with fewer rows than others are filled up; then there is a
-    block, of so many bytes, and a number for each context.
+    `icl_sim.execution.memory_guard.placed`), those with fewer rows than others are filled up; then
+    there is a block, of so many bytes, and a number for each context.
     """
     shapes = [np.shape(x) for x in arrays]
     rows = math.prod(np.broadcast_shapes(*(shape[:-1] for shape in shapes)))

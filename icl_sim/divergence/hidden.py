@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from icl_sim.budget import placed
 from icl_sim.divergence.distances import of_rows, require_memory
 from icl_sim.divergence.measures import (
     JENSEN_SHANNON,
@@ -33,6 +32,7 @@ from icl_sim.divergence.measures import (
 )
 from icl_sim.divergence.rows import blockwise, finite
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import placed
 
 # Logits of one model in a block, 16 MiB in float32, and the fewest contexts with all outputs.
 LOGITS = 2**22

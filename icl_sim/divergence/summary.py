@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from icl_sim.blocks import exact_sum
 from icl_sim.errors import InputError
+from icl_sim.execution.trials import exact_sum
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from icl_sim.blocks import run_blocks
 from icl_sim.errors import InputError
+from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.sweep import Progress, quiet
 from icl_sim.store import Store
 

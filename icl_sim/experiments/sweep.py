@@ -17,8 +17,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from icl_sim.blocks import Batch, iter_blocks
 from icl_sim.errors import InputError
+from icl_sim.execution.trials import Batch, iter_blocks
 from icl_sim.experiments.cells import MeanCell, TailCell, Tally
 from icl_sim.intervals import ALPHA, CERTIFIED, INCONCLUSIVE, LOOKS, REFUTED, family_verdicts
 from icl_sim.store import Store

@@ -19,11 +19,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from constructions.spec import TransformerSpec
-from icl_sim.blocks import device_mesh
-from icl_sim.budget import require, sharing
 from icl_sim.errors import InputError
-from icl_sim.hosts import on_all_devices
-from icl_sim.lanes import Lanes, join_lanes, map_lanes, split_lanes
+from icl_sim.execution.hosts import on_all_devices
+from icl_sim.execution.memory_guard import require, sharing
+from icl_sim.execution.row_blocks import RowBlocks, join_rows, map_rows, split_rows
+from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples
 from icl_sim.training.fine_tuning import (
@@ -109,8 +109,8 @@ def fine_tune_copies(
     cost = partial(training_bytes, model.spec, config, at_once=BLOCK * sharing(mesh))
     require("fine-tuning", cost, copies=copies, examples=inputs[1], tokens=inputs[2])
 
-    split = partial(split_lanes, block=min(BLOCK, copies), mesh=mesh)
-    join = partial(join_lanes, n=copies)
+    split = partial(split_rows, block=min(BLOCK, copies), mesh=mesh)
+    join = partial(join_rows, n=copies)
     program = _Program(model.spec, config, str(jax.random.key_impl(keys)), measure)
     base = {name: jnp.asarray(leaf) for name, leaf in params.items()}
     base = on_all_devices(base, NamedSharding(mesh, PartitionSpec()))
@@ -119,8 +119,8 @@ def fine_tune_copies(
     def each(function: Callable[..., Any], states: list[Any], *rest: Any) -> list[Any]:
         found = []
         for part, state in zip(parts, states, strict=True):
-            lanes = Lanes(part.active, (part.values, state))
-            found.append(map_lanes(partial(function, program), base, lanes, *rest, mesh=mesh))
+            rows = RowBlocks(part.active, (part.values, state))
+            found.append(map_rows(partial(function, program), base, rows, *rest, mesh=mesh))
             jax.block_until_ready(found[-1])  # which lets Ctrl-C in
         return found
 
@@ -152,9 +152,9 @@ def fine_tune_copies(
 
 
 class _Program(NamedTuple):
-    """What is compiled into the functions below.  They run a block, one copy a lane, on a device.
+    """What is compiled into the functions below.  They run a block, one copy a row, on a device.
 
-    A lane is ((examples, key data, targets), state).
+    A row is ((examples, key data, targets), state).
     """
 
     spec: TransformerSpec
@@ -167,37 +167,37 @@ class _Program(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _begin(program: _Program, params: Params, lanes: Any) -> State:
-    (_, keys, _), _ = lanes
+def _begin(program: _Program, params: Params, rows: Any) -> State:
+    (_, keys, _), _ = rows
     return jax.vmap(lambda key: begin(params, program.config, program.key(key)))(keys)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _advance(
-    steps: int, program: _Program, params: Params, lanes: Any, first: Any
+    steps: int, program: _Program, params: Params, rows: Any, first: Any
 ) -> tuple[State, jax.Array]:
     # The last chunk may be cut short: the limit does it without compiling another length.
-    def one(lane: Any) -> tuple[State, jax.Array]:
-        (examples, key, _), state = lane
+    def one(row: Any) -> tuple[State, jax.Array]:
+        (examples, key, _), state = row
         arguments = (program.spec, params, examples, program.config, program.key(key), state)
         return advance(*arguments, first, steps, limit=program.config.steps)
 
-    return jax.vmap(one)(lanes)
+    return jax.vmap(one)(rows)
 
 
 @partial(jax.jit, static_argnums=0)
-def _finish(program: _Program, params: Params, lanes: Any) -> dict[str, jax.Array]:
-    def one(lane: Any) -> dict[str, jax.Array]:
-        (examples, _, _), state = lane
+def _finish(program: _Program, params: Params, rows: Any) -> dict[str, jax.Array]:
+    def one(row: Any) -> dict[str, jax.Array]:
+        (examples, _, _), state = row
         return finish(params, examples, program.config, state)
 
-    return jax.vmap(one)(lanes)
+    return jax.vmap(one)(rows)
 
 
 @partial(jax.jit, static_argnums=0)
-def _look(program: _Program, params: Params, lanes: Any) -> jax.Array:
-    def one(lane: Any) -> jax.Array:
-        (examples, _, target), state = lane
+def _look(program: _Program, params: Params, rows: Any) -> jax.Array:
+    def one(row: Any) -> jax.Array:
+        (examples, _, target), state = row
         return program.measure(finish(params, examples, program.config, state), target)
 
-    return jax.vmap(one)(lanes)
+    return jax.vmap(one)(rows)

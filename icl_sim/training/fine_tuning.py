@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from constructions.spec import TransformerSpec
-from icl_sim.budget import require
+from icl_sim.execution.memory_guard import require
 from icl_sim.training.adapters import merge, trainable, trainable_names, trainable_size
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples, draw, loss

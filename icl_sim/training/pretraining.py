@@ -23,10 +23,10 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from constructions.spec import TransformerSpec, param_shapes
-from icl_sim.blocks import device_mesh
-from icl_sim.budget import require, sharing
 from icl_sim.errors import InputError
-from icl_sim.hosts import on_all_devices
+from icl_sim.execution.hosts import on_all_devices
+from icl_sim.execution.memory_guard import require, sharing
+from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.fine_tuning import State, begin, guarded_update, require_finite
 from icl_sim.training.sequences import ALPHABET, Batch, long_block, short_block

@@ -2,7 +2,8 @@
 
 Every process runs the same program on the same values; arrays over the mesh of all devices are the
 only difference.  What only one may do - read and write the disk, print - the first does, and tells
-the others.  `icl_sim.supervisor` starts the processes, and starts them again when one dies.
+the others.  `icl_sim.execution.supervisor` starts the processes, and starts them again when one
+dies.
 """
 
 from __future__ import annotations

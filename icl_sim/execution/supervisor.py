@@ -23,7 +23,7 @@ from typing import Any
 
 import icl_sim
 from icl_sim.errors import InputError
-from icl_sim.hosts import HEARTBEAT, JOINED, LEFT, LOST, Place
+from icl_sim.execution.hosts import HEARTBEAT, JOINED, LEFT, LOST, Place
 
 RESTARTS = 3
 TIMEOUT = 60  # seconds until all processes have joined

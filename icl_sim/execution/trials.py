@@ -24,7 +24,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from icl_sim.budget import require, sharing, traced_bytes
+from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 
 BLOCK = 64
 MAX_TRIALS = 2**32  # fold_in takes 32 bits

@@ -1,9 +1,10 @@
-"""Work on arrays [n, ...] in blocks of B lanes, over all devices of all processes.
+"""Work on arrays [n, ...] in blocks of B rows, over all devices of all processes.
 
-Unlike `icl_sim.blocks`, whose trials come from their numbers, lanes come from data and keep a state
-on their device from one call to the next.  The blocks never change, nor does the program of one.
+Unlike `icl_sim.execution.trials`, whose trials come from their numbers, rows come from data and
+keep a state on their device from one call to the next.  The blocks never change, nor does the
+program of one.
 
-Letters: n lanes, B of them in a block, D devices.
+Letters: n rows, B of them in a block, D devices.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from icl_sim.blocks import to_host
+from icl_sim.execution.trials import to_host
 
 
-class Lanes(NamedTuple):
-    """A block of lanes for each device of a mesh.
+class RowBlocks(NamedTuple):
+    """A block of rows for each device of a mesh.
 
-    active: bool [D], whether a device has lanes of its own, or repeats the last one.
+    active: bool [D], whether a device has rows of its own, or repeats the last one.
     values: pytree of arrays [D B, ...] over the mesh.
     """
 
@@ -30,37 +31,37 @@ class Lanes(NamedTuple):
     values: Any
 
 
-def split_lanes(tree: Any, *, block: int, mesh: Mesh) -> list[Lanes]:
-    """Host arrays [n, ...], cut into blocks of B lanes, D blocks at a time.
+def split_rows(tree: Any, *, block: int, mesh: Mesh) -> list[RowBlocks]:
+    """Host arrays [n, ...], cut into blocks of B rows, D blocks at a time.
 
-    >>> from icl_sim.blocks import device_mesh
-    >>> parts = split_lanes(np.arange(7), block=2, mesh=device_mesh())
-    >>> join_lanes([part.values for part in parts], 7).tolist()
+    >>> from icl_sim.execution.trials import device_mesh
+    >>> parts = split_rows(np.arange(7), block=2, mesh=device_mesh())
+    >>> join_rows([part.values for part in parts], 7).tolist()
     [0, 1, 2, 3, 4, 5, 6]
     """
     sharding = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
     tree = jax.tree.map(np.asarray, tree)
     n = len(jax.tree.leaves(tree)[0])
 
-    def part(start: int) -> Lanes:
-        lanes = np.arange(start, start + block * mesh.size)
+    def part(start: int) -> RowBlocks:
+        rows = np.arange(start, start + block * mesh.size)
 
         def place(leaf: np.ndarray) -> jax.Array:
-            own = leaf[np.minimum(lanes, n - 1)]
+            own = leaf[np.minimum(rows, n - 1)]
             return jax.make_array_from_callback(own.shape, sharding, own.__getitem__)
 
-        return Lanes(lanes[::block] < n, jax.tree.map(place, tree))
+        return RowBlocks(rows[::block] < n, jax.tree.map(place, tree))
 
     return [part(start) for start in range(0, n, block * mesh.size)]
 
 
-def join_lanes(parts: Sequence[Any], n: int) -> Any:
-    """The first n lanes of the values of consecutive parts, on the host of every process."""
+def join_rows(parts: Sequence[Any], n: int) -> Any:
+    """The first n rows of the values of consecutive parts, on the host of every process."""
     return jax.tree.map(lambda *leaves: np.concatenate([*map(to_host, leaves)])[:n], *parts)
 
 
-def map_lanes(
-    function: Callable[..., Any], shared: Any, lanes: Lanes, *rest: Any, mesh: Mesh
+def map_rows(
+    function: Callable[..., Any], shared: Any, rows: RowBlocks, *rest: Any, mesh: Mesh
 ) -> Any:
     """function(shared, block, *rest) for each device's block: pytree of arrays [D B, ...].
 
@@ -73,10 +74,10 @@ def map_lanes(
         rest: values of the host.
     """
     here = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    active = dict(zip(mesh.devices.flat, lanes.active, strict=True))
+    active = dict(zip(mesh.devices.flat, rows.active, strict=True))
     results = []
     for device in here:
-        arguments = jax.tree.map(partial(_on, device), (shared, lanes.values))
+        arguments = jax.tree.map(partial(_on, device), (shared, rows.values))
         if active[device]:
             # A result that depends on no argument would be on the default device.
             results.append(jax.device_put(function(*arguments, *rest), device))

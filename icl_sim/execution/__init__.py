@@ -1,0 +1,1 @@
+"""Where a run takes place: fixed blocks, devices, processes, memory, progress."""
