@@ -20,7 +20,7 @@ from benchmarks.roofline import Work, against_roof
 from constructions.spec import Layer, TransformerSpec, param_shapes
 from icl_sim.divergence import distances_over
 from icl_sim.execution.progress import Progress
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 from icl_sim.transformer import Transformer, hidden, init
 
 TOKENS = 4

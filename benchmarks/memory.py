@@ -39,12 +39,12 @@ from icl_sim.divergence import total_variation_from_hidden, total_variation_from
 from icl_sim.divergence.hidden import LOGITS
 from icl_sim.execution.memory_guard import sharing
 from icl_sim.execution.trials import device_mesh, run_blocks
+from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
 from icl_sim.training.copies import BLOCK
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain, pretraining_bytes
 from icl_sim.transformer import Transformer, forward, forward_bytes, init, load
-from icl_sim.weights import load_weights, save_weights
 
 MACHINE = TuringMachine.from_bbchallenge("1RB0RB_1LA1RA")  # runs for ever
 

@@ -311,7 +311,7 @@ def run_export(arguments: Any) -> int:
 def _export_records(arguments: Any) -> int:
     from pathlib import Path
 
-    from icl_sim.parquet import write_parquet
+    from icl_sim.storage.parquet import write_parquet
 
     path = Path(arguments.directory) / "records.parquet"
     rows, columns = write_parquet(arguments.records, path)

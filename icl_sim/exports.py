@@ -9,7 +9,7 @@ from typing import Any
 from constructions import CONSTRUCTIONS
 from icl_sim.errors import InputError
 from icl_sim.report.card import write_card
-from icl_sim.weights import save_weights
+from icl_sim.storage.weights import save_weights
 
 
 def export(
@@ -19,8 +19,8 @@ def export(
 ) -> dict[str, list[str]]:
     """Writes NAME.safetensors, NAME.json and NAME.html of every construction of the catalog.
 
-    The weights are those of the catalog's small defaults.  `icl_sim.weights.load_weights` reads
-    them back, and the construction's ``certify`` proves what was read.
+    The weights are those of the catalog's small defaults.  `icl_sim.storage.weights.load_weights`
+    reads them back, and the construction's ``certify`` proves what was read.
 
     Returns:
       {name: paths written}.

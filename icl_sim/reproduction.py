@@ -18,8 +18,8 @@ from icl_sim.errors import InputError
 from icl_sim.experiments.sweep import Progress, quiet
 from icl_sim.experiments.training_runs import train_sft
 from icl_sim.predictors.selected import CHOICES
-from icl_sim.records import Record, digest, merge, read_directory
-from icl_sim.store import Store
+from icl_sim.storage.records import Record, digest, merge, read_directory
+from icl_sim.storage.store import Store
 
 # N, over 8 contexts; tables of each family; routes.
 _ROUTES = ("counts", "lookup", "bayes", "in-context", "full")

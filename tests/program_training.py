@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import Layer, TransformerSpec
-from icl_sim.checkpoints import Checkpoints
+from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.training import Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.pretraining import pretrain
 from icl_sim.transformer import Transformer, init

@@ -55,13 +55,13 @@ from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.training_runs import train_sft
 from icl_sim.inventory import examine
 from icl_sim.looped import looped_bytes
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
+from icl_sim.storage.weights import load_weights
 from icl_sim.training import Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.adapters import trainable, trainable_size
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain, pretraining_bytes
 from icl_sim.transformer import Transformer, forward_bytes, init, load_params
-from icl_sim.weights import load_weights
 
 GIB = 2**30
 

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from icl_sim.checkpoints import CheckpointError, Checkpoints
 from icl_sim.errors import InputError
+from icl_sim.storage.checkpoints import CheckpointError, Checkpoints
 
 CONFIG = {"seed": 1, "steps": 30}
 

@@ -14,7 +14,7 @@ from constructions.reference import forward
 from icl_sim.claims import c0, coins, controls
 from icl_sim.claims.base import FALSE, HOLDS, OPEN, Run
 from icl_sim.experiments.sweep import quiet
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 
 @pytest.fixture

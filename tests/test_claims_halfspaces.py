@@ -19,7 +19,7 @@ from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Run
 from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.sweep import quiet
 from icl_sim.halfspaces import LEARNERS, error_trial, pool, real_law
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from icl_sim.claims import c1, c2, elicitation, prefixes
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Run
 from icl_sim.experiments import prompt_families, sequences
 from icl_sim.experiments.sweep import quiet
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from icl_sim.comparison import compare
 from icl_sim.comparison.classification import CLASSIFIERS, HELD_OUT, split
 from icl_sim.errors import InputError
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 
 @pytest.mark.parametrize(("task", "size"), [("gaussian", 24), ("iris", 30), ("digits-3-8", 40)])

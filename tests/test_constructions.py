@@ -11,9 +11,9 @@ from tolerances import F64
 
 from constructions import CONSTRUCTIONS, TuringMachine, forward, param_shapes
 from constructions.certificate import digest
+from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.transformer import forward as jax_forward
 from icl_sim.transformer import load
-from icl_sim.weights import load_weights, save_weights
 
 TWO_STATES = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ")  # the default of "single"
 jitted = jax.jit(jax_forward, static_argnums=0)

@@ -21,8 +21,8 @@ from icl_sim.errors import InputError
 from icl_sim.experiments.cells import MeanCell, TailCell, exceeds
 from icl_sim.experiments.sweep import sweep
 from icl_sim.intervals import mean_limits
-from icl_sim.records import digest, read_records
-from icl_sim.store import Store
+from icl_sim.storage.records import digest, read_records
+from icl_sim.storage.store import Store
 
 KEY = jax.random.key(21)
 

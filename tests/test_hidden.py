@@ -15,7 +15,7 @@ from icl_sim.divergence import (
     total_variation_from_hidden,
 )
 from icl_sim.errors import InputError
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 ABSOLUTE = 2e-6  # the logits themselves are rounded products here
 DISTANCES = [

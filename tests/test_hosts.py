@@ -13,7 +13,7 @@ import pytest
 
 from icl_sim.cli import run
 from icl_sim.execution.hosts import from_first, is_first
-from icl_sim.records import digest, read_records
+from icl_sim.storage.records import digest, read_records
 
 ROOT = Path(__file__).parents[1]
 VERIFY = ("verify", "C2.sup", "--json")

@@ -7,9 +7,9 @@ import pytest
 
 from icl_sim.cli import run
 from icl_sim.errors import InputError
-from icl_sim.parquet import write_parquet
-from icl_sim.records import Record
-from icl_sim.store import Store
+from icl_sim.storage.parquet import write_parquet
+from icl_sim.storage.records import Record
+from icl_sim.storage.store import Store
 
 LAWS = [[[0.25, 0.75], [1.0, 0.0]]]
 RECORDS = [

@@ -15,9 +15,9 @@ from program_training import LENGTH, SPEC, digest
 from program_training import pretraining as run
 from tolerances import F32
 
-from icl_sim.checkpoints import Checkpoints
 from icl_sim.errors import InputError
 from icl_sim.execution.trials import device_mesh
+from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.training import TrainConfig
 from icl_sim.training.pretraining import BLOCKS, pretrain, sequence_loss, start
 from icl_sim.training.sequences import (

@@ -10,7 +10,7 @@ from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.errors import InputError
 from icl_sim.experiments.slopes import measured_slopes
 from icl_sim.experiments.sweep import CellVerdict
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 SIZES = (20, 40, 80, 160)
 

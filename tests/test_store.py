@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-import icl_sim.store
+import icl_sim.storage.store
 from icl_sim.errors import InputError
-from icl_sim.records import (
+from icl_sim.storage.records import (
     Record,
     canonical_json,
     decode_line,
@@ -24,7 +24,7 @@ from icl_sim.records import (
     encode_line,
     read_records,
 )
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 CONFIG = {"seed": 1, "profile": "smoke", "sizes": {"V": [2, 32], "R": 400}}
 RECORDS = [Record(f"cell-{i}", {"failures": i, "high": i / 7}) for i in range(5)]
@@ -251,7 +251,7 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path, monkeypatch, name):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return real_open(path, flags, *rest)
 
-    monkeypatch.setattr(icl_sim.store.os, "open", refuse)
+    monkeypatch.setattr(icl_sim.storage.store.os, "open", refuse)
     with pytest.raises(InputError, match=f"cannot open .*{name}: Permission denied") as caught:
         Store(tmp_path, config=CONFIG)
     one_line(caught.value)
@@ -287,7 +287,7 @@ def test_a_full_disk_or_ctrl_c_leaves_earlier_results_and_no_half_line(
 ):
     filled(tmp_path, RECORDS[:3])
     with Store(tmp_path, config=CONFIG) as store:
-        monkeypatch.setattr(icl_sim.store.os, "write", Disk(room, exception).write)
+        monkeypatch.setattr(icl_sim.storage.store.os, "write", Disk(room, exception).write)
         with pytest.raises(raised) as caught:
             store.append(RECORDS[3])
         monkeypatch.undo()
@@ -303,7 +303,7 @@ def test_a_full_disk_or_ctrl_c_leaves_earlier_results_and_no_half_line(
 
 HOLD = """
 import sys, time
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 Store(sys.argv[1], config={"seed": 1})
 sys.stdout.write("held\\n")
 sys.stdout.flush()

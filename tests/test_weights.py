@@ -12,7 +12,7 @@ from constructions import CONSTRUCTIONS
 from icl_sim.cli import run
 from icl_sim.errors import InputError
 from icl_sim.exports import export
-from icl_sim.weights import load_weights, pack, save_weights, unpack
+from icl_sim.storage.weights import load_weights, pack, save_weights, unpack
 
 BUILT = CONSTRUCTIONS["lookup"](vocab=2)
 

@@ -11,7 +11,7 @@ import jax
 from icl_sim.experiments.cells import MeanCell, TailCell
 from icl_sim.experiments.sweep import CellVerdict, Progress, sweep
 from icl_sim.intervals import ALPHA
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 HOLDS = "HOLDS"
 LOOSE = "HOLDS-LOOSE"  # true, and a better bound is given

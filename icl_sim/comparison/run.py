@@ -24,7 +24,7 @@ from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
 from icl_sim.predictors import Predictor, get_predictor
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 from icl_sim.tasks import Demonstrations, make_task, sample_demonstrations
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call

@@ -14,7 +14,7 @@ import numpy as np
 from icl_sim.divergence.hidden import total_variation_from_hidden
 from icl_sim.errors import InputError
 from icl_sim.execution.trials import iter_blocks
-from icl_sim.store import Store
+from icl_sim.storage.store import Store
 
 BLOCK = 1024  # contexts
 CHUNK = 64  # blocks in a record

@@ -33,13 +33,13 @@ from icl_sim.base import (
     table_prompts,
 )
 from icl_sim.bayes import posterior_predictive
-from icl_sim.checkpoints import Checkpoints
 from icl_sim.corpora import TEXT, TEXT_SHA256
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.execution.memory_guard import require
 from icl_sim.predictors.tuned import CONFIGS
+from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.tasks import Demonstrations, empirical_law, make_task, sample_demonstrations
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.fine_tuning import training_bytes

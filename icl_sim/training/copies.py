@@ -37,7 +37,7 @@ from icl_sim.training.fine_tuning import (
 from icl_sim.transformer import Params, Transformer
 
 if TYPE_CHECKING:  # Orbax takes a second to import
-    from icl_sim.checkpoints import Checkpoints
+    from icl_sim.storage.checkpoints import Checkpoints
 
 BLOCK = 4  # copies in a block; part of the result's last bits, so never tuned per call
 # (params of one copy, its targets) -> float32 [K]

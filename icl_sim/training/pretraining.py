@@ -33,7 +33,7 @@ from icl_sim.training.sequences import ALPHABET, Batch, long_block, short_block
 from icl_sim.transformer import Params, Transformer, forward, gradient_bytes, init
 
 if TYPE_CHECKING:  # Orbax takes a second to import
-    from icl_sim.checkpoints import Checkpoints
+    from icl_sim.storage.checkpoints import Checkpoints
 
 BLOCKS = 8
 SHORT_BLOCKS = 6

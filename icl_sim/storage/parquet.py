@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from icl_sim.errors import InputError
-from icl_sim.records import canonical_json, merge, read_directory
+from icl_sim.storage.records import canonical_json, merge, read_directory
 
 _STATEMENT = re.compile(r"(?:statement/)?(?P<statement>(?P<claim>C\d+)\.[^/]+)(?:/.*)?")
 _COMPARISON = re.compile(

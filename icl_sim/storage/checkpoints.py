@@ -25,7 +25,7 @@ import orbax.checkpoint as ocp
 
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
-from icl_sim.records import canonical_json
+from icl_sim.storage.records import canonical_json
 
 SCHEMA = 1
 

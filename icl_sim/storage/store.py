@@ -2,7 +2,7 @@
 
 A directory holds
 
-    records-0.jsonl    the records, see `icl_sim.records`
+    records-0.jsonl    the records, see `icl_sim.storage.records`
     run-0.lock         flock-ed while the run lives; names its holder
 
 A record is acknowledged once `Store.append` returns: then it has reached the disk (fdatasync), and
@@ -26,7 +26,14 @@ from typing import Any, Self
 
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
-from icl_sim.records import SCHEMA, Record, canonical_json, encode_line, merge, read_directory
+from icl_sim.storage.records import (
+    SCHEMA,
+    Record,
+    canonical_json,
+    encode_line,
+    merge,
+    read_directory,
+)
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
 
