@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import Layer, TransformerSpec
-from icl_sim.bayes import posterior_predictive
+from icl_sim.data.bayes import posterior_predictive
+from icl_sim.data.tasks import Demonstrations, empirical_law, random_table, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.storage.weights import load_weights, save_weights
-from icl_sim.tasks import Demonstrations, empirical_law, random_table, sample_demonstrations
 from icl_sim.training import Examples, TrainConfig
 from icl_sim.training.sequences import ALPHABET, CONTEXTS, OUTPUTS
 from icl_sim.transformer import Params, forward, load_params

@@ -20,8 +20,8 @@ def inventory() -> dict[str, list[Any]]:
     from constructions.programs.named import PROGRAMS
     from constructions.programs.subleq import SUBLEQ
     from icl_sim.claims import CLAIMS
+    from icl_sim.data.tasks import TASKS
     from icl_sim.predictors import PREDICTORS
-    from icl_sim.tasks import TASKS
 
     built = {name: build() for name, build in CONSTRUCTIONS.items()}
     return {

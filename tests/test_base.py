@@ -18,10 +18,10 @@ from icl_sim.base import (
     table_examples,
     table_prompts,
 )
-from icl_sim.bayes import posterior_predictive
+from icl_sim.data.bayes import posterior_predictive
+from icl_sim.data.tasks import random_table, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
-from icl_sim.tasks import random_table, sample_demonstrations
 from icl_sim.training.sequences import CONTEXTS
 
 BASE = load_base()

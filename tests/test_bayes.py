@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import gammaln
 
-from icl_sim.bayes import posterior_predictive
+from icl_sim.data.bayes import posterior_predictive
 
 RNG = np.random.default_rng(0)
 

@@ -6,13 +6,13 @@ import pytest
 
 from constructions.learners.lookup import lookup as build_lookup
 from icl_sim.comparison import compare
+from icl_sim.data.tasks import empirical_law, english_table, english_tables, sample_demonstrations
 from icl_sim.errors import InputError
 from icl_sim.predictors import PREDICTORS, get_predictor, register_predictor
 from icl_sim.predictors.counting import lookup
 from icl_sim.predictors.selected import at_random, one_prompt_a_query, retrieve
 from icl_sim.storage.records import digest
 from icl_sim.storage.store import Store
-from icl_sim.tasks import empirical_law, english_table, english_tables, sample_demonstrations
 from icl_sim.transformer import forward
 
 

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from icl_sim.data.tasks import random_table, sample_demonstrations
 from icl_sim.predictors import PREDICTORS
 from icl_sim.predictors.constructed import FIRST, FLOOR, HYPOTHESES
-from icl_sim.tasks import random_table, sample_demonstrations
 
 M, V, N = 3, 4, 25
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from icl_sim.data.tasks import Demonstrations
 from icl_sim.predictors import PREDICTORS
-from icl_sim.tasks import Demonstrations
 
 
 def laws(name, counts):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from icl_sim.data.tasks import Demonstrations, english_table, random_table, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.predictors import PREDICTORS, get_predictor
-from icl_sim.tasks import Demonstrations, english_table, random_table, sample_demonstrations
 
 N = 16
 LAW = random_table(40).law

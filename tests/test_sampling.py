@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_sim.sampling import multinomial_counts, scaled_total_variation
+from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
 
 SKEWED = np.array([0.4, 0.0, 0.3, 0.0, 0.15, 0.1, 0.05, 1e-6], np.float32)
 SKEWED /= SKEWED.sum()

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim import corpora, tasks
-from icl_sim.errors import InputError
-from icl_sim.tasks import (
+from icl_sim.data import corpora, tasks
+from icl_sim.data.tasks import (
     empirical_law,
     english_table,
     english_tables,
@@ -22,6 +21,7 @@ from icl_sim.tasks import (
     subset,
     text_table,
 )
+from icl_sim.errors import InputError
 
 
 def test_every_english_table_is_a_table_of_counts_without_an_empty_row():
@@ -119,7 +119,7 @@ def test_the_empirical_law_of_nothing_is_uniform():
 
 def test_reading_the_bigrams_runs_no_code_of_the_package():
     program = (
-        "import sys; from icl_sim.tasks import english_table; english_table(0); "
+        "import sys; from icl_sim.data.tasks import english_table; english_table(0); "
         "sys.exit('symspellpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -10,10 +10,10 @@ import pytest
 from tolerances import F32
 
 from constructions.spec import Layer, TransformerSpec
+from icl_sim.data.tasks import empirical_law
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.storage.checkpoints import Checkpoints
-from icl_sim.tasks import empirical_law
 from icl_sim.training import (
     Examples,
     TrainConfig,

@@ -20,9 +20,9 @@ from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, 
 from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
+from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
 from icl_sim.experiments.cells import TailCell
 from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
-from icl_sim.sampling import multinomial_counts, scaled_total_variation
 
 ABSTRACT = (
     "For text generation tasks with fixed output length l, datasets of size "

@@ -23,10 +23,10 @@ from icl_sim.claims.base import FALSE, HOLDS, LOOSE, Claim, Outcome, Run, Statem
 from icl_sim.claims.elicitation import elicitation_experiment
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.hash_bits import Size, refute
+from icl_sim.data.sampling import multinomial_counts
 from icl_sim.experiments.cells import TailCell
 from icl_sim.experiments.sweep import CellVerdict
 from icl_sim.intervals import ALPHA
-from icl_sim.sampling import multinomial_counts
 
 ABSTRACT = (
     "For text generation tasks with fixed output length l, datasets of size [...] or, with bounded "

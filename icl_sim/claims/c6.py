@@ -13,6 +13,7 @@ import numpy as np
 from icl_sim.bounds.retrieval import retrieval_error, softmax_leak, window_error, window_fit
 from icl_sim.claims.base import HOLDS, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.data.tasks import random_table
 from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.access import (
     comparison_trial,
@@ -23,7 +24,6 @@ from icl_sim.experiments.access import (
 )
 from icl_sim.experiments.cells import MeanCell, TailCell
 from icl_sim.intervals import ALPHA
-from icl_sim.tasks import random_table
 from icl_sim.transformer import forward
 
 ABSTRACT = (

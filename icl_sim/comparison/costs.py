@@ -17,8 +17,8 @@ import numpy as np
 
 from constructions.spec import TransformerSpec
 from icl_sim.base import load_base, output_laws, table_prompts
+from icl_sim.data.tasks import random_table, sample_demonstrations
 from icl_sim.predictors.tuned import CONFIGS, tuned_base
-from icl_sim.tasks import random_table, sample_demonstrations
 
 REPEATS = 5
 

@@ -19,13 +19,13 @@ from icl_sim.comparison.classification import (
     classify,
     is_classification,
 )
+from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
 from icl_sim.predictors import Predictor, get_predictor
 from icl_sim.storage.store import Store
-from icl_sim.tasks import Demonstrations, make_task, sample_demonstrations
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 TRUTH = "truth"
@@ -50,7 +50,7 @@ def compare(
     """Every predictor on the same data: pairwise total variation, and each one's distance to truth.
 
     Args:
-      task: a family of `icl_sim.tasks.TASKS`, or linear classification (see
+      task: a family of `icl_sim.data.tasks.TASKS`, or linear classification (see
         `icl_sim.comparison.classification`), whose contexts are held-out inputs.
       sizes: N, demonstrations in all, their contexts drawn uniformly.
       predictors: names in `icl_sim.predictors.PREDICTORS` (or in `CLASSIFIERS`); by default the

@@ -106,7 +106,7 @@ def exceeds(errors: np.ndarray, eps: int | float | Fraction) -> np.ndarray:
     An integer exceeds eps iff it exceeds floor(eps).  A float exceeds eps iff it exceeds the
     largest double that does not.  A float error carries its own rounding, so where the error
     equals eps with positive probability, let the trial return an integer (see
-    `icl_sim.sampling.scaled_total_variation`).
+    `icl_sim.data.sampling.scaled_total_variation`).
 
     >>> exceeds(np.array([44, 45, 46]), Fraction(45)).tolist()
     [False, False, True]

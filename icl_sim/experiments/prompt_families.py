@@ -23,7 +23,7 @@ from constructions.learners.lookup import lookup
 from constructions.spec import TransformerSpec
 from icl_sim.base import load_base
 from icl_sim.bounds.elicitation import hadamard_signs
-from icl_sim.sampling import multinomial_counts
+from icl_sim.data.sampling import multinomial_counts
 from icl_sim.training.sequences import ALPHABET, CONTEXTS
 from icl_sim.transformer import forward
 

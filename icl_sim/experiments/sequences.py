@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.sampling import multinomial_counts
+from icl_sim.data.sampling import multinomial_counts
 
 Learner = Callable[[jax.Array], jax.Array]
 

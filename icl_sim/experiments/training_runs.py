@@ -32,15 +32,15 @@ from icl_sim.base import (
     table_examples,
     table_prompts,
 )
-from icl_sim.bayes import posterior_predictive
-from icl_sim.corpora import TEXT, TEXT_SHA256
+from icl_sim.data.bayes import posterior_predictive
+from icl_sim.data.corpora import TEXT, TEXT_SHA256
+from icl_sim.data.tasks import Demonstrations, empirical_law, make_task, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.execution.memory_guard import require
 from icl_sim.predictors.tuned import CONFIGS
 from icl_sim.storage.checkpoints import Checkpoints
-from icl_sim.tasks import Demonstrations, empirical_law, make_task, sample_demonstrations
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain
@@ -188,7 +188,7 @@ def train_sft(
     """Fine-tunes the base on tables of a task: every (size, table, seed) copy in one program.
 
     Args:
-      task: a family of `icl_sim.tasks.TASKS`, at 8 contexts and 8 outputs.
+      task: a family of `icl_sim.data.tasks.TASKS`, at 8 contexts and 8 outputs.
       sizes: N, demonstrations in all, contexts drawn uniformly.
       tasks, seeds: so many tables, so many data sets of each.
       config: how; by default all leaves, Adam, 400 steps.

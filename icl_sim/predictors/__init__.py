@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from icl_sim.data.tasks import Demonstrations
 from icl_sim.errors import InputError
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
@@ -26,7 +27,6 @@ from icl_sim.predictors.tuned import (
     tuned_in_context,
     validated,
 )
-from icl_sim.tasks import Demonstrations
 
 __all__ = ["PREDICTORS", "Predictor", "get_predictor", "register_predictor"]
 

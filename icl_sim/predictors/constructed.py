@@ -11,7 +11,7 @@ import numpy as np
 from constructions.construction import Construction
 from constructions.learners.mixture import mixture as build_mixture
 from constructions.learners.retrieval import retrieval as build_retrieval
-from icl_sim.tasks import Demonstrations, random_table
+from icl_sim.data.tasks import Demonstrations, random_table
 from icl_sim.transformer import forward
 
 HYPOTHESES = 32

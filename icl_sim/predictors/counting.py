@@ -10,8 +10,8 @@ import numpy as np
 
 from constructions.construction import Construction
 from constructions.learners.lookup import lookup as build_lookup
-from icl_sim.bayes import posterior_predictive
-from icl_sim.tasks import Demonstrations, empirical_law
+from icl_sim.data.bayes import posterior_predictive
+from icl_sim.data.tasks import Demonstrations, empirical_law
 from icl_sim.transformer import forward
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from icl_sim.tasks import Demonstrations
+from icl_sim.data.tasks import Demonstrations
 
 SHOWN = 90  # K
 CHOICES = ("retrieved", "random")  # ends of the names of these predictors

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from constructions.spec import Layer, TransformerSpec
 from icl_sim.base import bare_laws, in_context_laws, load_base
 from icl_sim.base import table_examples as base_examples
-from icl_sim.tasks import Demonstrations
+from icl_sim.data.tasks import Demonstrations
 from icl_sim.training import (
     TrainConfig,
     context_laws,

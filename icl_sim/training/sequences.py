@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.bayes import CONCENTRATION
-from icl_sim.corpora import letters
+from icl_sim.data.bayes import CONCENTRATION
+from icl_sim.data.corpora import letters
 
 CONTEXTS = 8
 OUTPUTS = 8

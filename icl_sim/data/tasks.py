@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.corpora import BIGRAMS, TEXT, english_bigrams, letters
+from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letters
+from icl_sim.data.sampling import integer_thresholds
 from icl_sim.errors import InputError
-from icl_sim.sampling import integer_thresholds
 
 
 @dataclass(frozen=True, eq=False)
