@@ -11,7 +11,7 @@ _HOME = {
     "InputError": "errors",
     "PREDICTORS": "predictors",
     "Transformer": "transformer",
-    "check_lemma": "lemmas",
+    "check_lemma": "statistics.lemmas",
     "distances_over": "divergence",
     "exact_failure_probability": "bounds",
     "fine_tune": "training",

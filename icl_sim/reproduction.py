@@ -15,9 +15,9 @@ import jax
 from icl_sim.claims import judge, select
 from icl_sim.comparison import compare, costs
 from icl_sim.errors import InputError
-from icl_sim.experiments.sweep import Progress, quiet
 from icl_sim.experiments.training_runs import train_sft
 from icl_sim.predictors.selected import CHOICES
+from icl_sim.statistics.sweep import Progress, quiet
 from icl_sim.storage.records import Record, digest, merge, read_directory
 from icl_sim.storage.store import Store
 

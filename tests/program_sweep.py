@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
-from icl_sim.experiments.cells import TailCell
-from icl_sim.experiments.sweep import sweep
+from icl_sim.statistics.cells import TailCell
+from icl_sim.statistics.sweep import sweep
 from icl_sim.storage.records import digest
 from icl_sim.storage.store import Store
 

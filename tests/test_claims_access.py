@@ -9,7 +9,7 @@ from icl_sim.bounds.retrieval import retrieval_error, softmax_leak
 from icl_sim.claims import c5, c6
 from icl_sim.claims.base import FALSE, HOLDS, Run
 from icl_sim.experiments import access
-from icl_sim.experiments.sweep import CellVerdict, quiet
+from icl_sim.statistics.sweep import CellVerdict, quiet
 from icl_sim.storage.store import Store
 
 

@@ -13,7 +13,7 @@ from constructions.programs.training_machines import TRAINING
 from constructions.reference import forward
 from icl_sim.claims import c0, coins, controls
 from icl_sim.claims.base import FALSE, HOLDS, OPEN, Run
-from icl_sim.experiments.sweep import quiet
+from icl_sim.statistics.sweep import quiet
 from icl_sim.storage.store import Store
 
 

@@ -14,7 +14,7 @@ from icl_sim.bounds.tokens import mcdiarmid
 from icl_sim.claims import c1, c2, elicitation, prefixes
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Run
 from icl_sim.experiments import prompt_families, sequences
-from icl_sim.experiments.sweep import quiet
+from icl_sim.statistics.sweep import quiet
 from icl_sim.storage.store import Store
 
 

@@ -18,9 +18,9 @@ import program_sweep
 import pytest
 
 from icl_sim.errors import InputError
-from icl_sim.experiments.cells import MeanCell, TailCell, exceeds
-from icl_sim.experiments.sweep import sweep
-from icl_sim.intervals import mean_limits
+from icl_sim.statistics.cells import MeanCell, TailCell, exceeds
+from icl_sim.statistics.intervals import mean_limits
+from icl_sim.statistics.sweep import sweep
 from icl_sim.storage.records import digest, read_records
 from icl_sim.storage.store import Store
 

@@ -8,7 +8,7 @@ from scipy.stats import binom
 from tolerances import F64
 
 from icl_sim.errors import InputError
-from icl_sim.intervals import (
+from icl_sim.statistics.intervals import (
     ALPHA,
     CERTIFIED,
     INCONCLUSIVE,

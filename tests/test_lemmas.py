@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from icl_sim import check_lemma
 from icl_sim.errors import InputError
-from icl_sim.intervals import clopper_pearson, log_e_values
+from icl_sim.statistics.intervals import clopper_pearson, log_e_values
 
 
 def uniform(key):

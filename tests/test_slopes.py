@@ -8,8 +8,8 @@ import pytest
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.errors import InputError
-from icl_sim.experiments.slopes import measured_slopes
-from icl_sim.experiments.sweep import CellVerdict
+from icl_sim.statistics.slopes import measured_slopes
+from icl_sim.statistics.sweep import CellVerdict
 from icl_sim.storage.store import Store
 
 SIZES = (20, 40, 80, 160)

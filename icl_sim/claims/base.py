@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from icl_sim.experiments.cells import MeanCell, TailCell
-from icl_sim.experiments.sweep import CellVerdict, Progress, sweep
-from icl_sim.intervals import ALPHA
+from icl_sim.statistics.cells import MeanCell, TailCell
+from icl_sim.statistics.intervals import ALPHA
+from icl_sim.statistics.sweep import CellVerdict, Progress, sweep
 from icl_sim.storage.store import Store
 
 HOLDS = "HOLDS"
@@ -47,7 +47,7 @@ class Run:
         replicates: int,
         alpha: float = ALPHA,
     ) -> list[CellVerdict]:
-        """`icl_sim.experiments.sweep.sweep` of these cells, with this run's key and store."""
+        """`icl_sim.statistics.sweep.sweep` of these cells, with this run's key and store."""
         return sweep(
             name,
             cells,

@@ -21,8 +21,8 @@ from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
-from icl_sim.experiments.cells import TailCell
-from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
+from icl_sim.statistics.cells import TailCell
+from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 
 ABSTRACT = (
     "For text generation tasks with fixed output length l, datasets of size "

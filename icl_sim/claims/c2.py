@@ -24,9 +24,9 @@ from icl_sim.claims.elicitation import elicitation_experiment
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.hash_bits import Size, refute
 from icl_sim.data.sampling import multinomial_counts
-from icl_sim.experiments.cells import TailCell
-from icl_sim.experiments.sweep import CellVerdict
-from icl_sim.intervals import ALPHA
+from icl_sim.statistics.cells import TailCell
+from icl_sim.statistics.intervals import ALPHA
+from icl_sim.statistics.sweep import CellVerdict
 
 ABSTRACT = (
     "For text generation tasks with fixed output length l, datasets of size [...] or, with bounded "

@@ -27,9 +27,9 @@ from icl_sim.claims.halfspace_curves import (
     real_data_rows,
 )
 from icl_sim.claims.one_step import MEAN_REPLICATES, one_step_experiment
-from icl_sim.experiments.cells import MeanCell, TailCell
 from icl_sim.halfspaces import LEARNERS, Law, error_trial, gaussian, heavy_light, uniform_basis
-from icl_sim.intervals import ALPHA
+from icl_sim.statistics.cells import MeanCell, TailCell
+from icl_sim.statistics.intervals import ALPHA
 
 ABSTRACT = (
     "For linear classification, datasets of size O(d/eps) or, with fixed context, "

@@ -28,8 +28,8 @@ from icl_sim.experiments.access import (
     lookup_of,
     subset_trial,
 )
-from icl_sim.experiments.cells import MeanCell, TailCell
-from icl_sim.intervals import ALPHA
+from icl_sim.statistics.cells import MeanCell, TailCell
+from icl_sim.statistics.intervals import ALPHA
 
 ABSTRACT = (
     "We extend these results to practical scenarios with finite context lengths and partial "

@@ -22,8 +22,8 @@ from icl_sim.experiments.access import (
     retrieval_trial,
     same_answer_trial,
 )
-from icl_sim.experiments.cells import MeanCell, TailCell
-from icl_sim.intervals import ALPHA
+from icl_sim.statistics.cells import MeanCell, TailCell
+from icl_sim.statistics.intervals import ALPHA
 from icl_sim.transformer import forward
 
 ABSTRACT = (

@@ -16,7 +16,6 @@ from icl_sim.bounds.elicitation import (
 )
 from icl_sim.claims.base import Outcome, Run
 from icl_sim.claims.evidence import tell, trials, uphold
-from icl_sim.experiments.cells import TailCell
 from icl_sim.experiments.prompt_families import (
     PromptFamily,
     base_family,
@@ -26,7 +25,8 @@ from icl_sim.experiments.prompt_families import (
     lookup_family,
     misleading,
 )
-from icl_sim.intervals import ALPHA
+from icl_sim.statistics.cells import TailCell
+from icl_sim.statistics.intervals import ALPHA
 
 DELTA = 0.05
 REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN
-from icl_sim.experiments.sweep import CellVerdict
-from icl_sim.intervals import CERTIFIED, REFUTED
+from icl_sim.statistics.intervals import CERTIFIED, REFUTED
+from icl_sim.statistics.sweep import CellVerdict
 
 CONSTANTS = (1, 2, 4, 8)  # an O(.) claim is refuted by a case for each, and a proof for all
 

@@ -18,8 +18,8 @@ from icl_sim.bounds.angles import bayes_error, least_squares_error, one_step_mea
 from icl_sim.bounds.classification import halfspace_mean_bound
 from icl_sim.claims.base import Run
 from icl_sim.execution.trials import run_blocks
-from icl_sim.experiments.slopes import measured_slopes
 from icl_sim.halfspaces import LEARNERS, Law, Learner, gaussian, real_data
+from icl_sim.statistics.slopes import measured_slopes
 
 # Dimension, examples and replicates of the curves on Gaussian inputs.
 GAUSSIAN = {

@@ -13,9 +13,9 @@ from icl_sim.bounds.angles import one_step_mean_error
 from icl_sim.claims.base import FALSE, HOLDS, OPEN, Outcome, Run
 from icl_sim.claims.evidence import CONSTANTS, trials
 from icl_sim.claims.halfspace_curves import gaussian_curves
-from icl_sim.experiments.cells import MeanCell
 from icl_sim.halfspaces import LEARNERS, error_trial, gaussian
-from icl_sim.intervals import ALPHA, CERTIFIED, REFUTED
+from icl_sim.statistics.cells import MeanCell
+from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 
 # Of a mean, at the first look; up to eight times as many follow.
 MEAN_REPLICATES = {"smoke": 1000, "standard": 2000, "full": 10_000}

@@ -18,9 +18,9 @@ from icl_sim.bounds.sequences import (
 )
 from icl_sim.claims.base import Outcome, Run
 from icl_sim.claims.evidence import tell, trials, uphold
-from icl_sim.experiments.cells import MeanCell, TailCell
 from icl_sim.experiments.sequences import prefix_contexts, prefix_laws, sequence_trial
-from icl_sim.intervals import ALPHA
+from icl_sim.statistics.cells import MeanCell, TailCell
+from icl_sim.statistics.intervals import ALPHA
 
 # Symbols and tokens; laws; eps of means and of tails.
 GRID = {

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.errors import InputError
-from icl_sim.intervals import lower_limit, mean_limits, upper_limit
+from icl_sim.statistics.intervals import lower_limit, mean_limits, upper_limit
 
 Trial = Callable[..., Any]
 Tally = dict[str, Any]

@@ -12,7 +12,7 @@ import numpy as np
 
 from icl_sim.errors import InputError
 from icl_sim.execution.trials import iter_blocks
-from icl_sim.intervals import (
+from icl_sim.statistics.intervals import (
     CERTIFIED,
     INCONCLUSIVE,
     REFUTED,

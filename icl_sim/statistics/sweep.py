@@ -19,8 +19,15 @@ import numpy as np
 
 from icl_sim.errors import InputError
 from icl_sim.execution.trials import Batch, iter_blocks
-from icl_sim.experiments.cells import MeanCell, TailCell, Tally
-from icl_sim.intervals import ALPHA, CERTIFIED, INCONCLUSIVE, LOOKS, REFUTED, family_verdicts
+from icl_sim.statistics.cells import MeanCell, TailCell, Tally
+from icl_sim.statistics.intervals import (
+    ALPHA,
+    CERTIFIED,
+    INCONCLUSIVE,
+    LOOKS,
+    REFUTED,
+    family_verdicts,
+)
 from icl_sim.storage.store import Store
 
 Progress = Callable[[str, int, int], None]  # progress(label, done, total)

@@ -12,7 +12,7 @@ import numpy as np
 
 from icl_sim.errors import InputError
 from icl_sim.execution.trials import run_blocks
-from icl_sim.experiments.sweep import Progress, quiet
+from icl_sim.statistics.sweep import Progress, quiet
 from icl_sim.storage.store import Store
 
 RESAMPLES = 2000

@@ -1,0 +1,1 @@
+"""From random errors to verdicts: intervals, cells, sweeps, slopes, lemmas."""
