@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from benchmarks.measure import Row
-from icl_sim.experiments.tightness import tightness
+from icl_sim.bounds.tightness import tightness
 
 
 def run() -> list[Row]:

@@ -20,8 +20,8 @@ from icl_sim.bounds import (
     suprema,
     tokens,
 )
-from icl_sim.experiments.tight_cases import CASES
-from icl_sim.experiments.tightness import LIMITS, tightness
+from icl_sim.bounds.tightness import CASES
+from icl_sim.bounds.tightness.table import LIMITS, tightness
 
 MODULES = (
     *(angles, classification, coins, elicitation, exact, hash_bit, partial, retrieval),

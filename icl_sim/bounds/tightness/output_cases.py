@@ -6,8 +6,8 @@ import numpy as np
 
 from icl_sim.bounds import elicitation, hash_bit, sequences, suprema
 from icl_sim.bounds.exact import exact_failure_probability
-from icl_sim.experiments.tight_cases.base import COIN, TINIEST, TINY, Case
-from icl_sim.experiments.witnesses import coin_size, majority_error, told_apart_size
+from icl_sim.bounds.tightness.case import COIN, TINIEST, TINY, Case
+from icl_sim.bounds.tightness.witnesses import coin_size, majority_error, told_apart_size
 
 _DISTANT = "two prompts, coins 1/2 +- eps/2"
 

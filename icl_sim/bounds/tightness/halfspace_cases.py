@@ -4,8 +4,8 @@ import math
 from fractions import Fraction
 
 from icl_sim.bounds import angles, classification, tokens
-from icl_sim.experiments.tight_cases.base import COIN, TINY, Case
-from icl_sim.experiments.witnesses import (
+from icl_sim.bounds.tightness.case import COIN, TINY, Case
+from icl_sim.bounds.tightness.witnesses import (
     atoms_needed,
     coin_size,
     hardest_basis_size,

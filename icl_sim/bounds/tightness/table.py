@@ -16,7 +16,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from icl_sim.experiments.tight_cases import CASES
+from icl_sim.bounds.tightness import access_cases, halfspace_cases, output_cases, token_cases
+from icl_sim.bounds.tightness.case import Case
+
+CASES: dict[str, Case] = (
+    token_cases.CASES | output_cases.CASES | access_cases.CASES | halfspace_cases.CASES
+)
 
 LIMITS = {"sufficient": 1.25, "upper": 1.25, "necessary": 1.2, "lower": 1.2, "tail": 1.2}
 

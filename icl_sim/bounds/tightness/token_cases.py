@@ -6,8 +6,8 @@ from typing import Any
 from icl_sim.bounds import sequences, tokens
 from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.sizes import exact_sample_size
-from icl_sim.experiments.tight_cases.base import COIN, TINIEST, TINY, Case
-from icl_sim.experiments.witnesses import (
+from icl_sim.bounds.tightness.case import COIN, TINIEST, TINY, Case
+from icl_sim.bounds.tightness.witnesses import (
     add_one_error,
     allotted_size,
     average_divergence,

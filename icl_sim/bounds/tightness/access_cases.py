@@ -1,8 +1,8 @@
 """Cases of partial data, retrieval and rounded weights (claims C5 and C6)."""
 
 from icl_sim.bounds import coins, partial, retrieval
-from icl_sim.experiments.tight_cases.base import TINY, Case
-from icl_sim.experiments.witnesses import (
+from icl_sim.bounds.tightness.case import TINY, Case
+from icl_sim.bounds.tightness.witnesses import (
     leaked_weight,
     least_eps,
     rounded_distance,

@@ -1,4 +1,4 @@
-"""Exact values in the cases where a bound is as tight as is known; see `experiments.tightness`."""
+"""Exact values in the cases where a bound is as tight as is known; see `bounds.tightness`."""
 
 import math
 from collections.abc import Callable
