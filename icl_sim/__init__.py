@@ -18,7 +18,7 @@ _HOME = {
     "forward": "transformer",
     "generate": "decoding",
     "load": "transformer",
-    "read_machine": "machine_files",
+    "read_machine": "emulation.machine_files",
     "register_predictor": "predictors",
     "sample_size": "bounds",
     "total_variation": "divergence",

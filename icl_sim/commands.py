@@ -166,7 +166,7 @@ def run_emulate(arguments: Any) -> int:
     """Runs a machine through a transformer's weights."""
     if arguments.construction == "looped":
         return _emulate_looped(arguments)
-    from icl_sim.emulation import build, emulate, find_machine
+    from icl_sim.emulation.turing import build, emulate, find_machine
 
     machine = find_machine(arguments.machine.strip())
     with Progress() as progress:
@@ -192,7 +192,7 @@ def run_emulate(arguments: Any) -> int:
 
 
 def _emulate_looped(arguments: Any) -> int:
-    from icl_sim.looped import emulate_looped
+    from icl_sim.emulation.looped import emulate_looped
 
     if arguments.trace:
         raise InputError("--trace: expected a Turing machine, the viewer draws its tape")

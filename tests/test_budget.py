@@ -38,7 +38,8 @@ from icl_sim.comparison.run import comparison_bytes
 from icl_sim.decoding import generate_batch, sample_strings
 from icl_sim.divergence import total_variation_from_hidden
 from icl_sim.divergence.distances import BLOCK
-from icl_sim.emulation import build, find_machine
+from icl_sim.emulation.looped import looped_bytes
+from icl_sim.emulation.turing import build, find_machine
 from icl_sim.execution.memory_guard import (
     SHARE,
     VARIABLE,
@@ -54,7 +55,6 @@ from icl_sim.execution.memory_guard import (
 from icl_sim.execution.trials import run_blocks
 from icl_sim.experiments.training_runs import train_sft
 from icl_sim.inventory import examine
-from icl_sim.looped import looped_bytes
 from icl_sim.storage.store import Store
 from icl_sim.storage.weights import load_weights
 from icl_sim.training import Examples, TrainConfig, fine_tune_copies

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from icl_sim import emulation
 from icl_sim.cli import run
-from icl_sim.emulation import build, emulate, find_machine
+from icl_sim.emulation import turing as emulation
+from icl_sim.emulation.turing import build, emulate, find_machine
 from icl_sim.errors import InputError
 
 BB3 = "1RB1RZ_1LB0RC_1LC1LA"

@@ -16,7 +16,7 @@ from constructions.machines.single import single
 from constructions.machines.universal import universal
 from constructions.programs.named import PROGRAMS
 from icl_sim.decoding import Decoder, verify_trace
-from icl_sim.emulation import SIZES
+from icl_sim.emulation.turing import SIZES
 from icl_sim.transformer import forward, load
 
 STEPS = 300

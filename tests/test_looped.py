@@ -10,9 +10,9 @@ from constructions import reference
 from constructions.machines.looped import build, columns, decode, looped
 from constructions.machines.looped_reader import certify
 from constructions.programs.subleq import SUBLEQ, Computer, assemble, run, wrap
-from icl_sim import looped as engine
 from icl_sim.cli import run as run_command
-from icl_sim.looped import emulate_looped
+from icl_sim.emulation import looped as engine
+from icl_sim.emulation.looped import emulate_looped
 from icl_sim.transformer import forward, load
 
 SIZE = {"words": 16, "bits": 8}

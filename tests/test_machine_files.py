@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import TuringMachine
-from icl_sim.errors import InputError
-from icl_sim.machine_files import (
+from icl_sim.emulation.machine_files import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_STATES,
@@ -17,6 +16,7 @@ from icl_sim.machine_files import (
     parse_machine,
     read_machine,
 )
+from icl_sim.errors import InputError
 
 INCREMENT = """
 # binary increment

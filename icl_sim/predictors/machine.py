@@ -11,7 +11,7 @@ from constructions.programs.counting_machine import counting
 from constructions.programs.program import TrainingProgram
 from constructions.programs.turing import Trace
 from icl_sim.data.tasks import Demonstrations
-from icl_sim.emulation import emulate
+from icl_sim.emulation.turing import emulate
 
 
 def universal(data: Demonstrations, key: jax.Array) -> np.ndarray:

@@ -22,9 +22,9 @@ from constructions.machines.weights import build_bytes
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import Trace, TuringMachine
 from icl_sim.decoding import Decoder, State, verify_trace
+from icl_sim.emulation.machine_files import read_machine
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
-from icl_sim.machine_files import read_machine
 from icl_sim.transformer import load
 
 # The universal transformers: working states and symbols, smallest first.

@@ -1,0 +1,1 @@
+"""Machines run through a transformer's weights, beside their interpreters."""
