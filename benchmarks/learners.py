@@ -30,8 +30,8 @@ from constructions.learners.network import network
 from constructions.learners.newton_schulz import newton_schulz
 from constructions.learners.softmax_head import softmax_head, softmax_only
 from constructions.learners.svm import svm
-from icl_sim.base import load_base
 from icl_sim.features import head_features
+from icl_sim.training.base_model import load_base
 from icl_sim.transformer import forward, load
 
 STEPS, EXAMPLES, QUERIES = 100, 48, 16

@@ -29,7 +29,6 @@ from constructions.machines.universal import universal
 from constructions.machines.weights import build_bytes
 from constructions.programs.turing import TuringMachine
 from constructions.spec import Layer, TransformerSpec
-from icl_sim.base import RECIPE, SPEC
 from icl_sim.bounds import exact_failure_probability, failure_enclosure
 from icl_sim.bounds.enclosures import enclosure_bytes
 from icl_sim.bounds.exact import tails_bytes
@@ -41,6 +40,7 @@ from icl_sim.execution.memory_guard import sharing
 from icl_sim.execution.trials import device_mesh, run_blocks
 from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
+from icl_sim.training.base_model import RECIPE, SPEC
 from icl_sim.training.copies import BLOCK
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain, pretraining_bytes

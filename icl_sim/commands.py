@@ -219,7 +219,7 @@ def _show_run(found: dict[str, Any], arguments: Any) -> int:
 
 def run_train_base(arguments: Any) -> int:
     """Pretrains a base; it is written if it passes the gate."""
-    from icl_sim.experiments.training_runs import train_base
+    from icl_sim.training.runs import train_base
 
     steps = {} if arguments.steps is None else {"steps": arguments.steps}
     with Progress() as progress:
@@ -246,7 +246,7 @@ def run_train_base(arguments: Any) -> int:
 
 def run_train_sft(arguments: Any) -> int:
     """Fine-tunes the base on tables, all copies at once."""
-    from icl_sim.experiments.training_runs import fine_tuning_config, train_sft
+    from icl_sim.training.runs import fine_tuning_config, train_sft
 
     names = ("rank", "optimizer", "learning_rate", "steps")
     config = fine_tuning_config(arguments.adapt, **{n: getattr(arguments, n) for n in names})

@@ -15,11 +15,11 @@ import jax
 from icl_sim.claims import judge, select
 from icl_sim.comparison import compare, costs
 from icl_sim.errors import InputError
-from icl_sim.experiments.training_runs import train_sft
 from icl_sim.predictors.selected import CHOICES
 from icl_sim.statistics.sweep import Progress, quiet
 from icl_sim.storage.records import Record, digest, merge, read_directory
 from icl_sim.storage.store import Store
+from icl_sim.training.runs import train_sft
 
 # N, over 8 contexts; tables of each family; routes.
 _ROUTES = ("counts", "lookup", "bayes", "in-context", "full")
@@ -123,7 +123,7 @@ def reproduce(
     Returns:
       What `judge` returns, with ``comparisons`` and ``collapse`` (see
       `icl_sim.comparison.compare`), ``training`` (see
-      `icl_sim.experiments.training_runs.train_sft`), ``costs`` (see `icl_sim.comparison.costs`)
+      `icl_sim.training.runs.train_sft`), ``costs`` (see `icl_sim.comparison.costs`)
       and ``checks`` (name, value, limit, passed).
     """
     config = {"command": "reproduce", "profile": profile, "seed": seed}

@@ -38,7 +38,6 @@ FLOORS = [
     "emulation",
     "divergence",
     "training",
-    "base",
     "predictors",
     "experiments",
     "comparison",

@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim import base as bases
-from icl_sim.base import (
+from icl_sim.data.bayes import posterior_predictive
+from icl_sim.data.tasks import random_table, sample_demonstrations
+from icl_sim.divergence import total_variation
+from icl_sim.errors import InputError
+from icl_sim.training import base_model as bases
+from icl_sim.training.base_model import (
     LIMIT,
     bare_laws,
     gate,
@@ -18,11 +22,7 @@ from icl_sim.base import (
     table_examples,
     table_prompts,
 )
-from icl_sim.data.bayes import posterior_predictive
-from icl_sim.data.tasks import random_table, sample_demonstrations
-from icl_sim.divergence import total_variation
-from icl_sim.errors import InputError
-from icl_sim.training.sequences import CONTEXTS
+from icl_sim.training.pretraining_sequences import CONTEXTS
 
 BASE = load_base()
 

@@ -26,7 +26,6 @@ from icl_sim import (
     total_variation_from_logits,
     verify_trace,
 )
-from icl_sim.base import RECIPE
 from icl_sim.bounds import failure_enclosure
 from icl_sim.bounds.classification import basis_failure
 from icl_sim.bounds.enclosures import enclosure_bytes
@@ -53,14 +52,15 @@ from icl_sim.execution.memory_guard import (
     traced_bytes,
 )
 from icl_sim.execution.trials import run_blocks
-from icl_sim.experiments.training_runs import train_sft
 from icl_sim.inventory import examine
 from icl_sim.storage.store import Store
 from icl_sim.storage.weights import load_weights
 from icl_sim.training import Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.adapters import trainable, trainable_size
+from icl_sim.training.base_model import RECIPE
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain, pretraining_bytes
+from icl_sim.training.runs import train_sft
 from icl_sim.transformer import Transformer, forward_bytes, init, load_params
 
 GIB = 2**30

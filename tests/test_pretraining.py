@@ -20,7 +20,7 @@ from icl_sim.execution.trials import device_mesh
 from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.training import TrainConfig
 from icl_sim.training.pretraining import BLOCKS, pretrain, sequence_loss, start
-from icl_sim.training.sequences import (
+from icl_sim.training.pretraining_sequences import (
     ALPHABET,
     CONTEXTS,
     folded_text,

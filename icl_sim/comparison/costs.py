@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import TransformerSpec
-from icl_sim.base import load_base, output_laws, table_prompts
 from icl_sim.data.tasks import random_table, sample_demonstrations
-from icl_sim.predictors.tuned import CONFIGS, tuned_base
+from icl_sim.predictors.tuned import tuned_base
+from icl_sim.training.base_model import CONFIGS, load_base, output_laws, table_prompts
 
 REPEATS = 5
 

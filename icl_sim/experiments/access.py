@@ -16,11 +16,11 @@ import jax.numpy as jnp
 
 from constructions.construction import Construction
 from constructions.learners.lookup import lookup as build_lookup
-from icl_sim.base import load_base, output_laws
 from icl_sim.data.sampling import integer_thresholds
 from icl_sim.data.tasks import empirical_law
 from icl_sim.errors import InputError
-from icl_sim.training.sequences import CONTEXTS
+from icl_sim.training.base_model import load_base, output_laws
+from icl_sim.training.pretraining_sequences import CONTEXTS
 from icl_sim.transformer import forward
 
 # answer(contexts [m, K], outputs [m, K], V): row c is the prompt of query c -> laws [m, V]

@@ -21,10 +21,10 @@ import numpy as np
 from constructions.construction import Construction
 from constructions.learners.lookup import lookup
 from constructions.spec import TransformerSpec
-from icl_sim.base import load_base
 from icl_sim.bounds.elicitation import hadamard_signs
 from icl_sim.data.sampling import multinomial_counts
-from icl_sim.training.sequences import ALPHABET, CONTEXTS
+from icl_sim.training.base_model import load_base
+from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS
 from icl_sim.transformer import forward
 
 CHUNK = 2**16  # tokens in one forward pass

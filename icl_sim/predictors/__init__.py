@@ -20,13 +20,13 @@ from icl_sim.predictors.machine import universal
 from icl_sim.predictors.prompted import in_context, zero_shot
 from icl_sim.predictors.selected import one_prompt_a_query, random_choice, retrieved
 from icl_sim.predictors.tuned import (
-    CONFIGS,
     RANKS,
     fine_tuned,
     tuned,
     tuned_in_context,
     validated,
 )
+from icl_sim.training.base_model import CONFIGS
 
 __all__ = ["PREDICTORS", "Predictor", "get_predictor", "register_predictor"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jax
 
-from icl_sim.base import bare_laws, in_context_laws, load_base
 from icl_sim.data.tasks import Demonstrations
+from icl_sim.training.base_model import bare_laws, in_context_laws, load_base
 
 
 def in_context(data: Demonstrations, key: jax.Array) -> jax.Array:

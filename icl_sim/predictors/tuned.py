@@ -1,8 +1,4 @@
-"""Predictors that are trained on the data: genuine fine-tuning of the one Transformer class.
-
-The base's rates are the largest of {1, 2, 5} x 10^-k at which no copy overshoots at the start; with
-the cosine to zero all routes are converged after the steps given: more of them change nothing.
-"""
+"""Predictors that are trained on the data: genuine fine-tuning of the one Transformer class."""
 
 from __future__ import annotations
 
@@ -12,8 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from constructions.spec import Layer, TransformerSpec
-from icl_sim.base import bare_laws, in_context_laws, load_base
-from icl_sim.base import table_examples as base_examples
 from icl_sim.data.tasks import Demonstrations
 from icl_sim.training import (
     TrainConfig,
@@ -22,15 +16,11 @@ from icl_sim.training import (
     train,
     train_validated,
 )
+from icl_sim.training.base_model import CONFIGS, bare_laws, in_context_laws, load_base
+from icl_sim.training.base_model import table_examples as base_examples
 from icl_sim.transformer import Transformer, init
 
 CONVERGED = TrainConfig(optimizer="adam", learning_rate=2e-2, steps=300, schedule="cosine")
-# What fine-tuning the base means, by the leaves that it moves.
-CONFIGS = {
-    "full": TrainConfig(learning_rate=1e-3, steps=400),
-    "lora": TrainConfig(learning_rate=5e-3, steps=400, adapt="lora"),
-    "head": TrainConfig(learning_rate=5e-2, steps=400, adapt="head"),
-}
 RANKS = (1, 4, 16)
 HELD_OUT = 4  # one demonstration in so many
 EVERY = 20  # steps between two looks at the held-out loss

@@ -23,7 +23,7 @@ def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
     Args:
       results: any of: what `icl_sim.claims.judge` returns; ``comparisons`` and ``collapse``, lists
         of what `icl_sim.comparison.compare` returns; ``training`` and ``pretraining``, lists of
-        what `icl_sim.experiments.training_runs` returns.
+        what `icl_sim.training.runs` returns.
       out: the directory; made if missing.
 
     Raises:

@@ -29,7 +29,7 @@ from icl_sim.execution.memory_guard import require, sharing
 from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.fine_tuning import State, begin, guarded_update, require_finite
-from icl_sim.training.sequences import ALPHABET, Batch, long_block, short_block
+from icl_sim.training.pretraining_sequences import ALPHABET, Batch, long_block, short_block
 from icl_sim.transformer import Params, Transformer, forward, gradient_bytes, init
 
 if TYPE_CHECKING:  # Orbax takes a second to import
@@ -83,7 +83,7 @@ def pretrain(
     checkpoints: Checkpoints | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Pretrained:
-    """Trains a network from random weights on `icl_sim.training.sequences`.
+    """Trains a network from random weights on `icl_sim.training.pretraining_sequences`.
 
     Args:
       spec: tokens in, logits out, on the alphabet of `sequences`.

@@ -26,7 +26,7 @@ from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig
-from icl_sim.training.sequences import ALPHABET, CONTEXTS, OUTPUTS
+from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS, OUTPUTS
 from icl_sim.transformer import Params, forward, load_params
 
 NAME = "base"
@@ -39,6 +39,14 @@ SPEC = TransformerSpec(ALPHABET, 64, ALPHABET, (_LAYER, _LAYER), norm="rms")
 LENGTH = 192
 WINDOW = 3 * LENGTH - 1
 RECIPE = TrainConfig(learning_rate=3e-3, steps=2500, warmup=50, beta2=0.98, clip=1.0)
+# What fine-tuning the base means, by the leaves that it moves.  The rates are the largest of
+# {1, 2, 5} x 10^-k at which no copy overshoots at the start; with the cosine to zero all are
+# converged after the steps given: more of them change nothing.
+CONFIGS = {
+    "full": TrainConfig(learning_rate=1e-3, steps=400),
+    "lora": TrainConfig(learning_rate=5e-3, steps=400, adapt="lora"),
+    "head": TrainConfig(learning_rate=5e-2, steps=400, adapt="head"),
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.base import (
+from icl_sim.data.bayes import posterior_predictive
+from icl_sim.data.corpora import TEXT, TEXT_SHA256
+from icl_sim.data.tasks import Demonstrations, empirical_law, make_task, sample_demonstrations
+from icl_sim.divergence import total_variation
+from icl_sim.errors import InputError
+from icl_sim.execution.hosts import from_first, is_first
+from icl_sim.execution.memory_guard import require
+from icl_sim.storage.checkpoints import Checkpoints
+from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
+from icl_sim.training.base_model import (
+    CONFIGS,
     LENGTH,
     RECIPE,
     SPEC,
@@ -32,19 +42,9 @@ from icl_sim.base import (
     table_examples,
     table_prompts,
 )
-from icl_sim.data.bayes import posterior_predictive
-from icl_sim.data.corpora import TEXT, TEXT_SHA256
-from icl_sim.data.tasks import Demonstrations, empirical_law, make_task, sample_demonstrations
-from icl_sim.divergence import total_variation
-from icl_sim.errors import InputError
-from icl_sim.execution.hosts import from_first, is_first
-from icl_sim.execution.memory_guard import require
-from icl_sim.predictors.tuned import CONFIGS
-from icl_sim.storage.checkpoints import Checkpoints
-from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain
-from icl_sim.training.sequences import CONTEXTS, OUTPUTS
+from icl_sim.training.pretraining_sequences import CONTEXTS, OUTPUTS
 from icl_sim.transformer import Transformer
 
 Progress = Callable[[str, int, int], None]
