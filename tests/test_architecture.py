@@ -39,7 +39,6 @@ FLOORS = [
     "divergence",
     "training",
     "predictors",
-    "experiments",
     "comparison",
     "claims",
     "reproduction",

@@ -12,7 +12,7 @@ import pytest
 
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
 from icl_sim.claims import CLAIMS, c1, judge, select
-from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
 from icl_sim.errors import InputError
 from icl_sim.statistics.sweep import quiet
 from icl_sim.storage.store import Store

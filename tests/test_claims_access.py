@@ -6,9 +6,8 @@ import pytest
 
 from icl_sim.bounds.partial import missing_error, subset_mean_error, subset_size
 from icl_sim.bounds.retrieval import retrieval_error, softmax_leak
-from icl_sim.claims import c5, c6
-from icl_sim.claims.base import FALSE, HOLDS, Run
-from icl_sim.experiments import access
+from icl_sim.claims import access_replicates, c5, c6
+from icl_sim.claims.claim import FALSE, HOLDS, Run
 from icl_sim.statistics.sweep import CellVerdict, quiet
 from icl_sim.storage.store import Store
 
@@ -27,7 +26,7 @@ def all_certified(run, name, cells, **_):
 def forgetful(monkeypatch):
     """An answer that ignores its prompt."""
     answer = lambda contexts, outputs, V: jnp.full((contexts.shape[0], V), jnp.float32(1 / V))
-    monkeypatch.setitem(access.ANSWERS, "forgetful", answer)
+    monkeypatch.setitem(access_replicates.ANSWERS, "forgetful", answer)
     return "forgetful"
 
 
@@ -112,7 +111,7 @@ def test_half_the_leak_is_refuted(run, monkeypatch):
 
 def test_a_shuffle_is_uniform_and_a_permutation():
     keys = jax.random.split(jax.random.key(1), 6000)
-    orders = jax.vmap(lambda key: access.shuffled(key, 3))(keys)
+    orders = jax.vmap(lambda key: access_replicates.shuffled(key, 3))(keys)
     assert (jnp.sort(orders, axis=1) == jnp.arange(3)[None]).all()
     codes = orders @ jnp.array([9, 3, 1])
     _, counts = jnp.unique(codes, return_counts=True)
@@ -123,7 +122,7 @@ def test_a_shuffle_is_uniform_and_a_permutation():
 def test_own_demonstrations_come_first_and_others_fill_up():
     contexts = jnp.array([0, 1, 0, 1, 1, 1], jnp.int32)
     outputs = jnp.arange(6, dtype=jnp.int32)
-    found, shown = access.retrieve(jax.random.key(0), contexts, outputs, 2, 4, "own")
+    found, shown = access_replicates.retrieve(jax.random.key(0), contexts, outputs, 2, 4, "own")
     assert (contexts[shown] == found).all()
     assert found[0, :2].tolist() == [0, 0]
     assert found[0, 2:].tolist() == [1, 1]
@@ -134,7 +133,7 @@ def test_own_demonstrations_come_first_and_others_fill_up():
 def test_both_answers_agree():
     contexts = jnp.array([[0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 1]], jnp.int32)
     outputs = jnp.array([[0, 1, 2, 0], [0, 1, 1, 1], [2, 2, 2, 2]], jnp.int32)
-    counted = access.counting_answer(contexts, outputs, 3)
-    found = access.lookup_answer(contexts, outputs, 3)
+    counted = access_replicates.counting_answer(contexts, outputs, 3)
+    found = access_replicates.lookup_answer(contexts, outputs, 3)
     assert counted.tolist() == [[0.5, 0, 0.5], [0.25, 0.75, 0], pytest.approx([1 / 3] * 3)]
     assert abs(found - counted).max() < 1e-6

@@ -11,8 +11,8 @@ import pytest
 from constructions.certificate import digest
 from constructions.programs.training_machines import TRAINING
 from constructions.reference import forward
-from icl_sim.claims import c0, coins, controls
-from icl_sim.claims.base import FALSE, HOLDS, OPEN, Run
+from icl_sim.claims import c0, coin_sampling, controls
+from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Run
 from icl_sim.statistics.sweep import quiet
 from icl_sim.storage.store import Store
 
@@ -81,10 +81,10 @@ def test_a_program_for_another_table_is_noticed(run, brief):
 
 def _broken():
     """Forgets what it reads when the symbol is a tally, and tosses a loaded coin."""
-    whole = coins.universal_with_coins()
+    whole = coin_sampling.universal_with_coins()
     params = whole.params | {"w_out": whole.params["w_out"].copy()}
     params["w_out"][whole.residual["symbol"].start + 1] = 0
-    tape = whole.encode({"machine": coins.PICK, "tape": "0"})[-2]
+    tape = whole.encode({"machine": coin_sampling.PICK, "tape": "0"})[-2]
     params["w_out"][whole.residual.column("is_tape"), tape] -= 1
     certificate = replace(whole.certificate, weights=digest(whole.spec, params))
     return replace(whole, params=params, certificate=certificate)
@@ -105,7 +105,7 @@ def test_another_transformer_is_noticed(run, brief):
 def test_a_rounding_that_wastes_three_coins_is_beyond_the_bound(run, brief):
     def coarse(law, b):
         used = max(0, b - 3)
-        return [2 ** (b - used) * units for units in coins.rounded(law, used)]
+        return [2 ** (b - used) * units for units in coin_sampling.rounded(law, used)]
 
     outcome = c0.universal_experiment(run, rounding=coarse)
     assert outcome.verdict == FALSE
@@ -113,21 +113,23 @@ def test_a_rounding_that_wastes_three_coins_is_beyond_the_bound(run, brief):
 
 
 def test_the_coins_are_fair_exactly_and_a_loaded_one_is_seen():
-    fair = coins.universal_with_coins()
-    prompt = fair.encode({"machine": coins.PICK, "tape": "ab#01"})
+    fair = coin_sampling.universal_with_coins()
+    prompt = fair.encode({"machine": coin_sampling.PICK, "tape": "ab#01"})
     strings = np.array(list(itertools.product(prompt[-3:-1], repeat=2)))
-    assert coins.coin_error(fair, prompt[:-3], strings) == 0
+    assert coin_sampling.coin_error(fair, prompt[:-3], strings) == 0
     # e / (1 + e) = .731: the strings have .534, .197, .197 and .072.
-    assert coins.coin_error(_broken(), prompt[:-3], strings) == pytest.approx(0.2844, abs=1e-3)
+    assert coin_sampling.coin_error(_broken(), prompt[:-3], strings) == pytest.approx(
+        0.2844, abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("b", [1, 2, 3, 4])
 def test_coins_pick_every_output_of_the_table_once(b):
     rng = np.random.default_rng(b)
-    table = "".join(rng.choice(list(coins.OUTPUTS), 2**b))
+    table = "".join(rng.choice(list(coin_sampling.OUTPUTS), 2**b))
     for bits in itertools.product("01", repeat=b):
-        trace = coins.PICK.run(f"{table}#{''.join(bits)}", 1 << 12)
-        left = [y for y in trace.tape if y in coins.OUTPUTS]
+        trace = coin_sampling.PICK.run(f"{table}#{''.join(bits)}", 1 << 12)
+        left = [y for y in trace.tape if y in coin_sampling.OUTPUTS]
         assert trace.halted
         assert left == [table[sum(int(bit) << j for j, bit in enumerate(bits))]]
 
@@ -138,7 +140,7 @@ def test_rounded_laws_are_laws_within_the_bound(vocab):
     for b in (0, 1, 4, 12):
         counts = rng.multinomial(57, rng.dirichlet(np.ones(vocab)))
         law = [Fraction(int(n), 57) for n in counts]
-        units = coins.rounded(law, b)
+        units = coin_sampling.rounded(law, b)
         assert min(units) >= 0
         assert sum(units) == 2**b
         off = sum(abs(p - Fraction(u, 2**b)) for p, u in zip(law, units, strict=True)) / 2
@@ -148,9 +150,9 @@ def test_rounded_laws_are_laws_within_the_bound(vocab):
 def test_the_distance_of_sequences_is_that_of_independent_coins():
     third = [Fraction(1, 3), Fraction(2, 3)]
     # The cumulative 1/3 is nearest to 1/2.
-    assert coins.rounded(third, 1) == [1, 1]
-    assert coins.sequence_error([third] * 3, 1, 1, coins.rounded) == Fraction(1, 6)
-    assert coins.sequence_error([third] * 3, 1, 2, coins.rounded) == Fraction(7, 36)
+    assert coin_sampling.rounded(third, 1) == [1, 1]
+    assert coin_sampling.sequence_error([third] * 3, 1, 1, coin_sampling.rounded) == Fraction(1, 6)
+    assert coin_sampling.sequence_error([third] * 3, 1, 2, coin_sampling.rounded) == Fraction(7, 36)
 
 
 def test_no_base_model_of_the_three_families_will_do(run):

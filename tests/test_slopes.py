@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.errors import InputError
 from icl_sim.statistics.slopes import measured_slopes

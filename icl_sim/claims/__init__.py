@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
-from icl_sim.claims.base import PROFILES, Claim, Run, Statement
+from icl_sim.claims.claim import PROFILES, Claim, Run, Statement
 from icl_sim.errors import InputError
 from icl_sim.statistics.sweep import Progress
 from icl_sim.storage.records import digest

@@ -15,8 +15,8 @@ from constructions.construction import Construction
 from constructions.programs.program import TrainingProgram
 from constructions.programs.training_machines import TRAINING
 from constructions.programs.turing import Trace, TuringMachine
-from icl_sim.claims import coins
-from icl_sim.claims.base import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims import coin_sampling
+from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.controls import Control, constant_law, convex_hull, too_few_prompts
 from icl_sim.decoding import Decoder
 from icl_sim.errors import InputError
@@ -60,9 +60,9 @@ ENUMERATED = {
 def universal_experiment(
     run: Run,
     *,
-    transformer: Callable[[], Construction] = coins.universal_with_coins,
+    transformer: Callable[[], Construction] = coin_sampling.universal_with_coins,
     programs: Mapping[str, Callable[..., TrainingProgram]] = TRAINING,
-    rounding: coins.Rounding = coins.rounded,
+    rounding: coin_sampling.Rounding = coin_sampling.rounded,
 ) -> Outcome:
     """C0.universal: do the prompted answers equal the trained model's, and its laws nearly so?
 
@@ -189,19 +189,21 @@ def _wrong(program: TrainingProgram, ended: Trace | None, expected: np.ndarray) 
     return int((answers != expected).sum())
 
 
-def _drawn(run: Run, reader: _Reader, b: int, rounding: coins.Rounding) -> dict[str, Any]:
+def _drawn(run: Run, reader: _Reader, b: int, rounding: coin_sampling.Rounding) -> dict[str, Any]:
     """A row: the law of an output that b coins of the model pick, over all strings of coins."""
-    V = len(coins.OUTPUTS)
+    V = len(coin_sampling.OUTPUTS)
     law = _random_law(_rng(run, 0, b), V)
-    table = "".join(y * units for y, units in zip(coins.OUTPUTS, rounding(law, b), strict=True))
-    prompt = reader.construction.encode({"machine": coins.PICK, "tape": f"{table}#01"})
+    table = "".join(
+        y * units for y, units in zip(coin_sampling.OUTPUTS, rounding(law, b), strict=True)
+    )
+    prompt = reader.construction.encode({"machine": coin_sampling.PICK, "tape": f"{table}#01"})
     strings = np.array(list(itertools.product(prompt[-3:-1], repeat=b)))
 
     def compute() -> dict[str, Any]:
-        error = coins.coin_error(reader.construction, prompt[:-3], strings)
-        masses, differing = dict.fromkeys(coins.OUTPUTS, 0), 0
+        error = coin_sampling.coin_error(reader.construction, prompt[:-3], strings)
+        masses, differing = dict.fromkeys(coin_sampling.OUTPUTS, 0), 0
         for bits in itertools.product("01", repeat=b):
-            ended, same, _ = reader.run(coins.PICK, f"{table}#{''.join(bits)}")
+            ended, same, _ = reader.run(coin_sampling.PICK, f"{table}#{''.join(bits)}")
             left = [] if ended is None else [y for y in ended.tape if y in masses]
             if len(left) == 1:
                 masses[left[0]] += 1
@@ -225,7 +227,7 @@ def _drawn(run: Run, reader: _Reader, b: int, rounding: coins.Rounding) -> dict[
     }
 
 
-def _enumerated(run: Run, rounding: coins.Rounding) -> list[dict[str, Any]]:
+def _enumerated(run: Run, rounding: coin_sampling.Rounding) -> list[dict[str, Any]]:
     """Rows: random Markov laws and the total variation of their rounding over all sequences."""
     vocabularies, lengths, numbers = ENUMERATED[run.profile]
     rows = []
@@ -233,7 +235,7 @@ def _enumerated(run: Run, rounding: coins.Rounding) -> list[dict[str, Any]]:
         rng = _rng(run, 1, V, length)
         laws = [_random_law(rng, V) for _ in range(V + 1)]
         for b in numbers:
-            error = coins.sequence_error(laws, b, length, rounding)
+            error = coin_sampling.sequence_error(laws, b, length, rounding)
             rows.append(
                 {
                     "vocab": V,

@@ -19,7 +19,7 @@ from icl_sim.bounds.sequences import (
     sup_norm_size,
 )
 from icl_sim.bounds.suprema import independent_events_failure, sup_norm_failure_probability
-from icl_sim.claims.base import FALSE, HOLDS, LOOSE, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, Claim, Outcome, Run, Statement
 from icl_sim.claims.elicitation import elicitation_experiment
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.hash_bits import Size, refute

@@ -17,7 +17,7 @@ from icl_sim.bounds.classification import (
     halfspace_necessary_tail,
     halfspace_tail_size,
 )
-from icl_sim.claims.base import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
 from icl_sim.claims.halfspace_curves import (
     POOL_ROWS,

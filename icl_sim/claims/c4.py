@@ -22,7 +22,7 @@ from icl_sim.bounds.classification import (
 )
 from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.tokens import two_coins
-from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
 from icl_sim.halfspaces import LEARNERS, error_trial, margin
 from icl_sim.statistics.cells import MeanCell, TailCell

@@ -18,16 +18,16 @@ from icl_sim.bounds.partial import (
     subset_size,
 )
 from icl_sim.bounds.tokens import weissman
-from icl_sim.claims.base import FALSE, HOLDS, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, trials, uphold
-from icl_sim.execution.trials import BLOCK, run_blocks
-from icl_sim.experiments.access import (
+from icl_sim.claims.access_replicates import (
     ANSWERS,
     base_fit,
     fresh_subset_trial,
     lookup_of,
     subset_trial,
 )
+from icl_sim.claims.claim import FALSE, HOLDS, Claim, Outcome, Run, Statement
+from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.execution.trials import BLOCK, run_blocks
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 

@@ -11,17 +11,17 @@ import jax
 import numpy as np
 
 from icl_sim.bounds.retrieval import retrieval_error, softmax_leak, window_error, window_fit
-from icl_sim.claims.base import HOLDS, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, trials, uphold
-from icl_sim.data.tasks import random_table
-from icl_sim.execution.trials import run_blocks
-from icl_sim.experiments.access import (
+from icl_sim.claims.access_replicates import (
     comparison_trial,
     gain_trial,
     lookup_of,
     retrieval_trial,
     same_answer_trial,
 )
+from icl_sim.claims.claim import HOLDS, Claim, Outcome, Run, Statement
+from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.data.tasks import random_table
+from icl_sim.execution.trials import run_blocks
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 from icl_sim.transformer import forward

@@ -14,9 +14,9 @@ from icl_sim.bounds.elicitation import (
     elicitation_size,
     misspecified_size,
 )
-from icl_sim.claims.base import Outcome, Run
+from icl_sim.claims.claim import Outcome, Run
 from icl_sim.claims.evidence import tell, trials, uphold
-from icl_sim.experiments.prompt_families import (
+from icl_sim.claims.prompt_families import (
     PromptFamily,
     base_family,
     choice_trial,

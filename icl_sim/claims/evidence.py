@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from icl_sim.claims.base import FALSE, HOLDS, LOOSE, OPEN
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.statistics.intervals import CERTIFIED, REFUTED
 from icl_sim.statistics.sweep import CellVerdict
 

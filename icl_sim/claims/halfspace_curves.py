@@ -16,7 +16,7 @@ import numpy as np
 
 from icl_sim.bounds.angles import bayes_error, least_squares_error, one_step_mean_error
 from icl_sim.bounds.classification import halfspace_mean_bound
-from icl_sim.claims.base import Run
+from icl_sim.claims.claim import Run
 from icl_sim.execution.trials import run_blocks
 from icl_sim.halfspaces import LEARNERS, Law, Learner, gaussian, real_data
 from icl_sim.statistics.slopes import measured_slopes

@@ -15,7 +15,7 @@ from icl_sim.bounds.hash_bit import (
     hash_bit_outputs,
     hash_bit_risk,
 )
-from icl_sim.claims.base import FALSE, OPEN, Outcome, Run
+from icl_sim.claims.claim import FALSE, OPEN, Outcome, Run
 from icl_sim.claims.evidence import CONSTANTS
 
 Size = Callable[..., int]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.bounds.angles import one_step_mean_error
-from icl_sim.claims.base import FALSE, HOLDS, OPEN, Outcome, Run
+from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Outcome, Run
 from icl_sim.claims.evidence import CONSTANTS, trials
 from icl_sim.claims.halfspace_curves import gaussian_curves
 from icl_sim.halfspaces import LEARNERS, error_trial, gaussian

@@ -16,9 +16,9 @@ from icl_sim.bounds.sequences import (
     tied_mean_divergence,
     trajectory_size,
 )
-from icl_sim.claims.base import Outcome, Run
+from icl_sim.claims.claim import Outcome, Run
 from icl_sim.claims.evidence import tell, trials, uphold
-from icl_sim.experiments.sequences import prefix_contexts, prefix_laws, sequence_trial
+from icl_sim.claims.sequence_replicates import prefix_contexts, prefix_laws, sequence_trial
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from icl_sim.bounds.sizes import sample_size
-from icl_sim.claims.base import Run
+from icl_sim.claims.claim import Run
 
 POINT: dict[str, Any] = {"vocab": 32, "contexts": 1, "eps": "0.15", "delta": 0.1}
 VARIED: dict[str, dict[str, tuple[Any, ...]]] = {

@@ -1,1 +1,0 @@
-"""What claims share: replicate -> error, sweeps over cells, three-valued verdicts."""
