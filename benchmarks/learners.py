@@ -30,9 +30,8 @@ from constructions.learners.network import network
 from constructions.learners.newton_schulz import newton_schulz
 from constructions.learners.softmax_head import softmax_head, softmax_only
 from constructions.learners.svm import svm
-from icl_sim.features import head_features
 from icl_sim.training.base_model import load_base
-from icl_sim.transformer import forward, load
+from icl_sim.transformer import forward, head_features, load
 
 STEPS, EXAMPLES, QUERIES = 100, 48, 16
 TEMPERATURES = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0001)

@@ -28,7 +28,6 @@ FLOORS = [
     "errors",
     "execution",
     "transformer",
-    "features",
     "storage",
     "data",
     "statistics",

@@ -14,9 +14,8 @@ import pytest
 
 from constructions import CONSTRUCTIONS, Layer, TransformerSpec, forward
 from constructions.learners import softmax_head
-from icl_sim.features import head_features, jacobian_features
 from icl_sim.training.base_model import load_base
-from icl_sim.transformer import Transformer, init
+from icl_sim.transformer import Transformer, head_features, init, jacobian_features
 from icl_sim.transformer import forward as jax_forward
 
 jitted = jax.jit(jax_forward, static_argnums=0)

@@ -17,10 +17,9 @@ import numpy as np
 from constructions.construction import Construction
 from constructions.learners.softmax_head import softmax_head
 from icl_sim.data.tasks import Demonstrations
-from icl_sim.features import head_features
 from icl_sim.training import TrainConfig
 from icl_sim.training.base_model import CONTEXTS, load_base, table_examples
-from icl_sim.transformer import forward
+from icl_sim.transformer import forward, head_features
 
 HEAD_SGD = TrainConfig(
     optimizer="sgd",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from constructions.spec import TransformerSpec
-from icl_sim.transformer import forward
+from icl_sim.transformer.forward_pass import forward
 
 
 def head_features(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any) -> jax.Array:

@@ -1,8 +1,7 @@
-"""The one architecture in JAX: a pure forward pass, a Flax shell over it, one door for weights.
+"""The one architecture in JAX: a pure forward pass.
 
 `forward` computes what `constructions.reference.forward` defines, in the dtype of its params, for
-any leading batch axes.  `Transformer` declares the very same leaves, so the params of a
-hand-written construction and those of a trained network are the same flat dict.
+any leading batch axes.
 """
 
 from __future__ import annotations
@@ -11,16 +10,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from constructions.certificate import Certificate
-from constructions.construction import Construction
-from constructions.spec import RMS_EPSILON, Layer, TransformerSpec, check_params, param_shapes
+from constructions.spec import RMS_EPSILON, Layer, TransformerSpec
 from icl_sim.errors import InputError
-from icl_sim.execution.memory_guard import placed, require, shards
+from icl_sim.transformer.activation_memory import require_memory
 
 Params = Mapping[str, jax.Array]
 
@@ -50,6 +45,7 @@ def forward(
     Raises:
       InputError: inputs of the wrong rank or kind, or more of them than memory lasts for.
 
+    >>> import numpy as np
     >>> from constructions.spec import blank
     >>> spec = TransformerSpec(input_size=2, width=2, output_size=2, layers=())
     >>> params = blank(spec) | {"embed": np.eye(2, dtype="f4"), "w_out": np.eye(2, dtype="f4")}
@@ -74,52 +70,6 @@ def hidden(
     else:
         x = jax.lax.fori_loop(0, spec.loops, lambda _, x: loop(spec, params, x, prefix=prefix), x)
     return _norm(spec, x, params.get("norm_out"))
-
-
-def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: int = 4) -> int:
-    """Memory of a forward pass at its peak, without params and inputs.
-
-    A layer holds the residual stream, before and after, its norm, the square of it and a copy in
-    another order: 5 B T D; and its attention or its MLP, one after the other.  Attention: queries,
-    keys, values and two arrays of answers; of arrays [B, H, T, T] the scores, the weights and half
-    of a third (jitted and single operations differ by it), the hard one's comparison, and a bias.
-    The MLP: six arrays [B, T, M] (two products, two sums, the gate and its product).  The logits
-    come when the layers are done.
-    """
-    parts = [part for layer in spec.layers for part in _activations(layer, batch, tokens)]
-    most = max([*parts, batch * tokens * spec.output_size])
-    return itemsize * (5 * batch * tokens * spec.width + most)
-
-
-def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
-    """Memory of a forward and a backward pass at their peak, without params and their gradient.
-
-    What the forward pass computes in each layer is kept, and the logits are there three times:
-    their logarithms and their gradient come to them.
-    """
-    layers = sum(sum(_activations(layer, batch, tokens)) for layer in spec.layers)
-    streams = 4 * len(spec.layers) * spec.width + 3 * spec.output_size
-    return 4 * spec.loops * (layers + batch * tokens * streams)
-
-
-def _activations(layer: Layer, B: int, T: int) -> tuple[int, int]:
-    """Entries of the arrays of a layer's attention, and of its MLP."""
-    H, K, U = layer.heads, layer.key_size, layer.value_size
-    halves = {"linear": 3, "softmax": 5, "hardmax": 6}[layer.attend] + (layer.window > 0)
-    return B * T * H * (2 * K + 3 * U) + halves * B * H * T * T // 2, 6 * B * T * layer.hidden
-
-
-def require_memory(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any) -> None:
-    """Raises InputError if a forward pass does not fit into memory."""
-    shape = np.shape(inputs)[: -1 if spec.inputs == "vectors" else None]
-    itemsize, parts, copies = params["w_out"].dtype.itemsize, shards(inputs), placed(params)
-
-    def cost(batch: int, tokens: int) -> int:
-        whole = forward_bytes(spec, batch=batch, tokens=tokens, itemsize=itemsize)
-        return copies + whole // parts
-
-    if shape:
-        require("forward pass", cost, batch=math.prod(shape[:-1]), tokens=shape[-1])
 
 
 def embed(spec: TransformerSpec, params: Params, inputs: Any, *, offset: Any = 0) -> jax.Array:
@@ -265,99 +215,3 @@ def _dot(x: jax.Array, w: jax.Array) -> jax.Array:
 
 def _lift(x: jax.Array, ndim: int) -> jax.Array:
     return x.reshape((1,) * (ndim - x.ndim) + x.shape)
-
-
-class Transformer(nn.Module):
-    """Flax shell over `forward`: the same leaves, under the same names, with an initializer.
-
-    Weights start normal with deviation 1/sqrt(fan-in) (1 for the embedding rows), biases at zero
-    and norm gains at one; every leaf is ``dtype``.  A construction's certificate comes along, for
-    decoding; it says nothing about other weights than its own.
-
-    >>> spec = TransformerSpec(3, 4, 3, (Layer(hidden=2, gate="relu"),))
-    >>> model = Transformer(spec)
-    >>> variables = model.init(jax.random.key(0), np.array([0, 1]))
-    >>> sorted(variables["params"]) == sorted(param_shapes(spec))
-    True
-    """
-
-    spec: TransformerSpec
-    dtype: Any = jnp.float32
-    certificate: Certificate | None = None
-
-    @nn.compact
-    def __call__(self, inputs: Any, *, prefix: Any = None, offset: Any = 0) -> jax.Array:
-        """`forward` with this module's params."""
-        params = {
-            name: self.param(name, _initializer(name), shape, self.dtype)
-            for name, shape in param_shapes(self.spec).items()
-        }
-        return forward(self.spec, params, inputs, prefix=prefix, offset=offset)
-
-
-def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:
-    """Fresh params of ``model``: a flat dict of leaves.  The key is consumed.
-
-    Raises:
-      InputError: more weights than memory lasts for.
-    """
-    weights = sum(map(math.prod, param_shapes(model.spec).values()))
-    # The largest leaf's random bits, besides the leaves.
-    require("initial weights", lambda weights: 8 * weights, weights=weights)
-    empty = (1,) if model.spec.inputs == "tokens" else (1, model.spec.input_size)
-    kind = jnp.int32 if model.spec.inputs == "tokens" else model.dtype
-    return dict(model.init(key, jnp.zeros(empty, kind))["params"])
-
-
-def load(construction: Construction) -> tuple[Transformer, dict[str, jax.Array]]:
-    """The trained class and, as its params, the construction's weights.
-
-    Returns:
-      (model, params): ``model.apply({"params": params}, inputs)`` runs the construction.
-
-    Raises:
-      InputError: a missing, extra, misshapen or mistyped leaf.
-
-    >>> from constructions import CONSTRUCTIONS
-    >>> model, params = load(CONSTRUCTIONS["lookup"]())
-    """
-    model = Transformer(construction.spec, certificate=construction.certificate)
-    return model, load_params(construction.spec, construction.params)
-
-
-def load_params(
-    spec: TransformerSpec, params: Mapping[str, Any], *, dtype: Any = np.float32
-) -> dict[str, jax.Array]:
-    """The one checked door for weights: ``params`` as JAX arrays if they fit ``spec`` exactly.
-
-    Raises:
-      InputError: a missing, extra or misshapen leaf, a leaf that is not ``dtype``, or more of them
-        than memory lasts for.
-    """
-    require("weights", lambda bytes: bytes, bytes=placed(params))
-    try:
-        leaves = {name: np.asarray(leaf) for name, leaf in params.items()}
-        check_params(spec, leaves)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    for name, leaf in leaves.items():
-        if leaf.dtype != np.dtype(dtype):
-            raise InputError(f"{name}: expected {np.dtype(dtype)}, got {leaf.dtype}: convert it")
-        if not np.isfinite(leaf).all():
-            raise InputError(f"{name}: expected finite weights, got NaN or infinity")
-    return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
-
-
-def _initializer(name: str) -> nn.initializers.Initializer:
-    kind = name.rpartition(".")[2]
-    if kind.startswith("norm_"):
-        return nn.initializers.ones
-    if kind in ("b_gate", "b_up", "bias"):
-        return nn.initializers.zeros
-    if kind == "embed":
-        return nn.initializers.normal(1.0)
-    if kind == "w_o":
-        # [H, U, D]: the heads' outputs are summed, so the fan-in is H U.
-        return nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=(0, 1))
-    batch = (0,) if kind in ("w_q", "w_k", "w_v") else ()
-    return nn.initializers.variance_scaling(1.0, "fan_in", "normal", batch_axis=batch)
