@@ -1,8 +1,8 @@
 """Constructions: how soon they are built and loaded, and two tasks beside compilers of weights.
 
-The tasks: the previous symbol, and how many symbols of the sequence equal the present one.  Ours
+The tasks: the previous symbol, and how many symbols of the sequence equal the present one. Ours
 are blueprints; tracr compiles RASP programs, and torchwright computation graphs to causal
-transformers, which leave the second task out.  All are run on the same random sequences, and every
+transformers, which leave the second task out. All are run on the same random sequences, and every
 position is checked.
 """
 

@@ -1,6 +1,6 @@
 """Two models over up to a million contexts: cost against the number of contexts.
 
-Two transformers of random weights, one layer, V outputs; every context is four random tokens.  Each
+Two transformers of random weights, one layer, V outputs; every context is four random tokens. Each
 number of contexts is a run of its own with its own records, compiled code apart.
 """
 

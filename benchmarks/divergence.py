@@ -1,6 +1,6 @@
 """Distances of laws: from logits against what others write, and from hidden states.
 
-From logits, the stream is a plain pass over both arrays, which every method must read.  From hidden
+From logits, the stream is a plain pass over both arrays, which every method must read. From hidden
 states, the yardstick is the two matrix products alone, which make the logits and keep them.
 """
 
@@ -74,12 +74,12 @@ def run(
     """The rows of `measure` and `roofline`, with error.
 
     Args:
-        contexts, vocab: shape [m, V] of the float32 logits.
-        width: D of the hidden states.
-        rounds: of the stopwatch.
-        peers: also time NumPy and PyTorch.
+      contexts, vocab: shape [m, V] of the float32 logits.
+      width: D of the hidden states.
+      rounds: of the stopwatch.
+      peers: also time NumPy and PyTorch.
 
-    From logits the speedup is over naive, from hidden states over the two products.  error is the
+    From logits the speedup is over naive, from hidden states over the two products. error is the
     largest absolute difference from NumPy float64 over the first contexts.
     """
     logits = _logits(contexts, vocab, rounds, peers)

@@ -2,7 +2,7 @@
 
 Each engine is compiled before it is timed, except in the runs to BB(5)'s halt and in those of
 training in the prompt, which are whole commands: compilation, the interpreter and the comparison
-included.  `bound` is what the library promises on one core of an ordinary machine, and `met`
+included. `bound` is what the library promises on one core of an ordinary machine, and `met`
 whether it holds here.
 """
 
@@ -50,9 +50,9 @@ def run(*, rounds: int = 5, steps: int = STEPS, whole: bool = True) -> list[Row]
     """The rows of `measure` with steps, steps_per_s, bound and met; some are ratios of two others.
 
     Args:
-        rounds: of the stopwatch.
-        steps: of one stream.
-        whole: also run BB(5) to its halt, once each way.
+      rounds: of the stopwatch.
+      steps: of one stream.
+      whole: also run BB(5) to its halt, once each way.
     """
     built = universal()
     machine = find_machine("bb5")
@@ -200,7 +200,7 @@ def _whole(machine: TuringMachine, engine: str) -> Row:
 
 
 def _once(name: str, command: Callable[[], dict[str, Any]]) -> tuple[Row, dict[str, Any]]:
-    """A whole command, timed as it is typed: once.  Its row, and what it found."""
+    """A whole command, timed as it is typed: once. Its row, and what it found."""
     taken, found = timed(command)
     if not (found["agrees"] and found["halted"]):
         raise AssertionError(f"{name}: not the interpreter's tokens up to its halt")

@@ -1,6 +1,6 @@
 """The exact P(TV > eps) against sampling it, in one process.
 
-Sampling needs (1 - P)/(P r^2) draws for a relative standard error r, here 1 %.  Its time is
+Sampling needs (1 - P)/(P r^2) draws for a relative standard error r, here 1 %. Its time is
 measured on a batch and scaled to that number; the exact route is timed as it is, at failures near
 1e-2 and at one of 1e-12, which sampling would take years to see.
 """
@@ -36,9 +36,9 @@ def run(*, rounds: int = 5, draws: int = 2_000, peers: bool = False) -> list[Row
     """The rows of `measure`, several a case, then the search for n*.
 
     Args:
-        rounds: of the stopwatch.
-        draws: multinomial draws measured per round.
-        peers: also sample with SciPy and, on the device, with JAX.
+      rounds: of the stopwatch.
+      draws: multinomial draws measured per round.
+      peers: also sample with SciPy and, on the device, with JAX.
 
     probability is exact, or the frequency in all the draws; z is their distance in standard errors,
     where at least five failures are expected; answer_s is the time to the answer, of sampling

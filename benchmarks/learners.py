@@ -1,6 +1,6 @@
 """Learning in a forward pass: its distance from the algorithm, and its time beside scikit-learn's.
 
-Distances are on the shipped base's features.  Times are of one prompt, from arrays to predictions:
+Distances are on the shipped base's features. Times are of one prompt, from arrays to predictions:
 encoding, the jitted forward pass, decoding; fit and predict.
 
 ``python -m benchmarks --suite learners`` measures; ``python -m benchmarks.learners FILE.svg`` also

@@ -1,7 +1,7 @@
 """Times of functions, compared in one process: the only stopwatch of the benchmarks.
 
 Each function is called once to compile, then once a round; a round calls all of them, so that a
-machine that is busy for a while slows all sides of a comparison.  Figures are medians, and the
+machine that is busy for a while slows all sides of a comparison. Figures are medians, and the
 spread is the distance between the quartiles.
 """
 
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 Call = Callable[[], Any]
 T = TypeVar("T")
 
-# Seconds before a call.  Large arrays that the call before it dropped are still being returned to
+# Seconds before a call. Large arrays that the call before it dropped are still being returned to
 # the system when it has ended; without a pause that was seen to cost the next one 40 ms.
 PAUSE = 0.05
 

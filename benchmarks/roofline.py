@@ -1,12 +1,12 @@
 """How near the machine's limits a function is: bytes and FLOPs beside two measured ceilings.
 
-A function that must move so many bytes and do so many FLOPs takes at least
+A function that must move some bytes and do some FLOPs takes at least
 
     max(bytes / stream, flops / peak)
 
 where stream is the bandwidth of reading memory and peak the speed of matrix products, both
-measured in this process on the device that JAX runs on.  The fraction of the roof is that floor
-over the time taken.  A multiply-add is two FLOPs; any other operation on a number, an exponential
+measured in this process on the device that JAX runs on. The fraction of the roof is that floor
+over the time taken. A multiply-add is two FLOPs; any other operation on a number, an exponential
 or a division too, is one.
 """
 
@@ -44,8 +44,8 @@ class Work:
 class Roof:
     """The ceilings of the default device, all a second.
 
-    stream: bytes read by the faster of row sums and a matrix-vector product.  triad: bytes of
-    x + 3 y, two reads and a write.  peak: FLOPs of a float32 matrix product at JAX's default
+    stream: bytes read by the faster of row sums and a matrix-vector product. triad: bytes of
+    x + 3 y, two reads and a write. peak: FLOPs of a float32 matrix product at JAX's default
     precision.
     """
 
@@ -58,7 +58,7 @@ class Roof:
         return max(work.bytes / self.stream, work.flops / self.peak)
 
     def speed(self, intensity: float) -> float:
-        """The most FLOPs a second of work with so many FLOPs a byte."""
+        """The most FLOPs a second of work with this many FLOPs a byte."""
         return min(intensity * self.stream, self.peak)
 
 
@@ -141,10 +141,10 @@ def _placed(work: Work, taken: float, roof: Roof) -> Row:
 def forward_work(
     spec: TransformerSpec, params: Mapping[str, Any], tokens: int, *, sequences: int = 1
 ) -> Work:
-    """Of forward passes over so many tokens each.
+    """Of forward passes over a number of tokens each.
 
     A weight has one multiply-add a token and loop, as has each of a head's key and value sizes a
-    token attended to, half of them under a causal mask.  Weights and inputs are read, outputs are
+    token attended to, half of them under a causal mask. Weights and inputs are read, outputs are
     written, in 4 bytes a number.
     """
     seen = {"causal": (tokens + 1) / 2, "prefix": tokens}

@@ -1,8 +1,8 @@
 """Error slopes in n of the halfspace learners, run through their weights on realizable data.
 
 Inputs are normal, labels a random halfspace's, and the error is the exact disagreement, the angle
-over pi.  Weights live in every token's residual stream, so one forward pass over n examples gives
-the whole learning curve.  Everything runs in float64, where the perceptron's integers (inputs in
+over pi. Weights live in every token's residual stream, so one forward pass over n examples gives
+the whole learning curve. Everything runs in float64, where the perceptron's integers (inputs in
 units of 1/16) are certified to be exact.
 """
 
@@ -30,7 +30,7 @@ LOOPS = {"perceptron": 3000, "svm": 10_000}
 def learning_curves(
     learner: str, dim: int, sizes: Iterable[int], replicates: int, *, loops: int, seed: int = 0
 ) -> np.ndarray:
-    """Exact errors [replicates, sizes] of the weights after so many examples."""
+    """Exact errors [replicates, sizes] of the weights after a number of examples."""
     sizes = tuple(sizes)
     rng = np.random.default_rng([seed, dim])
     most = max(sizes)

@@ -2,7 +2,7 @@
 
 Copies: the shipped base fine-tuned on C tables, C copies at once, in blocks, against C calls of the
 same compiled single run, and against the loop that one writes first: a compiled step, called from
-Python for every step of every copy.  Tokens: one step of AdamW on the base's own architecture, a
+Python for every step of every copy. Tokens: one step of AdamW on the base's own architecture, a
 batch of 24 x 192 tokens, in this library and, if asked, in PyTorch (eager and compiled) with equal
 weights, batch, loss and optimizer; the peers' first loss must be ours.
 """
@@ -116,7 +116,7 @@ def _tokens(rounds: int, peers: bool) -> list[Row]:
 
 
 def _work(params: Any, sequences: int, tokens: int, *, steps: int = 1, runs: int = 1) -> Work:
-    """Of Adam on so many sequences a step: three times a forward pass's products.
+    """Of Adam on a number of sequences a step: three times a forward pass's products.
 
     Each run's weights and two moments are read and written once at least.
     """

@@ -1,4 +1,4 @@
-"""Transformer weights written by hand, with proofs and certificates.  NumPy only.
+"""Transformer weights written by hand, with proofs and certificates. NumPy only.
 
 >>> construction = CONSTRUCTIONS["lookup"](contexts=2)
 >>> prompt = construction.encode({"pairs": [(0, 1), (0, 1), (0, 2)], "query": 0})
@@ -6,6 +6,8 @@
 >>> construction.decode(outputs).round(6).tolist()
 [0.0, 0.666667, 0.333333, 0.0]
 """
+
+from __future__ import annotations
 
 from constructions.catalog import CONSTRUCTIONS
 from constructions.construction import Construction

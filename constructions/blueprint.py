@@ -1,7 +1,7 @@
 """Blueprints: a construction in the names of its residual slices, written and read back.
 
-A blueprint says what each head scores and carries and what each hidden unit multiplies.  `build`
-writes it into params.  `verify` goes the other way: it takes any params, strikes out every weight
+A blueprint says what each head scores and carries and what each hidden unit multiplies. `build`
+writes it into params. `verify` goes the other way: it takes any params, strikes out every weight
 that the blueprint accounts for, and refuses what differs or is left over, so that a proof about the
 blueprint is a proof about those weights.
 """
@@ -56,7 +56,7 @@ class Units:
 
     @property
     def count(self) -> int:
-        """n."""
+        """N."""
         return len(next(iter(self.down.values())))
 
 
@@ -232,8 +232,8 @@ def offset_head(offset: int, value: Blocks, *, sharpness: float = 64.0) -> Head:
     Proof. The scores are the relative bias alone: ``sharpness`` at distance ``offset``, 0 at all
     others (the last entry serves all larger distances, so one more than the offset is written).
     If the token has ``offset`` predecessors, the one at that distance wins by ``sharpness``; the
-    T - 1 others share a mass of at most (T - 1) exp(-sharpness), at 64 below a rounding.  A token
-    with fewer predecessors gets the mean over those it has: pad the prompt.  QED
+    T - 1 others share a mass of at most (T - 1) exp(-sharpness), at 64 below a rounding. A token
+    with fewer predecessors gets the mean over those it has: pad the prompt. QED
     """
     return Head(value=value, bias=(0.0,) * offset + (sharpness, 0.0))
 
@@ -250,10 +250,10 @@ def match_head(
       value: what is averaged, and where it goes.
 
     Proof. A pair contributes <one-hot, one-hot>, which is 1 if both name the same symbol and 0 if
-    not or if either is zero.  The score of a token is the number of agreeing pairs: len(pairs) for
-    a match, at most len(pairs) - 1 otherwise.  With the layer's scale beta the gap is beta, so N
+    not or if either is zero. The score of a token is the number of agreeing pairs: len(pairs) for
+    a match, at most len(pairs) - 1 otherwise. With the layer's scale beta the gap is beta, so N
     other tokens hold a mass of at most N exp(-beta) against one match, and equal scores share
-    equally: the head returns the mean over the matches, up to that leak.  QED
+    equally: the head returns the mean over the matches, up to that leak. QED
     """
     return Head(score=dict.fromkeys([*pairs, default], 1.0), value=value)
 
@@ -263,11 +263,11 @@ def products(
 ) -> tuple[Units, Units]:
     """``target`` += gain * factor * other, by entries; summed if ``target`` has one column.
 
-    A factor of one column multiplies every entry of ``other``.  For the gate ``relu``, or
+    A factor of one column multiplies every entry of ``other``. For the gate ``relu``, or
     ``hard_sigmoid`` with a factor between -1 and 1.
 
     Proof. gate(f) - gate(-f) = f, and one of the two terms is zero, so the product is rounded
-    once.  QED
+    once. QED
     """
     sizes = residual.sizes
     n = max(sizes[factor], sizes[other])
@@ -286,7 +286,7 @@ def products(
 def move(residual: Residual, source: str, targets: Mapping[str, float]) -> Units:
     """Each target += its gain times ``source``; -1 for the source itself erases it.
 
-    Proof. A gate of bias 1 is open, whether ``relu`` or ``hard_sigmoid``.  QED
+    Proof. A gate of bias 1 is open, whether ``relu`` or ``hard_sigmoid``. QED
     """
     same = np.eye(residual.sizes[source])
     down = {target: gain * same for target, gain in targets.items()}

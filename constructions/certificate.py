@@ -20,7 +20,7 @@ UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 
 class Address:
     """Where an addressed head looks: a query answers with the keys whose code equals its own.
 
-    Codes are integers, 0 <= code < size.  Code 0 is nobody's: no certified query asks for it, and
+    Codes are integers, 0 <= code < size. Code 0 is nobody's: no certified query asks for it, and
     the tokens that must not be found (or answer by default) have it.
 
     Args:

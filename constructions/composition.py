@@ -1,8 +1,8 @@
 """Constructions of constructions: unrolled, side by side, one after another.
 
-These are operations on weights.  Two parts live in disjoint slices of one residual stream, their
+These are operations on weights. Two parts live in disjoint slices of one residual stream, their
 layers one after another, so that neither reads or writes what the other holds: with zeros in all
-other places a part computes what it computed alone, whatever the other does.  The certificate of
+other places a part computes what it computed alone, whatever the other does. The certificate of
 the whole is composed from those of the parts, which are read back out of its weights.
 """
 
@@ -64,7 +64,7 @@ def unroll(built: Construction) -> Construction:
 def side_by_side(first: Construction, second: Construction) -> Construction:
     """Both at once: a problem is ``{"first": ..., "second": ...}``, and so is an answer.
 
-    Prompts of vectors stand side by side, row by row; prompts of tokens must be the same one.  The
+    Prompts of vectors stand side by side, row by row; prompts of tokens must be the same one. The
     loops must be equal; else unroll both.
 
     Raises:

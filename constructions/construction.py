@@ -20,7 +20,7 @@ class Construction:
       kind: ``machine`` or ``learner``.
       spec, params: the architecture and float32 weights.
       residual: the named slices of the residual stream.
-      encode: problem -> inputs of `forward`.  Raises ValueError beyond the certificate.
+      encode: problem -> inputs of `forward`. Raises ValueError beyond the certificate.
       decode: outputs of `forward` [T, V] -> answer; of a machine, all tokens from the prompt to
         the end of the run -> answer.
       oracle: problem -> answer, computed without any network.
@@ -29,7 +29,7 @@ class Construction:
       proof: the argument, in a few lines.
       stop: of a machine, the token that ends a run.
       transcribe: of a machine, trace -> the tokens that decoding must produce.
-      certify: (spec, params) -> certificate of those weights.  Raises ValueError if they are not
+      certify: (spec, params) -> certificate of those weights. Raises ValueError if they are not
         of the proven form.
     """
 

@@ -1,7 +1,7 @@
 """What the architecture means: the forward pass in NumPy float64, or exactly in fractions.
 
 Written for reading, sublayer by sublayer, with no optimization; every other engine is tested
-against it.  Shape letters are those of `constructions.spec`.
+against it. Shape letters are those of `constructions.spec`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def forward(
       inputs: int [T] for token inputs, float [T, I] for vector inputs.
       prefix: how many leading tokens the ``prefix`` mask lets every token see; by default all.
       offset: index of the first token, for the position features.
-      exact: compute in `fractions.Fraction`, with no rounding at all.  Only the rational switches
+      exact: compute in `fractions.Fraction`, with no rounding at all. Only the rational switches
         qualify: hardmax or linear attention, hard_sigmoid or relu gates, no norm.
       watch: called as watch(layer, head, scores [T, S]) with each head's scaled scores, -inf where
         a token is hidden.
@@ -120,7 +120,7 @@ def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Ar
 
 
 def visible(layer: Layer, length: int, prefix: int | None) -> Array:
-    """bool [T, S]: may token t attend to token s."""
+    """Bool [T, S]: may token t attend to token s."""
     t, s = np.arange(length)[:, None], np.arange(length)[None, :]
     causal = s <= t
     if layer.mask == "prefix":

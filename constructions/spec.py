@@ -1,7 +1,7 @@
 """The one architecture: a residual decoder whose every weight is a leaf of one flat dict.
 
     x  = embed(inputs) + positions(index)
-    x += attention_l(norm(x));  x += gated_mlp_l(norm(x))      for each layer, `loops` times
+    x += attention_l(norm(x)); x += gated_mlp_l(norm(x))      for each layer, `loops` times
     out = norm(x) @ w_out
 
 Glossary of shape letters, used in every comment and einsum of this library:
@@ -55,8 +55,8 @@ class Layer:
       mask: ``causal``, or ``prefix``: every token also sees all of the first ``prefix`` tokens,
         by default the whole sequence.
       scale: multiplies the inner product of query and key.
-      window: W, entries of the relative bias that each head adds to its scaled scores.  Entry j
-        is for the token j places back, the last entry for all further back (0: no bias).  With
+      window: W, entries of the relative bias that each head adds to its scaled scores. Entry j
+        is for the token j places back, the last entry for all further back (0: no bias). With
         the prefix mask, entry 0 is also for the tokens ahead.
       gate: ``hard_sigmoid`` is clip(z, 0, 1); ``relu``; ``silu`` is z / (1 + exp(-z)).
 

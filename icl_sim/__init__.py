@@ -3,6 +3,8 @@
 Names are imported when first used (PEP 562), so that importing this package costs nothing.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import Any
 

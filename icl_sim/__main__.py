@@ -1,5 +1,7 @@
 """``python -m icl_sim`` and the console script ``icl-sim``."""
 
+from __future__ import annotations
+
 import sys
 import traceback
 

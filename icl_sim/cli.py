@@ -121,7 +121,7 @@ def _add_places(sub: argparse.ArgumentParser) -> None:
         type=int,
         default=None,
         metavar="R",
-        help=f"resume so often after a process died ({RESTARTS})",
+        help=f"how often to resume after a process died ({RESTARTS})",
     )
     group.add_argument(
         "--join-timeout",

@@ -1,6 +1,6 @@
 """One function a command: calls the library, prints what it found, returns the exit code.
 
-Only this module and `icl_sim.cli` print.  Heavy imports stand inside the functions, so that
+Only this module and `icl_sim.cli` print. Heavy imports stand inside the functions, so that
 ``--help`` answers at once.
 """
 

@@ -19,7 +19,7 @@ def export(
 ) -> dict[str, list[str]]:
     """Writes NAME.safetensors, NAME.json and NAME.html of every construction of the catalog.
 
-    The weights are those of the catalog's small defaults.  `icl_sim.storage.weights.load_weights`
+    The weights are those of the catalog's small defaults. `icl_sim.storage.weights.load_weights`
     reads them back, and the construction's ``certify`` proves what was read.
 
     Returns:

@@ -3,6 +3,8 @@
 `ARCHITECTURES` has one case for each switch of the spec; `LOOKUPS` are problems for the lookup.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Random problems for every construction of the catalog: the conformance test draws from these."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

@@ -1,5 +1,7 @@
 """Machines and tapes that several test files share, and the plainest interpreter."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from constructions.programs.turing import TuringMachine

@@ -1,5 +1,7 @@
 """A hostile environment: x64, no rank promotion, no key reuse, warnings are errors."""
 
+from __future__ import annotations
+
 import os
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")

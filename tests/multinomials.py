@@ -1,5 +1,7 @@
 """P(TV > eps) by enumerating count vectors in exact rational arithmetic: an oracle for tests."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 from fractions import Fraction
 from math import comb

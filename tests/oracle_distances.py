@@ -1,5 +1,7 @@
 """Distances by their definitions, in NumPy float64."""
 
+from __future__ import annotations
+
 import numpy as np
 
 inf = np.inf

@@ -3,6 +3,8 @@
 Arguments: output file, mesh sizes with commas; then, for one of two processes, its index and port.
 """
 
+from __future__ import annotations
+
 import hashlib
 import pathlib
 import sys

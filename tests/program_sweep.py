@@ -4,6 +4,8 @@ Arguments: directory, samples per replicate; then, for one of two processes, its
 Acknowledged keys go to stdout, one a line.
 """
 
+from __future__ import annotations
+
 import sys
 from fractions import Fraction
 

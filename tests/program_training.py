@@ -1,8 +1,10 @@
 """Run by test_pretraining.py in fresh processes, on as many devices as XLA_FLAGS say.
 
 Arguments: pretraining or fine-tuning, output file, checkpoint directory or "-", steps; then, for
-one of two processes, its index and port.  The output is a SHA-256 of all that training returns.
+one of two processes, its index and port. The output is a SHA-256 of all that training returns.
 """
+
+from __future__ import annotations
 
 import hashlib
 import pathlib

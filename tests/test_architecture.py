@@ -1,5 +1,7 @@
 """The house: what may import what, how long a file may be, and what may not stand in one."""
 
+from __future__ import annotations
+
 import ast
 import re
 from pathlib import Path
@@ -177,3 +179,21 @@ def test_public_names_exist_and_are_sorted(package):
     assert module.__all__ == sorted(module.__all__)
     for name in module.__all__:
         assert getattr(module, name) is not None
+
+
+def docstrings():
+    for package in ("constructions", "icl_sim", "benchmarks"):
+        for name, path in modules(package):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                    yield name, ast.get_docstring(node) or ""
+
+
+def test_docstrings_have_one_style():
+    # What ruff's rules leave open: two columns of indent in a section, one space after a sentence.
+    sections = re.compile(r"^(Args|Attributes|Returns|Raises):\n( *)(?=\S)", re.MULTILINE)
+    for name, text in docstrings():
+        for section, indent in sections.findall(text):
+            assert len(indent) == 2, f"{name}, {section}: expected an indent of 2 in {text!r}"
+        prose = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(">>>"))
+        assert not re.search(r"[a-z][.?!]  [A-Z]", prose), f"{name}: two spaces in {prose!r}"

@@ -1,5 +1,7 @@
 """The audit page: surprises, looseness, and a figure for each table that has one."""
 
+from __future__ import annotations
+
 import pytest
 from test_report import RESULTS, STATEMENT
 

@@ -1,5 +1,7 @@
 """The shipped base: its files, its conventions at the edges, and that it estimates in context."""
 
+from __future__ import annotations
+
 import json
 
 import jax

@@ -1,5 +1,7 @@
 """The benchmarks' own arithmetic: the stopwatch, the roof, the history, the tables."""
 
+from __future__ import annotations
+
 import json
 from types import SimpleNamespace
 

@@ -1,5 +1,7 @@
 """Fixed blocks: bits independent of devices, processes and slicing; one compilation."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import socket

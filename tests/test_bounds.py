@@ -1,5 +1,7 @@
 """Sufficient and necessary sizes for one-token total variation, and n*."""
 
+from __future__ import annotations
+
 import math
 import subprocess
 import sys
@@ -247,7 +249,7 @@ def test_n_star_is_one_more_than_the_last_failing_size(vocab, eps, delta, contex
 
 
 def test_an_exact_tie_with_delta_is_a_success():
-    # V = 2, eps = .4, n = 14: thirteen heads or more, or tails, 30/2^14.  n = 13 fails more often.
+    # V = 2, eps = .4, n = 14: thirteen heads or more, or tails, 30/2^14. n = 13 fails more often.
     delta = Fraction(30, 2**14)
     assert exact_sample_size(vocab=2, eps="0.4", delta=delta) == 14
     assert exact_sample_size(vocab=2, eps="0.4", delta=delta * Fraction("0.999999")) == 15

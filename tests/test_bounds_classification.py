@@ -1,9 +1,11 @@
 """Claims C3 and C4: formulas against enumeration, exact laws and fixed-seed simulation.
 
-Where a bound is tight, a change of its constant by 20 % in the unsafe direction is caught.  Loose
+Where a bound is tight, a change of its constant by 20 % in the unsafe direction is caught. Loose
 by nature, so not caught at 20 %: halfspace_mean_bound (its worst basis law reaches 1/e of it),
 halfspace_tail_size, margin_size, margin_mean_bound, perceptron_updates.
 """
+
+from __future__ import annotations
 
 import math
 from itertools import product

@@ -1,9 +1,11 @@
 """Claims C5 and C6: formulas against hypergeometric enumeration, exact softmax and simulation.
 
-Where a bound is tight, a change of its constant by 20 % in the unsafe direction is caught.  Loose
+Where a bound is tight, a change of its constant by 20 % in the unsafe direction is caught. Loose
 by nature, so not caught at 20 %: subset_failure_mcdiarmid, subset_failure_serfling, subset_size,
 certified_error, window_error.
 """
+
+from __future__ import annotations
 
 import math
 from itertools import product

@@ -1,9 +1,11 @@
 """Claim C2 and the sequence readings of C1: every formula against enumeration or exact tails.
 
-Where a bound is tight, a change of its constant by 20 % in the unsafe direction is caught.  Loose
+Where a bound is tight, a change of its constant by 20 % in the unsafe direction is caught. Loose
 by nature, so not caught at 20 %: prefix_size, prefix_tail_size, trajectory_size (Pinsker's
 inequality), dkw_size, sup_norm_size, misspecified_size, elicitation_necessary.
 """
+
+from __future__ import annotations
 
 import math
 from fractions import Fraction

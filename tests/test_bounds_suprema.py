@@ -1,5 +1,7 @@
 """Sup-norm tails by enumeration and by their formulas; coins; the uniform law's mean."""
 
+from __future__ import annotations
+
 import math
 from fractions import Fraction
 from itertools import product

@@ -1,5 +1,7 @@
 """The memory guard: what is free, what fits, what a refusal says, and that it allocates nothing."""
 
+from __future__ import annotations
+
 import itertools
 import re
 from fractions import Fraction

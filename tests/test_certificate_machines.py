@@ -1,5 +1,7 @@
 """Certificates of machines: right at the limit, refused beyond it, and no weight left out."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from cases_machines import random_case

@@ -1,5 +1,7 @@
 """Verdicts are computed: a wrong constant changes them; devices, kills and resumption do not."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

@@ -1,5 +1,7 @@
 """C5 and C6: verdicts, and how a wrong constant, learner or retriever turns them."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import pytest

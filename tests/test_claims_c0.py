@@ -1,5 +1,7 @@
 """Claim C0: its verdicts hold with the right parts and change with a wrong one."""
 
+from __future__ import annotations
+
 import itertools
 from dataclasses import replace
 from fractions import Fraction
@@ -164,7 +166,7 @@ def test_no_base_model_of_the_three_families_will_do(run):
 
 
 @pytest.mark.parametrize(
-    ("name", "mended"),
+    ("name", "fixed"),
     [
         ("zero output layer", lambda rng: controls.constant_law(rng, readout=1.0, longest=2)),
         (
@@ -174,8 +176,8 @@ def test_no_base_model_of_the_three_families_will_do(run):
         ("short prompts", lambda rng: controls.too_few_prompts(rng, shortfall=0, largest=2)),
     ],
 )
-def test_a_model_that_is_not_in_its_family_does_not_stand(run, name, mended):
-    outcome = c0.arbitrary_experiment(run, controls={name: mended})
+def test_a_model_that_is_not_in_its_family_does_not_stand(run, name, fixed):
+    outcome = c0.arbitrary_experiment(run, controls={name: fixed})
     assert outcome.verdict == OPEN
     assert "does not stand" in outcome.why
 

@@ -1,5 +1,7 @@
 """C3 and C4: verdicts as derived, and others if a constant, a law or a learner is wrong."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

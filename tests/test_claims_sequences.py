@@ -1,5 +1,7 @@
 """C1.sequence, C1.prefixes, C2: verdicts, and how a wrong constant, law or learner turns them."""
 
+from __future__ import annotations
+
 import jax
 import pytest
 

@@ -1,5 +1,7 @@
 """Linear classification side by side: training in weights equals training by Optax."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """The command line: its JSON, its exit codes, its one-line errors."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess

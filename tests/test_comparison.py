@@ -1,5 +1,7 @@
 """The comparison: identities between predictors, intervals, and the store."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

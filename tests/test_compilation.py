@@ -1,5 +1,7 @@
 """Each jitted kernel is compiled once a shape: never again for other seeds, data or weights."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """Composed constructions: the same functions, certificates composed, mistakes refused."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """Hand-written predictors of tables: their weights against the algorithm, stated plainly."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """One test that every construction passes: what its weights answer, and what guards them."""
 
+from __future__ import annotations
+
 import math
 from functools import partial
 

@@ -1,5 +1,7 @@
 """Decoding: every engine gives the tokens of the forward pass, whatever the transformer."""
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import replace
 

@@ -1,5 +1,7 @@
 """The `emulate` command: every engine agrees with the interpreter, and long runs can be resumed."""
 
+from __future__ import annotations
+
 import json
 
 import numpy as np

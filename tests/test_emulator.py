@@ -1,5 +1,7 @@
 """Fine-tuning of the shipped base's head: by a hand-written forward pass, and by Optax."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

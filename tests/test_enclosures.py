@@ -1,5 +1,7 @@
 """Certified enclosures of the failure probability at any law."""
 
+from __future__ import annotations
+
 import itertools
 import random
 from fractions import Fraction

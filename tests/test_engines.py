@@ -1,8 +1,10 @@
 """Every engine on random machines and on every named program, token for token.
 
-Interpreter = reference = jit = Flax = cached = specialised = verify, single and universal.  Tens of
+Interpreter = reference = jit = Flax = cached = specialised = verify, single and universal. Tens of
 random machines run here, a thousand with ``--slow``.
 """
+
+from __future__ import annotations
 
 import functools
 

@@ -1,5 +1,7 @@
 """The exact failure probability at the uniform law and on two symbols."""
 
+from __future__ import annotations
+
 import tracemalloc
 from fractions import Fraction
 from math import comb

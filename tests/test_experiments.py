@@ -1,5 +1,7 @@
 """Sweeps: exact failures, verdicts with the promised error, and no way to lose a record."""
 
+from __future__ import annotations
+
 import os
 import random
 import signal

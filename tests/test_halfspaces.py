@@ -1,5 +1,7 @@
 """Halfspaces: learners against scikit-learn, risks against samples, errors against theorems."""
 
+from __future__ import annotations
+
 import math
 
 import chex

@@ -1,5 +1,7 @@
 """Distances from hidden states: against float64 logits, in bounded memory, over many contexts."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Runs of several processes: one result, deaths survived, one-line errors."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

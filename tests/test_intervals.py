@@ -1,5 +1,7 @@
 """Confidence limits, verdicts and e-values, checked by enumerating the binomial law."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

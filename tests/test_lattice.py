@@ -1,5 +1,7 @@
 """Sub-probabilities on the integers: nothing is lost that is not on the account."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from scipy.stats import binom, poisson

@@ -1,5 +1,7 @@
 """The learners one by one: what they refuse, and what their algorithms promise."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from cases_learners import classes, halfspace, repetitive_stream, sparse_regression, table_pairs

@@ -1,5 +1,7 @@
 """check_lemma: right verdicts, a controlled false-alarm rate, and trials of a wrong kind."""
 
+from __future__ import annotations
+
 import math
 from decimal import Decimal
 from fractions import Fraction

@@ -1,5 +1,7 @@
 """The lookup's weights against counting, at the certificate's limit, beyond it, and broken."""
 
+from __future__ import annotations
+
 import math
 
 import jax

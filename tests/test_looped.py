@@ -1,5 +1,7 @@
 """The looped transformer: every engine against the SUBLEQ interpreter, and its certificate."""
 
+from __future__ import annotations
+
 import json
 
 import jax

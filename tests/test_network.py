@@ -1,5 +1,7 @@
 """A two-layer network fine-tuned inside the forward pass, against Optax; its certificate."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Records as Parquet: what DuckDB reads back."""
 
+from __future__ import annotations
+
 import json
 import sys
 

@@ -1,5 +1,7 @@
 """Every predictor keeps the protocol, and the identities between them."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Regression in context: weights against algorithms, algorithms against what they seek."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """The report: self-contained, escaped, the same bytes for the same numbers."""
 
+from __future__ import annotations
+
 import json
 import re
 

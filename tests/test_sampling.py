@@ -1,5 +1,7 @@
 """Multinomial counts: exact law, exact integers, one compilation for every n."""
 
+from __future__ import annotations
+
 from fractions import Fraction
 
 import chex

@@ -1,5 +1,7 @@
 """One transformer for one machine: the same tokens as the universal one, from a shorter prompt."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

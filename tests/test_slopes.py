@@ -1,5 +1,7 @@
 """Scaling exponents: the interval holds the true one, and what is recorded is not drawn again."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 import numpy as np

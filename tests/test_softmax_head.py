@@ -4,6 +4,8 @@ All of this is 'weights against algorithm' and deterministic; what the algorithm
 against the truth is the subject of the claims.
 """
 
+from __future__ import annotations
+
 import dataclasses
 
 import jax

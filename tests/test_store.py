@@ -1,5 +1,7 @@
 """Records and the store: nothing acknowledged is lost, nothing corrupt is believed."""
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import json
@@ -261,7 +263,7 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path, monkeypatch, name):
 
 
 class Disk:
-    """os.write with room for so many bytes, then an exception."""
+    """os.write with room for this number of bytes, then an exception."""
 
     def __init__(self, room, exception):
         self.room, self.exception, self.real_write = room, exception, os.write

@@ -1,5 +1,7 @@
 """Strings written through a construction: their law is the oracle's, and samples follow it."""
 
+from __future__ import annotations
+
 import itertools
 
 import jax

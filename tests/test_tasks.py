@@ -1,5 +1,7 @@
 """Tables with known truth, and demonstrations drawn from them."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from itertools import pairwise

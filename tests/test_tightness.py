@@ -1,5 +1,7 @@
 """Tightness: every bound holds in its tightest case, and where it is tight, 20 % less does not."""
 
+from __future__ import annotations
+
 import inspect
 import re
 from pathlib import Path

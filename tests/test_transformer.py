@@ -1,5 +1,7 @@
 """One architecture, three engines: reference, jitted JAX and Flax agree on every switch."""
 
+from __future__ import annotations
+
 import chex
 import jax
 import jax.numpy as jnp

@@ -1,5 +1,7 @@
 """The universal transformer: every engine carries out every machine, token for token."""
 
+from __future__ import annotations
+
 import jax
 import numpy as np
 import pytest

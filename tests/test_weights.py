@@ -1,5 +1,7 @@
 """Weights on disk: what was written comes back, and whatever was changed is refused."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from pathlib import Path

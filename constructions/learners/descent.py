@@ -1,6 +1,6 @@
 """Gradient descent on a softmax head, in function space: what one pair of layers does to a prompt.
 
-SFT of a head W on frozen features z minimizes sum_i w_i CE(y_i, softmax(z_i W)).  Its step is
+SFT of a head W on frozen features z minimizes sum_i w_i CE(y_i, softmax(z_i W)). Its step is
 
     V <- mu V + sum_i w_i z_i (p_i - y_i)';    W <- W - eta (V + lambda W)
 
@@ -8,9 +8,9 @@ and a token j needs of W only its logits f_j = z_j W, and of V only v_j = z_j V:
 
     v_j <- mu v_j + sum_i <z_j, z_i> w_i (p_i - y_i);    f_j <- f_j - eta (v_j + lambda f_j).
 
-So every token carries (f_j, v_j), and the whole recursion runs without W.  Layer 0: class tokens
+So every token carries (f_j, v_j), and the whole recursion runs without W. Layer 0: class tokens
 with key = value = e_c turn a softmax head into p_j = softmax(f_j), exactly; the MLP forms
-w_j (p_j - y_j) and mu v_j.  Layer 1: a linear head adds the sum, the MLP the update.
+w_j (p_j - y_j) and mu v_j. Layer 1: a linear head adds the sum, the MLP the update.
 """
 
 from __future__ import annotations
@@ -76,22 +76,22 @@ def describe(
 ) -> tuple[Blueprint, Residual]:
     """The two layers of one step, looped once a step, and the fields of an input vector.
 
-    Proof, with the named slices.  Layer 0: <logits, class> is f_jc on the token of class c, and the
+    Proof, with the named slices. Layer 0: <logits, class> is f_jc on the token of class c, and the
     other tokens' scores are -MASK below any logit, weight exactly 0; so law = softmax(f_j).
-    error := active (law - label), law := 0, velocity := mu velocity (plus lambda logits).  Layer 1:
+    error := active (law - label), law := 0, velocity := mu velocity (plus lambda logits). Layer 1:
     velocity += sum_i <z_j, z_i> error_i, in which class and query tokens have error 0, since their
-    weight is 0.  logits -= eta velocity (plus eta lambda logits); error := 0.
+    weight is 0. logits -= eta velocity (plus eta lambda logits); error := 0.
 
     The rate of step t is a number in the weights and t a one-hot vector, the clock, that every
-    token carries and shifts by one entry each loop (0 - 1 and 1 - 1 are exact).  A gate that reads
-    sum_t eta_t clock_t is the present rate, exactly.  The same clock picks the next batch's weight.
+    token carries and shifts by one entry each loop (0 - 1 and 1 - 1 are exact). A gate that reads
+    sum_t eta_t clock_t is the present rate, exactly. The same clock picks the next batch's weight.
 
     With softmax heads only, each example also stands as (-z_i, weight -w_i): then
     sum_i (e^(eps s) - e^(-eps s)) w_i r_i / sum_i (e^(eps s) + e^(-eps s)), with s = <z_j, z_i> and
     weights n w_i, is eps sum_i s w_i r_i (1 + O(eps^2 s^2)): the linear head's sum.
 
     With a ``jacobian`` the features of a token are C rows J_c, and logit c is J_c delta: C^2 linear
-    heads add sum_i <J_jc, J_ic'> error_ic' to velocity_c, which is J_jc times the gradient.  QED
+    heads add sum_i <J_jc, J_ic'> error_ic' to velocity_c, which is J_jc times the gradient. QED
     """
     r, steps = recipe, len(recipe.rates)
     rows = [f"features_{c}" for c in range(outputs)] if jacobian else ["features"]
@@ -173,8 +173,8 @@ def local_error(
 
     Softmax: an argument s - max has the error u |s - max| and sum_c p_c (max - s_c) <= ln C; with 4
     units for exp and the sums of C terms, the law's error is at most a = u (2 ln C + 2 C + 12) in
-    L1.  A sum of T products of d-term products has gamma = (T + d + 12) u of sum_i |s| w_i |r_i| <=
-    sqrt(2) Z^2, Z the norm of the features (conversion to float32 included).  The reflected form
+    L1. A sum of T products of d-term products has gamma = (T + d + 12) u of sum_i |s| w_i |r_i| <=
+    sqrt(2) Z^2, Z the norm of the features (conversion to float32 included). The reflected form
     divides errors of sums of size e^q, q = eps Z^2, by eps, and drops
     sqrt(2) Z^2 (sinh q / q - 1 + (cosh q - 1) sinh q / q) <= sqrt(2) 2/3 Z^2 q^2 cosh(q)^2.
     """
@@ -210,9 +210,9 @@ def bound(
         A <- (I - eta M) A - eta sum_i w_i z_i (H_i o_i)',    0 <= M <= Z^2/2,
 
     so without momentum, while eta (Z^2/2 + lambda) <= 2, |A| grows by eta Z/2 max |o| a step and
-    not exponentially: gradient descent on a convex function does not spread.  With momentum
+    not exponentially: gradient descent on a convex function does not spread. With momentum
     there is no such norm, and the triangle inequality is used: exponential, hence 1 (nothing) for
-    long runs.  An error x of the logits moves the law by at most sum_c p_c |x_c - sum p x| <=
+    long runs. An error x of the logits moves the law by at most sum_c p_c |x_c - sum p x| <=
     (max x - min x)/2 <= |x|/sqrt(2) in L1, half of that in TV.
     """
     by_velocity, by_logits = local_error(recipe, classes, features, norm, length, unit)

@@ -1,7 +1,7 @@
 """What the learners of a halfspace share: their data, and the two layers of a loop.
 
 They keep weights w in the residual stream of every token, so that token t ends with what the first
-t examples teach: one pass gives the whole learning curve.  A loop has two layers: the first forms
+t examples teach: one pass gives the whole learning curve. A loop has two layers: the first forms
 z_i = y_i x_i and changes w by the example that was picked, the second picks one with a hardmax head
 on the least <w, z_i>.
 """

@@ -1,6 +1,6 @@
 """Lookup of any order through one match head: contexts are compared by random codes.
 
-`lookup` gives every one of the k symbols of a context columns of its own.  Here their codes are
+`lookup` gives every one of the k symbols of a context columns of its own. Here their codes are
 added up in r columns, and what must be proved is that different contexts get different sums.
 """
 

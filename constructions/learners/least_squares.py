@@ -73,10 +73,10 @@ def describe(rate: float, penalty: float, steps: int, features: int) -> tuple[Bl
     """One layer, looped once a step, and the fields of an input vector.
 
     Proof. Token j carries f_j = <x_j, w>, and residual_i = f_i - y_i is its ``prediction`` less its
-    ``target``.  The linear head has queries x_j and keys w_i x_i, which are zero on queries: it
-    adds sum_i <x_j, x_i> w_i (f_i - y_i) = <x_j, gradient> to ``pull``.  The MLP moves f_j by
-    -eta (pull + penalty f_j) and clears ``pull``.  Without a penalty the head writes -eta times its
-    sum to f_j at once, and no MLP is needed (von Oswald et al., proposition 1).  QED
+    ``target``. The linear head has queries x_j and keys w_i x_i, which are zero on queries: it
+    adds sum_i <x_j, x_i> w_i (f_i - y_i) = <x_j, gradient> to ``pull``. The MLP moves f_j by
+    -eta (pull + penalty f_j) and clears ``pull``. Without a penalty the head writes -eta times its
+    sum to f_j at once, and no MLP is needed (von Oswald et al., proposition 1). QED
     """
     residual = Residual(
         x=features, key=features, target=1, prediction=1, **({"pull": 1} if penalty else {})
@@ -117,9 +117,9 @@ def certify(
     """The weights are the described ones; the error is that of rounding.
 
     A stable step never raises the loss, so sum_i w_i (f_i - y_i)^2 <= Y^2, Y the largest |y|, and
-    |w| <= eta t Z Y, <= Y / sqrt(penalty).  With F = Z |w| a step's sum of T products of d terms
+    |w| <= eta t Z Y, <= Y / sqrt(penalty). With F = Z |w| a step's sum of T products of d terms
     errs by at most gamma Z^2 Y, gamma = (T + d + 8) u, its values f - y by 2 u (F + Y), and the
-    update by 4 u F.  An error o of the predictions propagates as o + <x, A> with
+    update by 4 u F. An error o of the predictions propagates as o + <x, A> with
     A <- (I - eta M) A - eta sum_i w_i x_i o_i, 0 <= M <= Z^2 + penalty, so |A| grows by eta Z |o|.
     """
     blueprint.verify("least-squares" if not penalty else "ridge", spec, params)

@@ -42,7 +42,7 @@ def logistic(
 ) -> Construction:
     """Gradient descent on the mean logistic loss from zero: P(+1) at the queries, [m].
 
-    The problem is ``{"features": [n, d], "labels": [n] of +-1, "queries": [m, d]}``.  The weights
+    The problem is ``{"features": [n, d], "labels": [n] of +-1, "queries": [m, d]}``. The weights
     are those of `softmax_head` with one output and class tokens 0 and 1 in place of the unit
     vectors: a softmax head over the scores (0, f) is the sigmoid of f.
 
@@ -103,7 +103,7 @@ def normalized_logistic(
 
     w <- w + eta sum_i q_i y_i x_i with q_i = sigmoid(-y_i <x_i, w>) / (their sum): the gradient
     divided by the mean of sigmoid(-margin), which is at most the loss and at least 1 / (2 ln 2) of
-    it on margins >= 0.  On separable data the direction tends to the hard-margin one.
+    it on margins >= 0. On separable data the direction tends to the hard-margin one.
 
     The problem is that of `logistic`.
 
@@ -183,14 +183,14 @@ def normalized_logistic(
 def describe_normalized(features: int, rate: float, steps: int) -> tuple[Blueprint, Residual]:
     """Six layers, looped once a step, and the fields of an input vector.
 
-    Proof.  Layer 0 sets ``loss`` to max(margin, 0), within ln 2 of L = log(1 + exp(margin)).
+    Proof. Layer 0 sets ``loss`` to max(margin, 0), within ln 2 of L = log(1 + exp(margin)).
     Layers 1 to 3: the scores margin - loss, -loss and 0 of the class tokens have the third weight
     1 / (1 + exp(margin - loss) + exp(-loss)) = sigmoid(delta), delta = loss - L, and the values 2,
     2, -2 add 2 - 4 sigmoid(delta) = -2 tanh(delta / 2): delta <- delta - 2 tanh(delta / 2), between
-    0 and delta^3 / 12.  So |delta| <= .7, .03, 3e-6, 2e-18: Newton's iteration, cubic by
-    symmetry.  Layer 4: the examples alone are not hidden, and weigh exp(-L_i) / sum_j exp(-L_j) =
+    0 and delta^3 / 12. So |delta| <= .7, .03, 3e-6, 2e-18: Newton's iteration, cubic by
+    symmetry. Layer 4: the examples alone are not hidden, and weigh exp(-L_i) / sum_j exp(-L_j) =
     sigmoid(-margin_i) / sum_j sigmoid(-margin_j); w += eta times their average; margin, loss := 0.
-    Layer 5: margin := <w, y_i x_i> by two units a product; of queries, <w, x>.  QED
+    Layer 5: margin := <w, y_i x_i> by two units a product; of queries, <w, x>. QED
     """
     d = features
     residual = Residual(
@@ -235,10 +235,10 @@ def certify_normalized(
 ) -> Certificate:
     """The weights are the described ones; the error of <x, w> is that of rounding.
 
-    |w| <= eta t Z =: W and |margin| <= W Z =: M.  A margin errs by o = (d + 2) u M + Z |E|, E the
-    error of w; L by (2 M + 32) u more (one softmax of three scores, one addition).  Averaging with
+    |w| <= eta t Z =: W and |margin| <= W Z =: M. A margin errs by o = (d + 2) u M + Z |E|, E the
+    error of w; L by (2 M + 32) u more (one softmax of three scores, one addition). Averaging with
     softmax weights of n scores that err by e errs by at most Z (e + (2 T + M + 8) u), since
-    sum_i q_i |e_i - mean| <= max |e|.  So |E| grows to
+    sum_i q_i |e_i - mean| <= max |e|. So |E| grows to
     (1 + eta Z^2) |E| + eta Z (rounding) + 2 u W a step: exponential, for short runs only; 2 M, what
     two answers can differ by at all, after long ones.
     """

@@ -1,6 +1,6 @@
 """Order-k lookup: the empirical conditional law of the data in the prompt, as two attention layers.
 
-The statistical induction head (Edelman et al. 2024, arXiv:2402.11004; Olsson et al. 2022).  After
+The statistical induction head (Edelman et al. 2024, arXiv:2402.11004; Olsson et al. 2022). After
 enough steps, fine-tuning on the same data ends at the same law: this is what claim C1 compares.
 """
 
@@ -41,7 +41,7 @@ def lookup(
     """In-context counting: the (smoothed) empirical law of the next symbol after the last k.
 
     With ``contexts`` the problem is ``{"pairs": [(c, y), ...], "query": c}``: demonstrations of a
-    table with that many contexts and ``vocab`` outputs (order 1).  Without, it is
+    table with that many contexts and ``vocab`` outputs (order 1). Without, it is
     ``{"stream": [x_1, ..., x_T]}``: symbols below ``vocab``, of which the next is to be predicted.
 
     Args:
@@ -74,7 +74,7 @@ def lookup(
         law=vocab,
     )
     # k start tokens share the weight of smoothing * V pseudo-counts, each exp(0) for a match:
-    # exp(score) = smoothing V / k.  Without smoothing they stand half a step below a match, so
+    # exp(score) = smoothing V / k. Without smoothing they stand half a step below a match, so
     # they lose to one match by beta / 2 and win over every mismatch by beta / 2.
     default = math.log(smoothing * vocab / order) / beta if smoothing else -0.5
     start = np.eye(alphabet + 1)[:, alphabet:]
@@ -181,7 +181,7 @@ def certify(
         # Mismatches hold at most T exp(-gap) against one match or against smoothing * V; without
         # smoothing the start tokens are the other loser (k of them) or, unseen, the winner.
         # Sums of one-hots are exact, so rounding is one division; with smoothing the start
-        # tokens' score has three roundings and its exp four more.  A relative error r of the
+        # tokens' score has three roundings and its exp four more. A relative error r of the
         # weight of a share s of the law moves it by at most r s (1 - s) <= r / 4.
         if smoothing:
             leak = length * math.exp(-gap) / min(1.0, smoothing * vocab)

@@ -67,8 +67,8 @@ def mixture(
 def prompt_choice(*, tables: Any = None, length: int = 256, dtype: str = "float32") -> Construction:
     """The law of the table under which the demonstrations are most likely.
 
-    What elicitation does among K prompts: table k is the base model's law under prompt k.  Problem,
-    answer and arguments are those of `mixture`.  A choice that ``dtype`` cannot make, because the
+    What elicitation does among K prompts: table k is the base model's law under prompt k. Problem,
+    answer and arguments are those of `mixture`. A choice that ``dtype`` cannot make, because the
     two best log-likelihoods are too close, is refused.
 
     >>> built = prompt_choice(tables=[[[0.9, 0.1]], [[0.1, 0.9]]])

@@ -153,7 +153,7 @@ def describe(
 ) -> tuple[Blueprint, Residual]:
     """Eight layers, looped steps + 1 times: backward, update, forward; and the input's fields.
 
-    Proof.  With a, z = relu(a), logits of the loop before:
+    Proof. With a, z = relu(a), logits of the loop before:
     0. law := softmax(logits) on the class tokens; error := law - label; law, logits := 0.
     1. back_k := sum_c W_ck error_c, by two units a product.
     2. delta_k := clip(2^20 a_k) back_k = relu'(a_k) back_k; back := 0.
@@ -161,7 +161,7 @@ def describe(
     4. Scores are 0 on examples and -MASK elsewhere: velocity += mean of the examples' gradients.
        Weights -= eta (velocity + lambda weights); a, z, error, delta, gradient := 0.
     5. a := U x.   6. z := relu(a).   7. logits := W z, z >= 0 by one unit a product.
-    In the first loop a = z = 0, so the gradients are 0 and only ``ready`` keeps the decay out.  QED
+    In the first loop a = z = 0, so the gradients are 0 and only ``ready`` keeps the decay out. QED
     """
     U, W = h * d, C * h
     s = Residual(
@@ -232,13 +232,13 @@ def certify(
 ) -> Certificate:  # fmt: skip
     """The weights are the described ones; the error is that of rounding, while no kink is met.
 
-    With |U|, |W| <= B and |x| <= Z: |f| <= B^2 Z, and the gradient is at most 2 B Z.  It errs by
+    With |U|, |W| <= B and |x| <= Z: |f| <= B^2 Z, and the gradient is at most 2 B Z. It errs by
     gamma = (T + d + h + C + 32) u of that for its sums, and by 2 B Z times the error of the law, at
-    most u (2 ln C + 2 C + 12) + gamma B^2 Z.  Where no entry of U x has changed its sign (or stands
+    most u (2 ln C + 2 C + 12) + gamma B^2 Z. Where no entry of U x has changed its sign (or stands
     within 2^-20 above 0), an error E of the weights moves the gradient by at most
     (sqrt(2) Z + Z^2 B^2) |E|: the triangle inequality, so the bound grows exponentially and is for
-    short runs; after long ones it is 1.  The gradient of a ReLU network jumps at a kink, so no
-    bound without that proviso exists.  The law moves by Z B |E| / 2 in total variation.
+    short runs; after long ones it is 1. The gradient of a ReLU network jumps at a kink, so no
+    bound without that proviso exists. The law moves by Z B |E| / 2 in total variation.
     """
     blueprint.verify("network", spec, params)
     unit, Z = UNIT["float32"], norm

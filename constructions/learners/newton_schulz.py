@@ -32,7 +32,7 @@ def newton_schulz(
     """Ridge regression by matrix inversion, X <- 2 X - X A X: predictions [m].
 
     The problem is that of `least_squares`; A = sum_i w_i x_i x_i' + penalty and X starts at
-    I / (norm^2 + penalty).  Then I - A X squares at each step: after k steps the prediction differs
+    I / (norm^2 + penalty). Then I - A X squares at each step: after k steps the prediction differs
     from the ridge estimate's by at most (1 - penalty/(norm^2 + penalty))^(2^k) |w| |x|.
 
     Args:
@@ -156,10 +156,10 @@ def certify(
     """The weights are the described ones; the error is that of rounding.
 
     In the spectral norm, with E the error of X and R = I - A X, 0 <= R < 1: the step's map has the
-    derivative E -> E R + R' E and adds |A| |E|^2 and its own rounding.  That is at most
+    derivative E -> E R + R' E and adds |A| |E|^2 and its own rounding. That is at most
     gamma |X|^2 |A| from A (sums of T products), and from products of d terms at most
     d gamma (|X|^2 |A| + 2 |X|), gamma = (T + 2 d + 8) u, since Frobenius norms are at most sqrt(d)
-    times spectral ones.  |X_t| <= 2^t |X_0| and <= 1/penalty, |R_t| <= R_0^(2^t).  The prediction
+    times spectral ones. |X_t| <= 2^t |X_0| and <= 1/penalty, |R_t| <= R_0^(2^t). The prediction
     adds sqrt(d) gamma |X| Z^2 Y.
     """
     blueprint.verify("newton-schulz", spec, params)

@@ -41,8 +41,8 @@ def perceptron(
     """The perceptron on the example with the least margin, in integers, exactly.
 
     A problem is ``{"inputs": [n, d] integers, "labels": [n] of +-1, "query": [d] integers}``; the
-    answer is ``{"weights": [d], "score": <w, query>}`` after ``loops - 1`` steps.  Once no
-    example has a margin <= 0 the weights stay: (R/gamma)^2 + 1 loops reach that.  Data on any
+    answer is ``{"weights": [d], "score": <w, query>}`` after ``loops - 1`` steps. Once no
+    example has a margin <= 0 the weights stay: (R/gamma)^2 + 1 loops reach that. Data on any
     grid are integers in its unit.
 
     Args:

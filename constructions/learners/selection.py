@@ -1,6 +1,6 @@
 """Selection of an algorithm in context: validation inside the prompt.
 
-K lookups, of orders 0 to K - 1, run side by side in slices of their own.  Every symbol of the
+K lookups, of orders 0 to K - 1, run side by side in slices of their own. Every symbol of the
 prompt tests what they predicted for it from the symbols before, and a sharp head takes the best.
 """
 

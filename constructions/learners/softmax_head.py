@@ -1,7 +1,7 @@
 """Supervised fine-tuning of a softmax head inside the forward pass, exactly.
 
 The frozen features and the data stand in the prompt, and looping two layers runs SGD: momentum,
-weight decay, schedules and mini-batches as in Optax.  Adam is not emulated: its division by
+weight decay, schedules and mini-batches as in Optax. Adam is not emulated: its division by
 sqrt(v) + eps has no exact form in these parts.
 """
 
@@ -73,7 +73,7 @@ def softmax_head(
       queries: m.
       norm: the largest Euclidean norm of a feature vector to certify.
       length: the longest prompt, in tokens, to certify.
-      mask: ``prefix``: all tokens see each other.  ``causal``: the prompt repeats the data once a
+      mask: ``prefix``: all tokens see each other. ``causal``: the prompt repeats the data once a
         step, and step t reads copy number t, which all later tokens see whole.
       temperature: None for a linear head; a number eps for softmax heads only, with an error of
         order eps^2 + 2^-24 / eps.

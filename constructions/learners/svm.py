@@ -40,7 +40,7 @@ def svm(
     """The hard-margin SVM by Frank-Wolfe on its dual: the point of least norm in hull(y_i x_i).
 
     A problem is ``{"inputs": [n, d], "labels": [n] of +-1, "query": [d]}``; the answer is
-    ``{"weights": [d], "score": <w, query>}``.  The weights tend to w*, whose norm is the margin and
+    ``{"weights": [d], "score": <w, query>}``. The weights tend to w*, whose norm is the margin and
     whose direction separates with that margin; to 0 if the data are not separable.
 
     Args:

@@ -27,7 +27,7 @@ def product(
     slope: float = 1.0,
     weights: Sequence[float] | None = None,
 ) -> Units:
-    """target += gain * factor * source, entry by entry; a slice of one entry serves all.
+    """Target += gain * factor * source, entry by entry; a slice of one entry serves all.
 
     Args:
       residual: the slices.

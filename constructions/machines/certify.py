@@ -31,8 +31,8 @@ def certify(
 
     Args:
       actions: the rules that the weights should hold, or None where the prompt holds them.
-      steps, cells: what must be reached.  The limits are the most steps on so many cells, and the
-        most cells in so many steps.
+      steps, cells: what must be reached. The limits are the most steps on that many cells, and the
+        most cells in that many steps.
       dtype: the arithmetic, a key of `UNIT`.
 
     Raises:
@@ -59,22 +59,22 @@ def certify(
 
 
 def fault(reading: Reading, dtype: str, steps: int, cells: int) -> str | None:
-    """Why so many steps on so many cells are not certain, or None if they are.
+    """Why this number of steps on this number of cells is not certain, or None if it is.
 
     Proof that they are certain without a fault; u is the unit roundoff.
 
-    The head's position.  Sums of moves are integers, exact.  Their mean is rounded once, the
+    The head's position. Sums of moves are integers, exact. Their mean is rounded once, the
     product with the count once more; from 1/u tokens on so are the two forms of the count, its
-    increment and the index.  So the position has a relative error of 2 u or 5 u, and its sum with
-    the offset is rounded once.  Within the tolerance the digits are exact integers, and so are
+    increment and the index. So the position has a relative error of 2 u or 5 u, and its sum with
+    the offset is rounded once. Within the tolerance the digits are exact integers, and so are
     their squares and all scores, whose terms add up to less than 1/u units.
 
-    The symbol.  Matches weigh 1 each, so that their changes add up to 0 or 1 exactly, and their
+    The symbol. Matches weigh 1 each, so that their changes add up to 0 or 1 exactly, and their
     mean is 0 or at least 1/tokens, up to four roundings and the leak: the mass of the sink and of
-    fewer than ``tokens`` mismatches.  Where no token matches, the sink answers 0.
+    fewer than ``tokens`` mismatches. Where no token matches, the sink answers 0.
 
-    The rule.  Table position q S + a + 1 is read up to the leak.  A logit is the sum of four
-    entries, and the right token's exceeds all others' by 1.  QED
+    The rule. Table position q S + a + 1 is read up to the leak. A logit is the sum of four
+    entries, and the right token's exceeds all others' by 1. QED
     """
     u = UNIT[dtype]
     tokens = reading.prompt + cells + steps

@@ -1,6 +1,6 @@
 """Gadgets: each function writes one named piece of a computation into params.
 
-A gadget's proof stands beside the weights that it writes.  Gadgets speak of residual slices by
+A gadget's proof stands beside the weights that it writes. Gadgets speak of residual slices by
 name and never of column numbers.
 """
 
@@ -27,7 +27,7 @@ def mean_head(
 ) -> None:
     """``target`` := mean of ``source`` over all tokens so far.
 
-    Proof. w_q = w_k = 0, so all scores are equal, and so are all weights.  QED
+    Proof. w_q = w_k = 0, so all scores are equal, and so are all weights. QED
     """
     values = slice(0, residual.sizes[source])
     copy_columns(params[f"layer_{layer}.w_v"][head], residual[source], values)
@@ -45,10 +45,10 @@ def product(
     plus: float,
     targets: Sequence[str],
 ) -> int:
-    """Every target += factor (other + plus), for ``factor`` between -1 and 1.  Two units.
+    """Every target += factor (other + plus), for ``factor`` between -1 and 1. Two units.
 
     Proof. clip(f) - clip(-f) = f for |f| <= 1, and one of the two terms is zero, so that the
-    product is rounded once.  QED
+    product is rounded once. QED
     """
     for sign in (1, -1):
         params[f"layer_{layer}.w_gate"][residual.column(factor), unit] = sign
@@ -71,7 +71,7 @@ def select(
     plus: float,
     target: str,
 ) -> int:
-    """``target`` += source + plus where ``gate`` is 1, unchanged where it is 0.  One unit."""
+    """``target`` += source + plus where ``gate`` is 1, unchanged where it is 0. One unit."""
     params[f"layer_{layer}.w_gate"][residual.column(gate), unit] = 1
     params[f"layer_{layer}.w_up"][residual.column(source), unit] = 1
     params[f"layer_{layer}.b_up"][unit] = plus
@@ -91,15 +91,15 @@ def digit(
     base: int,
     place: int,
 ) -> int:
-    """Moves digit ``place`` of ``source`` to ``digits``, adds its square.  base - 1 units.
+    """Moves digit ``place`` of ``source`` to ``digits``, adds its square. base - 1 units.
 
     For an integer 0 <= x < base^(place + 1) in ``source``: digits[place] := m = x div B, with
     B = base^place, ``square`` += m^2 and ``source`` := x mod B.
 
     Proof. Unit j = 1 .. base - 1 has the gate clip(4 (x - j B) + 5/2): 1 for x >= j B - 3/8 and 0
-    for x <= j B - 5/8, hence [x >= j B] for every x within 3/8 of an integer.  Units 1 .. m are on:
+    for x <= j B - 5/8, hence [x >= j B] for every x within 3/8 of an integer. Units 1 .. m are on:
     they add 1 each to the digit, sum_(j <= m) (2 j - 1) = m^2 to the square and -m B to the source.
-    What is left of the source's error stays below 3/8 and passes to the next digit.  QED
+    What is left of the source's error stays below 3/8 and passes to the next digit. QED
     """
     size = float(base**place)
     for j in range(1, base):
@@ -136,8 +136,8 @@ def address_head(
         the second column holds |a|^2.
 
     Proof. The score is 2 <a, b> - |b|^2 = |a|^2 - |a - b|^2 times the scale: |a|^2 for an equal key
-    and at least 1 less for any other, since both are integers.  A sink scores |a|^2 - 1/2: less
-    than a match and more than any other.  All terms are multiples of 1/2.  QED
+    and at least 1 less for any other, since both are integers. A sink scores |a|^2 - 1/2: less
+    than a match and more than any other. All terms are multiples of 1/2. QED
     """
     w_q, w_k = params[f"layer_{layer}.w_q"][head], params[f"layer_{layer}.w_k"][head]
     n = residual.sizes[query]
@@ -167,9 +167,9 @@ def positive(
 ) -> int:
     """Adds row i of each target's matrix [size of source, size of target] if source[i] > 0.
 
-    Entries of ``source`` must be 0 or at least 1.5 / slope.  One unit an entry.
+    Entries of ``source`` must be 0 or at least 1.5 / slope. One unit an entry.
 
-    Proof. clip(slope x - 1/2) is 1 for x >= 1.5 / slope and 0 for x <= 0.5 / slope.  QED
+    Proof. clip(slope x - 1/2) is 1 for x >= 1.5 / slope and 0 for x <= 0.5 / slope. QED
     """
     for i in range(residual.sizes[source]):
         params[f"layer_{layer}.w_gate"][residual.column(source, i), unit] = slope
@@ -192,12 +192,12 @@ def both(
     target: str,
     row: np.ndarray,
 ) -> int:
-    """``target`` += row where two flags, each (slice, entry), are both 1.  One unit.
+    """``target`` += row where two flags, each (slice, entry), are both 1. One unit.
 
     Entry -1 of ``second`` is the flag that no entry of that slice is 1.
 
     Proof. clip(f + g - 1) = f g for f, g in {0, 1}; and with g = 1 - sum(second) the gate is
-    clip(f - sum(second)).  QED
+    clip(f - sum(second)). QED
     """
     w_gate = params[f"layer_{layer}.w_gate"]
     w_gate[residual.column(*first), unit] = 1

@@ -1,6 +1,6 @@
 """One looped transformer for all SUBLEQ programs: memory in the columns, a loop an instruction.
 
-Letters: n = 2^w words of memory, N bits a word.  The sequence has a column for each word, one for
+Letters: n = 2^w words of memory, N bits a word. The sequence has a column for each word, one for
 the state (program counter, scratch) and one null column, whose value is zero.
 """
 
@@ -46,8 +46,8 @@ def looped(
     """Runs every SUBLEQ program on this memory, one instruction a loop.
 
     A problem is ``{"memory": words}``, as many as there are or fewer, and its ``"counter"``, if not
-    0, is where the program starts.  An answer has memory, counter and halted, after ``loops``
-    instructions or when the program has halted.  `constructions.programs.subleq` says what an
+    0, is where the program starts. An answer has memory, counter and halted, after ``loops``
+    instructions or when the program has halted. `constructions.programs.subleq` says what an
     instruction does.
 
     Args:
@@ -128,7 +128,7 @@ def looped(
 def columns(residual: Residual, memory: np.ndarray, counter: int) -> np.ndarray:
     """The inputs: the residual stream before the first loop, float32 [n + 2, I].
 
-    The words' columns come first, then the state, then null.  A column knows its own address, and
+    The words' columns come first, then the state, then null. A column knows its own address, and
     those of the two words before it, so that an instruction's three words answer to one pointer.
     """
     n, w, bits = len(memory), residual.sizes["address"], residual.sizes["value"]
@@ -210,10 +210,10 @@ def _point(
     """Scores ``gain`` <query, key>, and ``null`` for the null column.
 
     Proof. Of +-1 vectors, <p, a> is w if p = a and at most w - 2 if not; a column that has none
-    holds zeros.  A pointer in the query finds its address if gain (w - 2) and null are below
-    gain w, and queries without a pointer find null if it is above 0.  With the pointer in the key,
+    holds zeros. A pointer in the query finds its address if gain (w - 2) and null are below
+    gain w, and queries without a pointer find null if it is above 0. With the pointer in the key,
     the address that is pointed to looks there, and all other queries find null, if it lies between
-    gain (w - 2) and gain w.  The margin is 2 in both uses below, for w >= 4.  QED
+    gain (w - 2) and gain w. The margin is 2 in both uses below, for w >= 4. QED
     """
     w_q, w_k = params[f"layer_{layer}.w_q"][head], params[f"layer_{layer}.w_k"][head]
     w = residual.sizes[query]
@@ -259,7 +259,7 @@ def _store(params: Params, residual: Residual) -> None:
 def _readout(params: Params, residual: Residual) -> None:
     """The word of each column as a number; of the state, the counter and whether it has halted.
 
-    Proof. A bit is (v + 1) / 2, and the last one's weight is -2^(N - 1).  QED
+    Proof. A bit is (v + 1) / 2, and the last one's weight is -2^(N - 1). QED
     """
     w_out, bits, w = params["w_out"], residual.sizes["value"], residual.sizes["counter"]
     weights = 2.0 ** np.arange(bits) / 2

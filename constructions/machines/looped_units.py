@@ -1,6 +1,6 @@
 """The hidden units of the looped construction: every one a threshold, or the end of a scratch pad.
 
-Letters are those of `constructions.machines.looped`.  All columns but one's own hold zeros in the
+Letters are those of `constructions.machines.looped`. All columns but one's own hold zeros in the
 state's slices, so every constant below is a multiple of the flag ``state``.
 """
 
@@ -26,8 +26,8 @@ SCRATCH += ("advanced", "jump", "incoming", "write")
 class Unit:
     """A hidden unit: ``down`` += up [sum of terms >= at], or always where there are no terms.
 
-    Proof. The sum is an integer.  The gate clip(4 (sum - at) + 2) is 1 from at - 1/4 on and 0 up
-    to at - 1/2, hence [sum >= at] for any sum within 1/4 of an integer.  QED
+    Proof. The sum is an integer. The gate clip(4 (sum - at) + 2) is 1 from at - 1/4 on and 0 up
+    to at - 1/2, hence [sum >= at] for any sum within 1/4 of an integer. QED
     """
 
     terms: Mapping[Column, float]

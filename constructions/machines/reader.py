@@ -1,7 +1,7 @@
 """What the weights of a machine simulator are, read off them gadget by gadget.
 
 Each step strikes a gadget's weights out of a `Ledger`, raises ValueError where they are not of the
-gadget's form, and notes the margin that they leave.  Letters are those of
+gadget's form, and notes the margin that they leave. Letters are those of
 `constructions.machines.weights`.
 """
 

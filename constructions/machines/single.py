@@ -37,11 +37,11 @@ def single(
     """Runs one Turing machine on every tape.
 
     A problem is ``{"tape": symbols, "steps": limit}``, and its ``"machine"``, if given, must be
-    this one.  Answers are those of `universal`.
+    this one. Answers are those of `universal`.
 
     Args:
       machine: the machine; the default is the busy beaver with two states.
-      states, symbols: the size to pad it to, at least its own.  Machines padded to one size have
+      states, symbols: the size to pad it to, at least its own. Machines padded to one size have
         params of one shape, so that they share compiled functions.
       steps, cells, base, attend, dtype: as for `universal`.
 

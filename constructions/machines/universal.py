@@ -41,13 +41,13 @@ def universal(
     """Runs every Turing machine of up to this size, from the machine and the tape in its prompt.
 
     A problem is ``{"machine": TuringMachine, "tape": symbols, "steps": limit}`` (steps default to
-    the certified ones).  An answer has steps, halted, state, head, tape_start and tape, by code, as
+    the certified ones). An answer has steps, halted, state, head, tape_start and tape, by code, as
     `Transcript.answer` says.
 
     Args:
       states: K, working states (states that have a rule; the start is one).
       symbols: S, tape symbols, the blank included.
-      steps, cells: what the certificate must reach.  A run on n cells visits cells less than n
+      steps, cells: what the certificate must reach. A run on n cells visits cells less than n
         away from the first, on either side.
       base: digits of a cell's address have this base: 4 makes more and smaller layers than 32.
       attend: ``softmax``, or ``hardmax``, which gives the same tokens.

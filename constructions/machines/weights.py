@@ -29,7 +29,7 @@ def token_features(vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     """What the embedding says of each token, and the readout asks, [tokens, columns] by name.
 
     ``action`` is one-hot in next state, symbol written and move; its last column says that there
-    is no rule.  ``next_action``, ``next_symbol`` and ``next_one`` (the symbol read; the blank is
+    is no rule. ``next_action``, ``next_symbol`` and ``next_one`` (the symbol read; the blank is
     one minus all others) are what makes a token the next one.
     """
     K, S = vocabulary.states, vocabulary.symbols
@@ -58,7 +58,7 @@ def token_features(vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     table["next_one"][step, 0] = read == 0
     table["move"][step, 0] = move - 1
     table["change"][step] = symbol[written] - symbol[read]
-    # Table position q S + a + 1 holds the rule of state q and symbol a.  END stays halted.
+    # Table position q S + a + 1 holds the rule of state q and symbol a. END stays halted.
     table["row"][step, 0] = after * S + 1
     table["row"][[GO, END], 0] = 1, K * S + 1
     table["state"][step, after] = 1
@@ -233,11 +233,11 @@ def _position(params: Params, residual: Residual, first: int, universal: bool) -
 
 
 def _symbol(params: Params, residual: Residual, layer: int, tokens: int) -> None:
-    """The symbol under the head, for up to so many tokens.
+    """The symbol under the head, for up to that number of tokens.
 
     Proof. A step changes its cell by onehot(written) - onehot(read), with 0 for the blank, and a
-    tape token by onehot(symbol).  The changes of one cell telescope: their sum is the one-hot of
-    its present symbol, and their mean over t tokens is 0 or at least 1 / t.  QED
+    tape token by onehot(symbol). The changes of one cell telescope: their sum is the one-hot of
+    its present symbol, and their mean over t tokens is 0 or at least 1 / t. QED
     """
     gadgets.address_head(
         params,

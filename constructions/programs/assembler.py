@@ -12,6 +12,8 @@ are cells between the two heads. The first tape is endless to the left and the l
 those between are as long as `layout` makes them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -30,9 +32,9 @@ class Tape:
     """A tape of a program.
 
     Attributes:
-        name: what `Assembler.on` calls it.
-        symbols: the symbols that its head may read.
-        marks: the marked form of each symbol that its head may be left on.
+      name: what `Assembler.on` calls it.
+      symbols: the symbols that its head may read.
+      marks: the marked form of each symbol that its head may be left on.
     """
 
     name: str
@@ -60,10 +62,10 @@ class Assembler:
     """Collects a program and assembles it.
 
     Args:
-        name: the machine's name.
-        tapes: from left to right; the program starts on the first cell of the first one.
-        blank: the machine's blank.
-        halts: the halting states; to go there as to a label is to halt.
+      name: the machine's name.
+      tapes: from left to right; the program starts on the first cell of the first one.
+      blank: the machine's blank.
+      halts: the halting states; to go there as to a label is to halt.
 
     A program that copies one tape to another:
 
@@ -107,8 +109,8 @@ class Assembler:
         """Names this place. All that lead here must be on the same tape.
 
         Args:
-            name: the label.
-            tape: which tape that is; needed where only later instructions lead here.
+          name: the label.
+          tape: which tape that is; needed where only later instructions lead here.
         """
         if name in self.labels or name in self.halts:
             raise ValueError(f"label {name!r} is defined twice")
@@ -131,7 +133,7 @@ class Assembler:
         """One instruction: for each of some symbols, what to write, where to move and to go.
 
         Args:
-            actions: a key may be several symbols, which are treated alike.
+          actions: a key may be several symbols, which are treated alike.
         """
         tape = self._here()
         spread = {symbol: action for symbols, action in actions.items() for symbol in symbols}
@@ -220,7 +222,7 @@ class Assembler:
         That is the tape's first cell that has a marked form; the first tape's head is on cell 0.
 
         Raises:
-            ValueError: not one content a tape, or none of its cells has a marked form.
+          ValueError: not one content a tape, or none of its cells has a marked form.
         """
         if len(contents) != len(self.tapes):
             raise ValueError(f"expected {len(self.tapes)} tapes, got {len(contents)}")

@@ -1,6 +1,8 @@
 """Smaller machines that do the same: fused steps and merged states."""
 
 # state -> symbol -> (next state, symbol written, move); a state without rules halts
+from __future__ import annotations
+
 Table = dict[str, dict[str, tuple[str, str, int]]]
 
 
@@ -16,7 +18,7 @@ def compact(table: Table, start: str) -> Table:
     {'a': {'0': ('c', '1', 1)}, 'c': {'0': ('end', '0', 1)}, 'end': {}}
 
     Returns:
-        The table, its start first.
+      The table, its start first.
     """
     fused = {q: {a: _fuse(table, q, a) for a in row} for q, row in table.items()}
     return _merge(_reachable(fused, start))

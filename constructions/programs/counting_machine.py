@@ -14,6 +14,8 @@ first slot that had a tally in the last round is the argmax, ties to the smalles
 context has no tally, and output 0.
 """
 
+from __future__ import annotations
+
 from functools import cache
 
 import numpy as np
@@ -194,8 +196,8 @@ def counting(contexts: int = 8, outputs: int = 8) -> TrainingProgram:
     """Tabular fine-tuning: argmax_y of the number of examples (c, y), ties to the smallest y.
 
     Args:
-        contexts: m; inputs and queries are 0 .. m - 1.
-        outputs: V; labels and answers are 0 .. V - 1.
+      contexts: m; inputs and queries are 0 .. m - 1.
+      outputs: V; labels and answers are 0 .. V - 1.
     """
     check_least(1, contexts=contexts, outputs=outputs)
     digits = _digits(contexts * outputs - 1)

@@ -14,6 +14,8 @@ Four tapes, numbers in two's complement with b bits, the lowest first:
 All heads rest on 0 or 1, before the bit that they read next; the zeros serve as such a place.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from itertools import product
 from math import isqrt, log
@@ -96,7 +98,7 @@ def _load(a: Assembler) -> None:
 
 
 def _multiply(a: Assembler) -> None:
-    """u = sum of z W, a weight of negative z as its complement plus 1."""
+    """U = sum of z W, a weight of negative z as its complement plus 1."""
     a.on("margin")
     a.move("R")
     a.rules({"01": ("0", "R", HERE), ",": (None, "L", NEXT)})
@@ -225,9 +227,9 @@ def train(
     """The integer weights W, int64 [d]: W += round(2^(f-r) sigmoid(-y <W, x>/2^f)) y x in turn.
 
     Args:
-        inputs, labels: +-1 [n, d] and [n], in the order of learning.
-        fraction, rate: f and r; weights are W / 2^f, the learning rate is 2^-r.
-        epochs: passes over the examples.
+      inputs, labels: +-1 [n, d] and [n], in the order of learning.
+      fraction, rate: f and r; weights are W / 2^f, the learning rate is 2^-r.
+      epochs: passes over the examples.
     """
     table = np.array(thresholds(fraction, rate))
     weights = np.zeros(inputs.shape[1], np.int64)
@@ -245,7 +247,7 @@ def weight_error(features: int, fraction: int, rate: int, steps: int) -> float:
     sqrt(d) times as far apart at most, hence answers agree where a margin is larger than that.
 
     Raises:
-        ValueError: the rate is too high for the argument.
+      ValueError: the rate is too high for the argument.
 
     >>> weight_error(4, 10, 6, 100)
     0.09765625
@@ -261,10 +263,10 @@ def logistic(
     """SGD of a logistic model on {-1,+1}^d in fixed point; labels and answers are +-1.
 
     Args:
-        features: d.
-        fraction: f; weights are integers over 2^f.
-        rate: r; the learning rate is 2^-r, at least 2^-f.
-        epochs: passes over the examples.
+      features: d.
+      fraction: f; weights are integers over 2^f.
+      rate: r; the learning rate is 2^-r, at least 2^-f.
+      epochs: passes over the examples.
     """
     check_least(1, features=features, epochs=epochs)
     check_least(rate, fraction=fraction)

@@ -1,5 +1,7 @@
 """Macro steps: the interpreter's inner loop over integer codes."""
 
+from __future__ import annotations
+
 from array import array
 from itertools import accumulate
 
@@ -21,13 +23,13 @@ class MacroSteps:
     as one macro step. A visit is cut at `_CHUNK` steps, hence loops inside a block replay too.
 
     Args:
-        rules: by rule code q S + a, next state (-1: no rule), symbol written, move; int [Q S, 3].
-        width: S.
-        cells: symbol codes of cell 0 and on, uint8 [n]; all other cells hold 0.
+      rules: by rule code q S + a, next state (-1: no rule), symbol written, move; int [Q S, 3].
+      width: S.
+      cells: symbol codes of cell 0 and on, uint8 [n]; all other cells hold 0.
 
     Attributes:
-        state, head, steps, halted: where the machine stands; `halted` is known after `advance`.
-        low, high: the first and the last cell that the head has stood on.
+      state, head, steps, halted: where the machine stands; `halted` is known after `advance`.
+      low, high: the first and the last cell that the head has stood on.
 
     Source: Marxen and Buntrock, Attacking the Busy Beaver 5, Bulletin of the EATCS 40 (1990).
     """
@@ -56,7 +58,7 @@ class MacroSteps:
         """Runs up to `limit` steps in all, or to the halt.
 
         Returns:
-            The rule codes of the steps made, unsigned [n]; empty without `record`.
+          The rule codes of the steps made, unsigned [n]; empty without `record`.
         """
         visits, blocks, blank = self._visits, self._blocks, self._blank
         row, steps, low, high, halted = self._row, self.steps, self.low, self.high, False

@@ -1,5 +1,7 @@
 """Named Turing machines that compute known functions."""
 
+from __future__ import annotations
+
 from constructions.programs.program import Program, from_table, halting_state, written
 from constructions.programs.tag_system import UNIVERSAL_MACHINE, TagSystem
 from constructions.programs.turing import TuringMachine

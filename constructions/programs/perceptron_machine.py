@@ -9,7 +9,7 @@ disagreements to each margin it meets. At last a query's answer is its margin's 
 The one tape is `epochs _ mistake examples`: a tally `1` for each epoch but the first, a flag, and
 for each example or query
 
-    .  features  ,  margin  label
+    . features  ,  margin  label
 
 with features 0 (-1) and 1 (+1), which are 2 and 3 while their group is done with in this update,
 the margin divided by g with its lowest bit first, and the label 2 (-1) or 3 (+1). A query's label
@@ -17,6 +17,8 @@ is a comma, and its answer 0 or 1. The example that the machine learns from has 
 
 g is 2 if d is even, for all margins are even then and half the sweeps do, and 1 otherwise.
 """
+
+from __future__ import annotations
 
 from itertools import product
 from math import isqrt
@@ -180,8 +182,8 @@ def train(inputs: np.ndarray, labels: np.ndarray, epochs: int) -> np.ndarray:
     """The perceptron's weights, int64 [d]: w = 0, and w += y x wherever sign(<w, x>) is not y.
 
     Args:
-        inputs, labels: +-1 [n, d] and [n], in the order of learning; the sign of 0 is +1.
-        epochs: passes over the examples, unless one without mistake comes first.
+      inputs, labels: +-1 [n, d] and [n], in the order of learning; the sign of 0 is +1.
+      epochs: passes over the examples, unless one without mistake comes first.
 
     Source: Rosenblatt, The perceptron, Psychological Review 65 (1958).
     """
@@ -200,8 +202,8 @@ def perceptron(features: int = 8, epochs: int = 32) -> TrainingProgram:
     """The perceptron on {-1,+1}^d; labels and answers are +-1, the sign of 0 is +1.
 
     Args:
-        features: d.
-        epochs: passes over the examples, unless one without mistake comes first.
+      features: d.
+      epochs: passes over the examples, unless one without mistake comes first.
     """
     check_least(1, features=features, epochs=epochs)
     group = 2 - features % 2

@@ -5,6 +5,8 @@ missing symbol written is the one read, a missing next state is the present one,
 a line halts.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +21,13 @@ class Program:
     """A machine that computes a known function.
 
     Attributes:
-        name: its name in `PROGRAMS`.
-        machine: the machine.
-        inputs: sample tapes in the program's domain.
-        oracle: tape -> answer, computed without any machine.
-        answer: trace of the halted machine -> answer.
-        max_steps: enough for every sample.
-        source: where the machine comes from.
+      name: its name in `PROGRAMS`.
+      machine: the machine.
+      inputs: sample tapes in the program's domain.
+      oracle: tape -> answer, computed without any machine.
+      answer: trace of the halted machine -> answer.
+      max_steps: enough for every sample.
+      source: where the machine comes from.
     """
 
     name: str
@@ -79,14 +81,14 @@ class TrainingProgram:
     Letters: n examples, k queries.
 
     Attributes:
-        name: its name in `TRAINING`.
-        machine: the machine; it does not depend on n, k or the data.
-        domain: every query that there is.
-        sample: random generator, n -> inputs and labels of n examples.
-        encode: inputs, labels, queries -> tape.
-        decode: trace of the halted machine -> answers [k].
-        oracle: inputs, labels, queries -> answers [k], of the model trained directly.
-        source: what is trained, and how.
+      name: its name in `TRAINING`.
+      machine: the machine; it does not depend on n, k or the data.
+      domain: every query that there is.
+      sample: random generator, n -> inputs and labels of n examples.
+      encode: inputs, labels, queries -> tape.
+      decode: trace of the halted machine -> answers [k].
+      oracle: inputs, labels, queries -> answers [k], of the model trained directly.
+      source: what is trained, and how.
     """
 
     name: str
@@ -124,6 +126,6 @@ def check_signs(features: int, inputs: np.ndarray, labels: np.ndarray, queries: 
 def sample_halfspace(
     rng: np.random.Generator, n: int, features: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """n uniform points of {-1,+1}^d, int64 [n, d], labelled by a Gaussian halfspace, [n]."""
+    """N uniform points of {-1,+1}^d, int64 [n, d], labelled by a Gaussian halfspace, [n]."""
     inputs = rng.choice((-1, 1), size=(n, features))
     return inputs, np.where(inputs @ rng.normal(size=features) >= 0, 1, -1)

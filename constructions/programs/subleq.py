@@ -3,7 +3,7 @@
 Memory is n words of N bits, in two's complement, program and data alike. The three words at the
 program counter are one instruction, a b c:
 
-    mem[b] := mem[b] - mem[a];  if mem[b] <= 0 then go to c, else go to the next three words
+    mem[b] := mem[b] - mem[a]; if mem[b] <= 0 then go to c, else go to the next three words
 
 Differences wrap around as N-bit words, addresses and the counter as numbers below n. A jump to a
 negative address halts, and counts as a step.
@@ -11,6 +11,8 @@ negative address halts, and counts as a step.
 Source: F. Mavaddat and B. Parhami, URISC: the ultimate reduced instruction set computer,
 International Journal of Electrical Engineering Education 25 (1988).
 """
+
+from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,7 +73,7 @@ class Assembled:
 
 
 def assemble(source: str) -> Assembled:
-    """Words of a program in assembly.
+    r"""Words of a program in assembly.
 
     A line is ``label: a b c``, an instruction, or ``label: .words value ...``, data; the label may
     be missing. Operands are numbers and labels, each with an offset (``array+1``) if need be. A
@@ -80,7 +82,7 @@ def assemble(source: str) -> Assembled:
     Raises:
       ValueError: naming every fault at once.
 
-    >>> assemble("x y -1 ; y := y - x \\n x: .words 2 \\n y: .words 5").words
+    >>> assemble("x y -1 ; y := y - x \n x: .words 2 \n y: .words 5").words
     (3, 4, -1, 2, 5)
     """
     labels: dict[str, int] = {}

@@ -1,5 +1,7 @@
 """2-tag systems, and a universal Turing machine that simulates them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ from constructions.programs.turing import Trace
 # A crosses out all that it passes on the way back (0 -> 2, 1 -> 3). The letter's three sends D left
 # to the productions. E reads them: for a zero, C appends a two to the word, for one-zero G appends
 # a three, and D returns. At two ones, F goes right, undoes the crossing out and erases the two
-# letters up to the three of the second one, behind which A begins anew. The three of a letter
+# letters up to the three of the second one, behind which A begins again. The three of a letter
 # without twos sends D to a blank: it halts. S walks from the left end to the word.
 UNIVERSAL_MACHINE = from_table(
     "universal",
@@ -40,10 +42,10 @@ class TagSystem:
     It halts when the first letter has no production; one letter, the halting one, has none.
 
     Args:
-        productions: a word for every letter but the halting one.
+      productions: a word for every letter but the halting one.
 
     Raises:
-        ValueError: other than one letter without production, or a letter of several characters.
+      ValueError: other than one letter without production, or a letter of several characters.
 
     >>> system = TagSystem({"a": "ccbaH", "b": "cca", "c": "cc"})
     >>> system.run("baa", 100)
@@ -95,7 +97,7 @@ class TagSystem:
         '1111010100000123222223'
 
         Raises:
-            ValueError: naming the letters that the system lacks.
+          ValueError: naming the letters that the system lacks.
         """
         units = self.units
         unknown = sorted(set(word) - set(units))

@@ -1,5 +1,7 @@
 """Fine-tuning as Turing machines: the only list of them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from constructions.programs.counting_machine import counting

@@ -5,6 +5,8 @@ Letters: Q states, S symbols, n recorded steps. State and symbol *codes* are ind
 rule used by a step that reads symbol a in state q has the code p = q S + a.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,15 +31,15 @@ class TuringMachine:
     any other state halts without counting a step.
 
     Args:
-        name: what to call it.
-        states: distinct names; stored with the start first and the states without rules last.
-        alphabet: distinct symbols; stored with the blank first.
-        blank: the symbol of a cell never written.
-        start: the first state.
-        delta: the rules.
+      name: what to call it.
+      states: distinct names; stored with the start first and the states without rules last.
+      alphabet: distinct symbols; stored with the blank first.
+      blank: the symbol of a cell never written.
+      start: the first state.
+      delta: the rules.
 
     Raises:
-        ValueError: naming every fault at once.
+      ValueError: naming every fault at once.
 
     >>> rules = {("go", "0"): ("go", "1", 1), ("go", "1"): ("go", "0", 1)}
     >>> rules["go", "_"] = ("end", "_", 0)
@@ -67,7 +69,7 @@ class TuringMachine:
         object.__setattr__(self, "delta", MappingProxyType(delta))
 
     @classmethod
-    def from_bbchallenge(cls, line: str, name: str | None = None) -> "TuringMachine":
+    def from_bbchallenge(cls, line: str, name: str | None = None) -> TuringMachine:
         """The machine of a bbchallenge line: rows A_B_..., per symbol 0, 1, ... write, move, next.
 
         `---` is an undefined transition; Z, or H, is the halting state unless it names a row.
@@ -78,7 +80,7 @@ class TuringMachine:
         (6, 4)
 
         Raises:
-            ValueError: naming every fault at once.
+          ValueError: naming every fault at once.
 
         Source: https://www.sligocki.com/2022/10/09/standard-tm-format.html
         """
@@ -143,10 +145,10 @@ class TuringMachine:
         """Symbol codes of a tape, uint8 [cells].
 
         Args:
-            tape: a string of one-character symbols, or a sequence of symbols.
+          tape: a string of one-character symbols, or a sequence of symbols.
 
         Raises:
-            ValueError: naming every symbol that the alphabet lacks.
+          ValueError: naming every symbol that the alphabet lacks.
         """
         tape = list(tape)
         code = self._codes[1]
@@ -158,24 +160,24 @@ class TuringMachine:
             )
         return np.fromiter((code[symbol] for symbol in tape), np.uint8, len(tape))
 
-    def run(self, tape: Iterable[str], max_steps: int, *, record: bool = True) -> "Trace":
+    def run(self, tape: Iterable[str], max_steps: int, *, record: bool = True) -> Trace:
         """Runs from the start state on cell 0, the first cell of the tape.
 
         Args:
-            tape: a string of one-character symbols, or a sequence of symbols.
-            max_steps: where a machine that has not halted is stopped.
-            record: keep the rule of every step (1, 2 or 4 bytes each); otherwise memory is the
-                tape's.
+          tape: a string of one-character symbols, or a sequence of symbols.
+          max_steps: where a machine that has not halted is stopped.
+          record: keep the rule of every step (1, 2 or 4 bytes each); otherwise memory is the
+            tape's.
 
         Raises:
-            ValueError: max_steps is negative, or the tape holds an unknown symbol.
+          ValueError: max_steps is negative, or the tape holds an unknown symbol.
         """
         run = self._load(tape, max_steps)
         return self._trace(run, run.advance(max_steps, record=record))
 
     def run_blocks(
         self, tape: Iterable[str], max_steps: int, *, block: int = 1 << 20
-    ) -> Iterator["Trace"]:
+    ) -> Iterator[Trace]:
         """Runs as `run` does and yields the trace in pieces of `block` steps, the last shorter.
 
         Each piece records its own steps; its other fields describe the machine after them. At
@@ -198,7 +200,7 @@ class TuringMachine:
             raise ValueError(f"max_steps must not be negative, got {max_steps}")
         return MacroSteps(self.rules, len(self.alphabet), self.encode_tape(tape))
 
-    def _trace(self, run: MacroSteps, codes: np.ndarray) -> "Trace":
+    def _trace(self, run: MacroSteps, codes: np.ndarray) -> Trace:
         return Trace(
             machine=self,
             steps=run.steps,
@@ -216,14 +218,14 @@ class Trace:
     """What a machine did, and where it stands.
 
     Attributes:
-        machine: the machine.
-        steps: steps since the start of the run.
-        halted: whether no rule applies any more.
-        state: the present state.
-        head: the head's cell; cell 0 is the first cell of the input.
-        tape_start: the leftmost cell that the head has stood on.
-        cells: symbol codes of the span that the head has stood on, uint8 [cells].
-        codes: rule code p = q S + a of the last n steps, unsigned [n]; n is 0 without a record.
+      machine: the machine.
+      steps: steps since the start of the run.
+      halted: whether no rule applies any more.
+      state: the present state.
+      head: the head's cell; cell 0 is the first cell of the input.
+      tape_start: the leftmost cell that the head has stood on.
+      cells: symbol codes of the span that the head has stood on, uint8 [cells].
+      codes: rule code p = q S + a of the last n steps, unsigned [n]; n is 0 without a record.
     """
 
     machine: TuringMachine

@@ -3,6 +3,8 @@
 NumPy and SciPy only; nothing here samples.
 """
 
+from __future__ import annotations
+
 from icl_sim.bounds.enclosures import Enclosure, failure_enclosure
 from icl_sim.bounds.exact import (
     convex_order_bound,

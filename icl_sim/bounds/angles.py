@@ -1,10 +1,10 @@
 """Gaussian inputs, labels by a halfspace: the error is an angle/pi, and its law is known.
 
-d dimension, n examples.  Take the teacher to be e_1: the label is y = sign(g), g = x_1, and the
+d dimension, n examples. Take the teacher to be e_1: the label is y = sign(g), g = x_1, and the
 other d - 1 coordinates are independent of it.
 
-**One linear-attention step**, w = (1/n) sum y_i x_i (von Oswald et al. 2023).  Along the teacher,
-w_1 = mean |g_i|; across it, each coordinate is N(0, 1/n), independent of w_1.  Hence, exactly in
+**One linear-attention step**, w = (1/n) sum y_i x_i (von Oswald et al. 2023). Along the teacher,
+w_1 = mean |g_i|; across it, each coordinate is N(0, 1/n), independent of w_1. Hence, exactly in
 law,
 
     err = atan( chi / (sqrt(n) mean |g_i|) ) / pi,    chi^2 chi-squared with d - 1 degrees of
@@ -15,15 +15,17 @@ function, by one FFT: the error is exponentially small in the grid, below 1e-9 h
 
 **The best there is.**  With a uniform prior on the teacher, let q be the cosine between two draws
 from the posterior as n, d -> infinity at fixed n/d; then q is the teacher's cosine with a draw too
-(Gibbs' rule), and sqrt(q) its cosine with the posterior mean (Bayes' rule).  It solves
+(Gibbs' rule), and sqrt(q) its cosine with the posterior mean (Bayes' rule). It solves
 
     q/(1 - q) = 2 a/(1 - q) E[ phi(t)^2/Phi(t) ],    t = sqrt(q/(1 - q)) g,  g standard normal,
 
-a = n/(d-1), phi and Phi the normal density and distribution function.  For large n/d, with I = int
+a = n/(d-1), phi and Phi the normal density and distribution function. For large n/d, with I = int
 phi^2/Phi = .9032, Bayes' error is d/(sqrt(2 pi) I n) = .4417 d/n and Gibbs' sqrt(2) times that,
-.6247 d/n.  (Counting d - 1, the angles of a direction, for d is the same in the limit and nearer
+.6247 d/n. (Counting d - 1, the angles of a direction, for d is the same in the limit and nearer
 before it: at d = 2 the errors are exactly .5/n and .667/n for large n.)
 """
+
+from __future__ import annotations
 
 import math
 
@@ -43,7 +45,7 @@ _HALF_NORMAL_VARIANCE = 1 - 2 / math.pi
 def one_step_error(*, dim: int, n: int) -> float:
     """Error of one linear-attention step for large d: atan(sqrt(pi (d-1)/(2 n)))/pi.
 
-    chi and mean |g| at their typical values sqrt(d-1) and sqrt(2/pi).  Of order sqrt(d/n): one step
+    chi and mean |g| at their typical values sqrt(d-1) and sqrt(2/pi). Of order sqrt(d/n): one step
     needs d/eps^2 examples, not d/eps.
 
     Args:

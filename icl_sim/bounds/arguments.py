@@ -1,5 +1,7 @@
 """Checks of the arguments that every bound shares: one line for what is wrong with one."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from decimal import Decimal

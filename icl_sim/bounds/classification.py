@@ -2,11 +2,13 @@
 
 Letters: d dimension (of homogeneous halfspaces; an affine one in R^d is homogeneous in d + 1); n
 examples, labeled by a halfspace; err the probability of a wrong label on a fresh input; R largest
-norm, g margin.  Logarithms are natural.
+norm, g margin. Logarithms are natural.
 
 A *basis law* draws unit vectors e_i with masses p_i; any labels are then realized by a halfspace,
 and nothing that is seen tells anything about the rest: these laws give the lower bounds.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -31,10 +33,10 @@ from icl_sim.errors import InputError
 def halfspace_mean_bound(*, dim: int, n: int) -> float:
     """Upper bound d/(n+1) on E err of the hard-margin SVM, for every law that a halfspace labels.
 
-    Leave one out of n + 1 examples.  The SVM of all is w = sum a_i y_i x_i with a >= 0 on at most d
+    Leave one out of n + 1 examples. The SVM of all is w = sum a_i y_i x_i with a >= 0 on at most d
     linearly independent y_i x_i (Caratheodory); w is unique, so leaving out any other example
-    changes nothing, and w has margin >= 1 on it.  Hence at most d of the n + 1 choices err (ties
-    counted as errors), and by exchangeability E err <= d/(n+1).  No general position is needed.
+    changes nothing, and w has margin >= 1 on it. Hence at most d of the n + 1 choices err (ties
+    counted as errors), and by exchangeability E err <= d/(n+1). No general position is needed.
 
     Args:
       dim: d >= 1.
@@ -72,9 +74,9 @@ def halfspace_mean_size(*, dim: int, eps: Exact) -> int:
 def halfspace_tail_size(*, dim: int, eps: Exact, delta: Exact) -> int:
     """Examples for err <= eps of the hard-margin SVM with probability 1 - delta.
 
-    ceil(2 d + (2/eps)(d ln 4 + ln(1/delta))).  Cut the sample in 2d blocks.  The at most d support
+    ceil(2 d + (2/eps)(d ln 4 + ln(1/delta))). Cut the sample in 2d blocks. The at most d support
     vectors miss d blocks, on which w, unchanged by leaving them out, makes no error: probability at
-    most (1 - eps)^(n/2 - d) if err > eps.  Union over C(2d, d) < 4^d choices of the blocks.
+    most (1 - eps)^(n/2 - d) if err > eps. Union over C(2d, d) < 4^d choices of the blocks.
 
     Args:
       dim: d >= 1.
@@ -98,7 +100,7 @@ def halfspace_necessary_mean(*, dim: int, eps: Exact) -> float:
     """Examples that every learner needs for E err <= eps on all basis laws: (d-1)/(2 e eps) - 1.
 
     Give d - 1 atoms mass 1/(n+1) each, the rest to one heavy atom, and random labels: E err >=
-    (d-1)/(2 (n+1)) (1 - 1/(n+1))^n >= (d-1)/(2 e (n+1)).  If n + 1 < d - 1, take d - 1 equal atoms:
+    (d-1)/(2 (n+1)) (1 - 1/(n+1))^n >= (d-1)/(2 e (n+1)). If n + 1 < d - 1, take d - 1 equal atoms:
     E err >= (1 - 1/(d-1))^(d-2)/2 >= 1/(2e) >= eps.
 
     Args:
@@ -187,7 +189,7 @@ def basis_mean_error(*, masses: Sequence[Exact], n: int, miss: float = 0.5) -> f
 def basis_failure(*, light: int, light_mass: Exact, n: int, eps: Exact, miss: float = 0.5) -> float:
     """P(err > eps) on a heavy/light basis law, exactly, for a learner that fits what it has seen.
 
-    One heavy atom of mass 1 - q, and `light` atoms that share q equally.  The light draws are
+    One heavy atom of mass 1 - q, and `light` atoms that share q equally. The light draws are
     Binomial(n, q); among b of them occupancy gives the number of atoms seen; each unseen atom is
     wrong independently with probability `miss`.
 
@@ -224,7 +226,7 @@ def basis_failure(*, light: int, light_mass: Exact, n: int, eps: Exact, miss: fl
 def abstract_fixed_context_size(*, eps: Exact, delta: Exact) -> int:
     """The size that the abstract gives for classification in a fixed context, with constant 1.
 
-    ceil(ln(1/delta)/eps^2).  It names no dimension: enough for one bounded statistic once
+    ceil(ln(1/delta)/eps^2). It names no dimension: enough for one bounded statistic once
     delta <= 1/2 (`statistic_size`), and below `halfspace_necessary_mean` once
     d > 1 + 2 e (ln(1/delta)/eps + eps).
 
@@ -265,7 +267,7 @@ def statistic_size(*, eps: Exact, delta: Exact) -> int:
 def margin_size(*, radius: float, margin: float, eps: Exact, delta: Exact) -> int:
     """Examples for err <= eps w.p. 1 - delta of any unit w with margin g on all: no d in it.
 
-    ceil((2 R/g + sqrt(ln(1/delta)/2))^2/eps^2).  The ramp loss, 1/g-Lipschitz and in [0, 1], lies
+    ceil((2 R/g + sqrt(ln(1/delta)/2))^2/eps^2). The ramp loss, 1/g-Lipschitz and in [0, 1], lies
     above the 0/1 loss; its largest deviation has mean at most twice the Rademacher average
     R/(g sqrt(n)), and changing one example moves it by at most 1/n (McDiarmid).
 
@@ -293,7 +295,7 @@ def margin_mean_bound(*, dim: int, radius: float, margin: float, n: int) -> floa
 
     Leave one out again: if the SVM without x_p errs on it, its dual variable has a_p >= 1/R^2.
     (With D the dual optimum, D - D_p <= a_p^2 R^2/2 by setting a_p to 0, and D - D_p >= 1/(2 R^2)
-    by raising it from 0.)  But sum a_p = ||w||^2 <= 1/g^2, so at most (R/g)^2 of the n + 1 choices
+    by raising it from 0.) But sum a_p = ||w||^2 <= 1/g^2, so at most (R/g)^2 of the n + 1 choices
     err.
 
     Args:
@@ -317,7 +319,7 @@ def margin_mean_bound(*, dim: int, radius: float, margin: float, n: int) -> floa
 def margin_markov_size(*, dim: int, radius: float, margin: float, eps: Exact, delta: Exact) -> int:
     """Examples for err <= eps w.p. 1 - delta of the hard-margin SVM, at fixed margin.
 
-    ceil(min(d, (R/g)^2)/(eps delta)): `margin_mean_bound` and Markov's inequality.  Of order 1/eps,
+    ceil(min(d, (R/g)^2)/(eps delta)): `margin_mean_bound` and Markov's inequality. Of order 1/eps,
     so for small eps at fixed delta far below `margin_size`.
 
     Args:

@@ -3,6 +3,8 @@
 V symbols, l output tokens, b coins an output token.
 """
 
+from __future__ import annotations
+
 import math
 
 from icl_sim.bounds.arguments import Exact, probability, whole

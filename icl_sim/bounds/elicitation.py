@@ -5,6 +5,8 @@ Joint laws P_z of (input, whole output) are compared in total variation; h^2 = 1
 Here l_z is the *prompt's* length; the outputs may be as long as they like.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -16,8 +18,8 @@ from icl_sim.errors import InputError
 def elicitation_size(*, prompts: int, eps: Exact, delta: Exact) -> int:
     """Samples after which the likeliest of K prompts has TV <= eps, with probability 1 - delta.
 
-    n = ceil(2 (ln K + ln(1/delta))/eps^2).  A prompt z at TV > eps beats z* in likelihood with
-    probability at most E sqrt(prod P_z/P_z*) = (1 - h^2)^n (Markov), and h^2 >= TV^2/2.  Union.
+    n = ceil(2 (ln K + ln(1/delta))/eps^2). A prompt z at TV > eps beats z* in likelihood with
+    probability at most E sqrt(prod P_z/P_z*) = (1 - h^2)^n (Markov), and h^2 >= TV^2/2. Union.
 
     Args:
       prompts: K >= 1, V^l_z for prompts of l_z tokens.
@@ -65,10 +67,10 @@ def misspecified_size(*, prompts: int, eps: Exact, delta: Exact) -> int:
     Scheffe sets A_ij = {P_i > P_j}, i < j: take the z with the least W(z) = max_A |P_z(A) -
     Phat(A)|.
 
-    Proof.  With Delta = max_A |P(A) - Phat(A)|, the best prompt has W <= tau + Delta, hence so has
+    Proof. With Delta = max_A |P(A) - Phat(A)|, the best prompt has W <= tau + Delta, hence so has
     the chosen one; their distance is the difference of their masses on one of the sets (TV is
     attained on {P_i > P_j} and on its complement), at most the sum of the two W; so TV <= 3 tau + 2
-    Delta.  Hoeffding: P(Delta > eps/2) <= K(K-1) exp(-n eps^2/2).
+    Delta. Hoeffding: P(Delta > eps/2) <= K(K-1) exp(-n eps^2/2).
 
     Args:
       prompts: K >= 2.
@@ -81,7 +83,7 @@ def misspecified_size(*, prompts: int, eps: Exact, delta: Exact) -> int:
     >>> misspecified_size(prompts=4**4, eps=0.1, delta=0.05)
     2817
 
-    Source: Yatracos 1985; Devroye and Lugosi 2001, theorem 6.3.  statement rounds K(K-1) up to K^2.
+    Source: Yatracos 1985; Devroye and Lugosi 2001, theorem 6.3. statement rounds K(K-1) up to K^2.
     """
     K, eps, delta = _arguments(prompts, eps, delta)
     if K < 2:
@@ -95,9 +97,9 @@ def elicitation_necessary(*, prompts: int, eps: Exact, delta: Exact, proper: boo
     n >= ((1 - delta) ln K - ln 2)/(s ln((1 + 2 s)/(1 - 2 s))), where s = eps for rules that answer
     with one of the prompts and s = 2 eps for all rules.
 
-    Proof.  The family of `hadamard_signs`: x uniform, y = +-1 with mean g c_z(x), codewords
-    agreeing on half of the x.  Then TV = g/2, and KL = (g/2) ln((1 + g)/(1 - g)).  For every g > 2
-    s, a rule that is within eps identifies z, so Fano: 1 - delta <= (n KL + ln 2)/ln K.  Let g fall
+    Proof. The family of `hadamard_signs`: x uniform, y = +-1 with mean g c_z(x), codewords
+    agreeing on half of the x. Then TV = g/2, and KL = (g/2) ln((1 + g)/(1 - g)). For every g > 2
+    s, a rule that is within eps identifies z, so Fano: 1 - delta <= (n KL + ln 2)/ln K. Let g fall
     to 2 s.
 
     Args:

@@ -1,21 +1,23 @@
 """P(TV > eps) of the empirical law at any law p: a certified two-sided enclosure.
 
-Round p to a law r on the grid of steps 1/(n q), q steps per sample.  For any counts,
+Round p to a law r on the grid of steps 1/(n q), q steps per sample. For any counts,
 |TV(c/n, p) - TV(c/n, r)| <= TV(p, r) = tau, so with counts that still follow p
 
     P( TV(c/n, r) > eps + tau )  <=  P( TV(c/n, p) > eps )  <=  P( TV(c/n, r) > eps - tau ).
 
 Measured in steps, D = n q TV(c/n, r) = sum_i (q c_i - n q r_i)_+ is an integer, and both ends
-follow from its law.  If n q p is a vector of integers then tau = 0 and the ends agree.  (Deviations
+follow from its law. If n q p is a vector of integers then tau = 0 and the ends agree. (Deviations
 are in effect rounded up and down together; as r sums to one, the width is half of what rounding
 every deviation up, then every one down, would give.)
 
 D is followed symbol by symbol: given that R samples are left, symbol i takes
-Binomial(R, p_i/(p_i + p_(i+1) + ...)) of them, which is the multinomial law.  The state is (R, D).
-Terms are never negative, so a D above the upper threshold has failed for good.  Only non-negative
+Binomial(R, p_i/(p_i + p_(i+1) + ...)) of them, which is the multinomial law. The state is (R, D).
+Terms are never negative, so a D above the upper threshold has failed for good. Only non-negative
 numbers are added, so rounding errors are relative; paths of negligible probability are dropped, and
 what is dropped is added to the upper end.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -62,7 +64,7 @@ def failure_enclosure(
     """Enclose 1 - (1 - P(TV > eps))^m for m contexts that share one law, n samples each.
 
     Args:
-      law: V probabilities.  Floats are read as the decimals that they print as.
+      law: V probabilities. Floats are read as the decimals that they print as.
       n: samples per context.
       eps: in (0, 1), taken as the decimal number that was written; ">" is strict.
       contexts: m.
@@ -112,7 +114,7 @@ def enclosure_bytes(masses: Sequence[Fraction], rise: Fraction, n: int) -> int:
     """Memory of `failure_enclosure` at its peak; ``rise`` is the threshold over n, in steps.
 
     With the share r of the law still to come, the samples left lie within 12 standard deviations,
-    2 * 12 sqrt(n r (1 - r)) rows.  Six arrays of rows by samples left (the binomial probabilities,
+    2 * 12 sqrt(n r (1 - r)) rows. Six arrays of rows by samples left (the binomial probabilities,
     their logarithms and what these are made of), and three of rows by steps up to the threshold.
     """
     most, rest = 6 * (n + 1), Fraction(1)

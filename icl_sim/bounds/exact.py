@@ -1,35 +1,37 @@
 """P(TV > eps) of the empirical law at the uniform law: exact, without sampling, at any n.
 
 Letters: V symbols; n samples; c_i counts; k = floor(n/V); J = number of c_i > k, that is of
-c_i > n/V; A = their total.  Then n TV = sum_i (c_i - n/V)_+ = A - n J/V, so TV > eps is the
+c_i > n/V; A = their total. Then n TV = sum_i (c_i - n/V)_+ = A - n J/V, so TV > eps is the
 comparison V A - n J > V n eps of integers with a fraction, and ties are decided exactly.
 
 **Formula.**  The multinomial is V independent Poisson(r) counts given that their sum is n, for any
-rate r.  Let f- and f+ be the Poisson(r) mass cut to c <= k and to c > k.  Then P(TV > eps) is
+rate r. Let f- and f+ be the Poisson(r) mass cut to c <= k and to c > k. Then P(TV > eps) is
 
     sum_j C(V, j) sum_{a: V a - n j > V n eps} [f+^j]_a [f-^(V-j)]_(n-a) / Pois(n; V r)
 
 with convolution powers: sums of products of non-negative numbers, so no cancellation anywhere.
 
 **Tilt.**  f+ is rewritten through a Poisson law of a larger rate r e^t, whose excess weight
-e^{t(a - k j)} is divided out again term by term: an identity for every t >= 0.  r and t are chosen
-so that under the tilted law P* a count's mean is n/V and the mean of n TV is n eps.  The event is
+e^{t(a - k j)} is divided out again term by term: an identity for every t >= 0. r and t are chosen
+so that under the tilted law P* a count's mean is n/V and the mean of n TV is n eps. The event is
 then typical, however rare it was, and all that follows stays far from underflow.
 
-**Error.**  Powers are kept on windows; each cut is entered as lost mass (`lattice.Mass`).  Let q
-be the tilted probability that a count exceeds k.  Under P* the terms of a given j weigh
+**Error.**  Powers are kept on windows; each cut is entered as lost mass (`lattice.Mass`). Let q
+be the tilted probability that a count exceeds k. Under P* the terms of a given j weigh
 Binomial(V, q)(j), and each misses at most (lost of g+^j) + (lost of g-^(V-j)), g+ and g- the
-normalized masses, since the other factor is a probability.  Every term carries
-e^{-t(n TV - n eps)} <= 1.  Hence the exact value lies in
+normalized masses, since the other factor is a probability. Every term carries
+e^{-t(n TV - n eps)} <= 1. Hence the exact value lies in
 
     [computed, computed + B lost],   B = Z^V e^{-t n eps} / Pois(n; V r)  (Chernoff's bound),
     lost = sum_j Binomial(V, q)(j) (lost of g+^j + lost of g-^(V-j)) + the j left out,
 
-with Z the mass of one count before normalization.  The ratio B lost/computed is *measured*, and the
-cut is lowered until it is below RELATIVE_ERROR/2.  Rounding: an entry passes at most V convolutions
+with Z the mass of one count before normalization. The ratio B lost/computed is *measured*, and the
+cut is lowered until it is below RELATIVE_ERROR/2. Rounding: an entry passes at most V convolutions
 of width w, each an inner product of non-negative numbers, and so gathers at most 2 V w 2^-53;
 problems too large to keep this below RELATIVE_ERROR/2 are refused (`affordable`).
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -67,8 +69,8 @@ def exact_failure_probability(
     """P(TV > eps) between a law and the empirical law of n samples, on some of m contexts.
 
     1 - (1 - P(TV > eps))^m, with TV = sum_i |c_i/n - p_i| / 2 and m independent contexts of n
-    samples each.  The uniform law and every law on two symbols: relative accuracy 1e-9, down to the
-    smallest float.  Any other law: the midpoint of `failure_enclosure`, if that is narrower than
+    samples each. The uniform law and every law on two symbols: relative accuracy 1e-9, down to the
+    smallest float. Any other law: the midpoint of `failure_enclosure`, if that is narrower than
     1e-6 of its midpoint, which holds whenever the n p_i have a small common denominator.
 
     Args:
@@ -146,13 +148,13 @@ def convex_order_bound(vocab: int, n: int, eps: Fraction) -> float:
     """An upper bound on P(TV > eps) at the uniform law that holds at n *and at every larger n*.
 
     The empirical law of n + 1 samples is the average of those that leave one out, so TV_n is a
-    reversed submartingale and E phi(TV_n) falls with n for every increasing convex phi.  With
+    reversed submartingale and E phi(TV_n) falls with n for every increasing convex phi. With
     phi(x) = (x - b)_+ and Markov's inequality, for every n' >= n and b < eps
 
         P(TV_n' > eps) <= E (TV_n - b)_+ / (eps - b).
 
     The best b has E(TV_n | TV_n > b) = eps; an exponential tail of rate t per sample has mean
-    excess 1/t, hence b = eps - 1/(t n).  In the far tail the bound is about e P(TV_n > eps).
+    excess 1/t, hence b = eps - 1/(t n). In the far tail the bound is about e P(TV_n > eps).
     """
     if eps >= 1 - Fraction(1, vocab):
         return 0.0
@@ -275,7 +277,7 @@ def _tilt(vocab: int, n: int, eps: Fraction) -> tuple[float, float]:
     """Rates (r, r e^t) below and above n/V under which the means are E c = n/V, E n TV >= n eps.
 
     Newton's method, with step halving, on the convex function ln Z - (sum of parameter * wanted
-    mean) of t and ln r.  Any pair gives the same probability: this one only makes it cheap.
+    mean) of t and ln r. Any pair gives the same probability: this one only makes it cheap.
     """
     mean, k = n / vocab, n // vocab
     excess = mean * float(eps)  # wanted: E (c - mean) 1{c > k}

@@ -1,14 +1,16 @@
 """The hash-bit family: sequence laws that no estimator learns from few samples.
 
 k = V^l outputs, V even, in k/2 pairs that share all but the last token's low bit; P_s puts mass 2/k
-on one member of each pair, chosen by a secret bit s.  Autoregressively: a uniform prefix, the last
-token's upper bits uniform, its low bit a hash of all that precedes it.  So every prefix context is
+on one member of each pair, chosen by a secret bit s. Autoregressively: a uniform prefix, the last
+token's upper bits uniform, its low bit a hash of all that precedes it. So every prefix context is
 simple, and the joint law has k/2 free bits.
 
 With U pairs unseen, whoever puts masses a, b on an unseen pair pays on average over its bit (|2/k -
 a| + b + |2/k - b| + a)/4 >= 1/k, and equality at a = b = 1/k is Bayes' answer for fair bits: its
 total variation is U/k exactly.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ _NEGLIGIBLE = 1e-290
 
 
 def hash_bit_outputs(*, vocab: int, length: int) -> int:
-    """k = V^l, the outputs of the family.
+    """K = V^l, the outputs of the family.
 
     Args:
       vocab: V >= 2, even.
@@ -96,10 +98,10 @@ def hash_bit_failure(*, vocab: int, length: int, n: int, eps: Exact) -> float:
     The larger of 1 - exp(-(u - eps k)^2/(2 u)), with u = k/2 - n > eps k unseen pairs at least, and
     ((1 - 2/k)^n / 2 - eps)/(1 - eps).
 
-    Proof.  Given the data, the costs of the unseen pairs are independent over their fair bits; each
+    Proof. Given the data, the costs of the unseen pairs are independent over their fair bits; each
     has mean >= 1/k and takes two values at most 2/k apart (x -> |x - a| - a moves within [-x, x]).
-    Hoeffding: P(TV <= eps) <= exp(-2 (U/k - eps)^2/(4 U/k^2)), which falls in U >= u.  The second
-    is E TV <= eps + (1 - eps) P(TV > eps).  Averages over s are at most the worst s.
+    Hoeffding: P(TV <= eps) <= exp(-2 (U/k - eps)^2/(4 U/k^2)), which falls in U >= u. The second
+    is E TV <= eps + (1 - eps) P(TV > eps). Averages over s are at most the worst s.
 
     Args:
       vocab: V >= 2, even.
@@ -108,7 +110,7 @@ def hash_bit_failure(*, vocab: int, length: int, n: int, eps: Exact) -> float:
       eps: in (0, 1).
 
     Returns:
-      The bound; 0 where it says nothing.  For n <= k/8 it is at least (3/8 - eps)/(1 - eps).
+      The bound; 0 where it says nothing. For n <= k/8 it is at least (3/8 - eps)/(1 - eps).
 
     Raises:
       InputError: an argument out of range.
@@ -155,7 +157,7 @@ def hash_bit_bayes_failure(*, vocab: int, length: int, n: int, eps: Exact) -> fl
 def hash_bit_length(*, vocab: int, scale: float) -> int:
     """The length from which on scale * l <= V^l / 8, so that the claim's size is far too small.
 
-    l/V^l falls with l when V >= 2, so what holds at one length holds at all longer ones.  At
+    l/V^l falls with l when V >= 2, so what holds at one length holds at all longer ones. At
     scale = C ln V ln(1/delta)/eps^2 this refutes the abstract's order with constant C.
 
     Args:

@@ -4,6 +4,8 @@ Everything here is a sum of products of non-negative numbers, so nothing cancels
 accurate to about (number of operations in a row) * 2^-53, *relatively*, however small it is.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 
@@ -72,7 +74,7 @@ def powers(mass: Mass, first: int, last: int, cut: float) -> list[Mass]:
 
 
 def _stirling_error(k: float) -> float:
-    """ln k! - ln( sqrt(2 pi k) (k/e)^k ), for integers k > 0."""
+    """Ln k! - ln( sqrt(2 pi k) (k/e)^k ), for integers k > 0."""
     if k < 16:
         return math.lgamma(k + 1) - (k + 0.5) * math.log(k) + k - 0.5 * math.log(2 * math.pi)
     s = 1 / (k * k)  # the next term of the series is below 1e-15 from k = 16 on
@@ -105,7 +107,7 @@ def log_poisson(k: int, rate: float) -> float:
 def log_binomial(k: int, n: int, p: float, q: float) -> float:
     """Logarithm of the binomial probability C(n, k) p^k q^(n-k), q = 1 - p.
 
-    Two independent Poissons given their sum.  Both p and q are asked for, as 1 - p loses the digits
+    Two independent Poissons given their sum. Both p and q are asked for, as 1 - p loses the digits
     of a small q.
 
     >>> round(math.exp(log_binomial(1, 3, 0.5, 0.5)), 12)

@@ -1,8 +1,10 @@
 """Partial access to the data: claim C5.
 
-Letters: V symbols; N demonstrations in a pool and n of them drawn without replacement.  Errors are
-total variation for one token.  Logarithms are natural.
+Letters: V symbols; N demonstrations in a pool and n of them drawn without replacement. Errors are
+total variation for one token. Logarithms are natural.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -167,7 +169,7 @@ def missing_error(*, vocab: int, missing: float) -> float:
     """Largest TV that an adversary causes by withholding a fraction rho of a context's pool.
 
     rho for rho < 1: the pool's law is (1 - rho) (what is left) + rho (what is missing), so TV is
-    rho times the TV of those two, and rho itself if they share no symbol.  With all of it missing,
+    rho times the TV of those two, and rho itself if they share no symbol. With all of it missing,
     whatever is answered gives some symbol at most 1/V: 1 - 1/V.
 
     Args:

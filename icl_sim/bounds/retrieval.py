@@ -1,8 +1,10 @@
 """Retrieval into a short prompt: claim C6.
 
 Letters: V symbols; m contexts; n_c demonstrations of context c in the prompt, N in all; W tokens of
-window.  Errors are total variation for one token.  Logarithms are natural.
+window. Errors are total variation for one token. Logarithms are natural.
 """
+
+from __future__ import annotations
 
 import math
 
@@ -52,7 +54,7 @@ def retrieval_error(
 ) -> float:
     """The TV of a lookup in a prompt of retrieved demonstrations, with probability 1 - delta.
 
-    (1 - kappa) * `certified_error`(floor(r n_c)) + kappa.  Misses that are independent of the
+    (1 - kappa) * `certified_error`(floor(r n_c)) + kappa. Misses that are independent of the
     labels leave r n_c fair samples; a fraction kappa of the prompt from elsewhere makes its law (1
     - kappa) phat + kappa q.
 

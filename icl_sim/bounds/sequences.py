@@ -1,14 +1,16 @@
 """Joint laws of l output tokens (metric E2), and the weaker metrics that stay cheap (E3).
 
 Letters: V symbols; l output tokens; m contexts, each prefix of an output being one; n
-demonstrations per context; N trajectories; K candidates; L = ln(m/delta).  Logarithms are natural.
+demonstrations per context; N trajectories; K candidates; L = ln(m/delta). Logarithms are natural.
 
-Add-one smoothing is (N_i + 1)/(n + V).  For one context and N_i ~ Binomial(n, p_i),
+Add-one smoothing is (N_i + 1)/(n + V). For one context and N_i ~ Binomial(n, p_i),
 E 1/(N_i + 1) = (1 - (1 - p_i)^(n+1))/((n+1) p_i), so by Jensen's inequality
 
     E KL(p || add-one) <= ln sum_i p_i^2 (n + V) E[1/(N_i + 1)]/p_i <= ln(1 + (V-1)/(n+1))
                        <= (V-1)/(n+1).                                                         (*)
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -23,8 +25,8 @@ from icl_sim.errors import InputError
 def prefix_mean_error(*, vocab: int, length: int, n: int) -> float:
     """Upper bound on E TV over l tokens: n demonstrations of every prefix context, add-one (S1).
 
-    sqrt(l ln(1 + (V-1)/(n+1)) / 2).  The chain rule adds (*) over l tokens, each averaged over
-    prefixes under the true law; then Pinsker's and Jensen's inequalities.  (Adding TV token by
+    sqrt(l ln(1 + (V-1)/(n+1)) / 2). The chain rule adds (*) over l tokens, each averaged over
+    prefixes under the true law; then Pinsker's and Jensen's inequalities. (Adding TV token by
     token instead costs a factor l, not sqrt(l).)
 
     Args:
@@ -75,13 +77,13 @@ def prefix_tail_size(*, vocab: int, length: int, contexts: int, eps: Exact, delt
 
     n = ceil(l (sqrt(V-1) + sqrt(L))^2/(2 eps^2)), for the plain empirical law of each context.
 
-    Proof.  The empirical law lives where the true one does, so the chain rule runs in the other
-    direction: KL(Phat || P) <= l max_c KL(phat_c || p_c), and TV <= sqrt(KL/2).  For one context
+    Proof. The empirical law lives where the true one does, so the chain rule runs in the other
+    direction: KL(Phat || P) <= l max_c KL(phat_c || p_c), and TV <= sqrt(KL/2). For one context
     with k = V - 1, E exp(lambda n KL(phat || p)) <= (1 - lambda)^-k for 0 <= lambda < 1: for V = 2
     bound (i/n)^lambda p^(1-lambda) by lambda i/n + (1 - lambda) p, likewise the other symbol, and
     sum by Abel's binomial identity to sum_j n!/(n-j)! (lambda/n)^j; for V > 2 peel off one symbol
-    at a time.  Hence P(n KL >= x) <= (e x/k)^k e^-x for x > k, which at x = (sqrt(k) + sqrt(L))^2
-    is at most e^-L, since x - k - k ln(x/k) = L + 2 k (s - ln(1 + s)) with s = sqrt(L/k).  Union
+    at a time. Hence P(n KL >= x) <= (e x/k)^k e^-x for x > k, which at x = (sqrt(k) + sqrt(L))^2
+    is at most e^-L, since x - k - k ln(x/k) = L + 2 k (s - ln(1 + s)) with s = sqrt(L/k). Union
     over m contexts.
 
     Args:
@@ -109,7 +111,7 @@ def prefix_tail_size(*, vocab: int, length: int, contexts: int, eps: Exact, delt
 def trajectory_size(*, vocab: int, contexts: int, eps: Exact) -> int:
     """On-policy trajectories for E TV <= eps of the whole output, by add-one smoothing (S2).
 
-    N = ceil(M (V-1)/(2 eps^2)), M the reachable prefix contexts; l enters only through M.  Context
+    N = ceil(M (V-1)/(2 eps^2)), M the reachable prefix contexts; l enters only through M. Context
     c is visited Binomial(N, P(c)) times, and P(c) E 1/(visits + 1) <= 1/(N + 1): by (*) each
     context costs at most (V-1)/(N+1), however rare it is.
 
@@ -134,7 +136,7 @@ def tied_mean_divergence(*, vocab: int, contexts: int, trajectories: int, length
     """Upper bound on E KL over l tokens when m contexts are reused at all positions (order k).
 
     m (V-1) ln(e (1 + N l/(m (V-1))))/N, for the average of the N sequential add-one predictors (the
-    j-th predicts trajectory j from those before it and goes on counting within it).  Add-one spends
+    j-th predicts trajectory j from those before it and goes on counting within it). Add-one spends
     at most ln C(n + V - 1, V - 1) <= (V-1) ln(e (1 + n/(V-1))) nats more than the best fixed law on
     any n symbols of a context; this is concave in n, and KL is convex in the average.
 
@@ -188,7 +190,7 @@ def absorbing_mean_divergence(*, trajectories: int, length: int, escape: float) 
     """E KL over l tokens of plain add-one on a chain with two absorbing states, exactly.
 
     V = 2, order 1, m = 3 contexts (start, after 0, after 1): the first token is 1 with chance q and
-    all further ones repeat it.  Plain add-one, counting N finished trajectories, may never have
+    all further ones repeat it. Plain add-one, counting N finished trajectories, may never have
     seen state 1 and then pays ln 2 for each of its l - 1 tokens: it breaks `tied_mean_divergence`,
     which is why that bound is stated for the average of sequential predictors.
 
@@ -242,7 +244,7 @@ def abstract_sequence_size(*, vocab: int, length: int, eps: Exact, delta: Exact)
 def dkw_size(*, eps: Exact, delta: Exact) -> int:
     """Samples for sup_y |Phat(y) - P(y)| <= eps over any number of outputs, with prob. 1 - delta.
 
-    ceil(2 ln(2/delta)/eps^2).  Order the outputs: a mass is a difference of two values of the
+    ceil(2 ln(2/delta)/eps^2). Order the outputs: a mass is a difference of two values of the
     distribution function, each within eps/2 by Dvoretzky, Kiefer, Wolfowitz and Massart.
 
     Args:
@@ -264,7 +266,7 @@ def dkw_size(*, eps: Exact, delta: Exact) -> int:
 def sup_norm_size(*, eps: Exact, delta: Exact) -> int:
     """Samples for sup_y |Phat(y) - P(y)| <= eps, fewer than `dkw_size` at every eps and delta.
 
-    ceil(((1 + sqrt(ln(1/delta)/2))/eps)^2).  E sup <= E ||Phat - P||_2 <= sqrt(sum P (1-P)/n) <=
+    ceil(((1 + sqrt(ln(1/delta)/2))/eps)^2). E sup <= E ||Phat - P||_2 <= sqrt(sum P (1-P)/n) <=
     1/sqrt(n), and changing one sample moves sup by at most 1/n (McDiarmid).
 
     Args:
@@ -286,7 +288,7 @@ def sup_norm_size(*, eps: Exact, delta: Exact) -> int:
 def events_size(*, events: int, eps: Exact, delta: Exact) -> int:
     """Samples for |Phat(A) - P(A)| <= eps on K given events at once, with probability 1 - delta.
 
-    ceil((ln K + ln(2/delta))/(2 eps^2)), Hoeffding and a union.  The same holds for K means of
+    ceil((ln K + ln(2/delta))/(2 eps^2)), Hoeffding and a union. The same holds for K means of
     statistics in [0, 1], hence for choosing among K classifiers by their empirical error.
 
     Args:

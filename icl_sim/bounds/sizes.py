@@ -1,5 +1,7 @@
 """Sample sizes side by side: the formulas, the best necessary size, and the exact n*."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,7 +132,7 @@ def sample_size(
 def exact_sample_size(*, vocab: int, eps: Exact, delta: Exact, contexts: int = 1) -> int:
     """n*: the smallest n from which on every n succeeds, at the uniform law.
 
-    n succeeds if 1 - (1 - P(TV > eps))^m <= delta, up to a relative 1e-9 of the probability.  This
+    n succeeds if 1 - (1 - P(TV > eps))^m <= delta, up to a relative 1e-9 of the probability. This
     is not monotone in n, so success is first proved for all n from some n1 on
     (`convex_order_bound`, or the two-symbol law's Weissman size), and the scan goes down from there
     to the first failure.

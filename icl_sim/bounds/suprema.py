@@ -3,12 +3,14 @@
 Letters: V outputs; n samples; N_i counts; K events.
 
 **Exact.**  The multinomial is V independent Poisson(n p_i) counts given that their sum is n, and
-sup_i |N_i/n - p_i| <= eps cuts each count to a window of integers.  So
+sup_i |N_i/n - p_i| <= eps cuts each count to a window of integers. So
 
     P(sup <= eps) = [f_1 * ... * f_V]_n / Pois(n; n),    f_i the Poisson(n p_i) mass in its window:
 
-convolutions of non-negative numbers.  Outputs of equal mass share one convolution power.
+convolutions of non-negative numbers. Outputs of equal mass share one convolution power.
 """
+
+from __future__ import annotations
 
 import math
 from collections import Counter
@@ -28,7 +30,7 @@ def sup_norm_failure(*, n: int, eps: Exact, outputs: int | None = None) -> float
     """Upper bound on P(sup_y |Phat(y) - P(y)| > eps): the least of three.
 
     exp(-2 (eps sqrt(n) - 1)^2) for eps sqrt(n) > 1 (mean 1/sqrt(n) and McDiarmid);
-    2 exp(-n eps^2/2) (Dvoretzky, Kiefer, Wolfowitz; Massart);  and, for k outputs, a union
+    2 exp(-n eps^2/2) (Dvoretzky, Kiefer, Wolfowitz; Massart); and, for k outputs, a union
     2 k exp(-2 n eps^2) (Hoeffding).
 
     Args:
@@ -119,7 +121,7 @@ def _masses(k: int, law: Sequence[Exact] | Mapping[Fraction, int] | None) -> Map
 def independent_events_failure(*, events: int, n: int, eps: Exact) -> float:
     """P(some |Phat(A) - 1/2| > eps) for K independent events of probability 1/2, exactly.
 
-    1 - (1 - f)^K, f the binomial tail of one.  Outputs that are K fair bits have such events: what
+    1 - (1 - f)^K, f the binomial tail of one. Outputs that are K fair bits have such events: what
     the union over K events costs is then lost nowhere.
 
     Args:

@@ -2,12 +2,14 @@
 
 V symbols; m contexts with n demonstrations each, drawn from the fine-tuned law of the context;
 failure: the total variation between that law and the estimate exceeds eps on some context; delta:
-the failure probability allowed; L = ln(m/delta).  The sufficient sizes hold for the empirical law,
-whatever the laws are, and for every larger n too.  The necessary ones hold for every estimator:
+the failure probability allowed; L = ln(m/delta). The sufficient sizes hold for the empirical law,
+whatever the laws are, and for every larger n too. The necessary ones hold for every estimator:
 below them some m laws make it fail with probability above delta.
 
 Source: claim C1 of the abstract of arXiv:2506.08060; definitions and proofs: docs/c1.md.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
@@ -122,7 +124,7 @@ def expected_total_variation(*, law: Sequence[Exact], n: int) -> float:
 def de_moivre(*, law: Sequence[Exact], eps: Exact, delta: Exact, contexts: int = 1) -> int:
     """Sufficient size for one known law: the least n with E TV + sqrt(L/(2n)) <= eps.
 
-    McDiarmid's inequality around the exact mean.  The mean falls with n (the empirical law is a
+    McDiarmid's inequality around the exact mean. The mean falls with n (the empirical law is a
     reversed martingale and TV is convex in it), so every larger n suffices too.
 
     >>> de_moivre(law=[1/32] * 32, eps=0.15, delta=0.1)
@@ -140,8 +142,8 @@ def de_moivre(*, law: Sequence[Exact], eps: Exact, delta: Exact, contexts: int =
 def hidden_coin(tosses: np.ndarray | int, bias: np.ndarray | float) -> np.ndarray:
     """The least error probability in telling a coin of heads 1/2 + bias from one of 1/2 - bias.
 
-    Both are equally likely.  The majority errs with I_{1/2 - bias}(k, k), k = ceil(tosses/2): one
-    more toss after an odd number of them does not help.  It is at least (1 - 4 bias^2)^tosses / 4,
+    Both are equally likely. The majority errs with I_{1/2 - bias}(k, k), k = ceil(tosses/2): one
+    more toss after an odd number of them does not help. It is at least (1 - 4 bias^2)^tosses / 4,
     Le Cam's bound.
 
     >>> float(hidden_coin(0, 0.1)), round(float(hidden_coin(3, 0.25)), 6)
@@ -154,10 +156,10 @@ def hidden_coin(tosses: np.ndarray | int, bias: np.ndarray | float) -> np.ndarra
 def two_coins(*, eps: Exact, delta: Exact, contexts: int = 1) -> int:
     """Necessary size: no estimator keeps the failure probability at delta below it.
 
-    Take laws 1/2 +- eps' on two symbols, eps' > eps, with a fair secret sign per context.  They are
+    Take laws 1/2 +- eps' on two symbols, eps' > eps, with a fair secret sign per context. They are
     2 eps' apart, so being within eps of the truth reveals the sign, and a context fails with
-    probability at least f = hidden_coin(n, eps').  Contexts and signs are independent, so all m
-    succeed with probability at most (1 - f)^m.  Let eps' fall to eps.  0 if eps >= 1/2.
+    probability at least f = hidden_coin(n, eps'). Contexts and signs are independent, so all m
+    succeed with probability at most (1 - f)^m. Let eps' fall to eps. 0 if eps >= 1/2.
 
     >>> two_coins(eps=0.15, delta=0.1)
     17
@@ -174,10 +176,10 @@ def assouad_failure(*, vocab: int, eps: Exact, n: int) -> float:
 
     Take K = floor(V/2) pairs of symbols, each of mass 1/K, split 1/2 +- g/2 by a fair secret sign.
     Guess each sign by which member the estimate favours: a wrong guess costs at least g/(2K) in
-    total variation, so W wrong guesses cost g W/(2K).  The number of visits N of a pair tells
-    nothing about signs, and given N the pair is a coin tossed N times.  Hence E W/K >= e =
-    E hidden_coin(N, g/2), N ~ Binomial(n, 1/K).  With x = 2 eps/g, failure contains W/K > x, and as
-    W/K <= 1, P(W/K > x) >= (e - x)/(1 - x).  The best of a grid of g.  For large V it is positive
+    total variation, so W wrong guesses cost g W/(2K). The number of visits N of a pair tells
+    nothing about signs, and given N the pair is a coin tossed N times. Hence E W/K >= e =
+    E hidden_coin(N, g/2), N ~ Binomial(n, 1/K). With x = 2 eps/g, failure contains W/K > x, and as
+    W/K <= 1, P(W/K > x) >= (e - x)/(1 - x). The best of a grid of g. For large V it is positive
     while n is below about V/(280 eps^2), more where pairs are visited rarely.
 
     Source: P. Assouad (1983), conditioned on the pairs' counts.
@@ -241,7 +243,7 @@ def random_allotment(*, per_context_size: int, delta: Exact, contexts: int) -> i
     """Demonstrations in all, of contexts drawn uniformly, that give each context n0 of its own.
 
     The least n with n/m >= n0 + sqrt(2 n0 L2) + 2 L2, L2 = ln(2m/delta); then all m contexts have
-    n0 with probability 1 - delta/2.  A count has mean mu = n/m and P(count < n0) <=
+    n0 with probability 1 - delta/2. A count has mean mu = n/m and P(count < n0) <=
     exp(-(mu - n0)^2/(2 mu)) (Chernoff), which is at most delta/(2m) once mu >= n0 + L2 +
     sqrt(L2^2 + 2 n0 L2), and the condition implies that.
 

@@ -86,7 +86,7 @@ def shuffled(key: jax.Array, size: int) -> jax.Array:
     """A uniformly random order of 0..size-1, int32 [size].
 
     Each draws 32 random bits and takes the place that it has among them, earlier ones first among
-    equals.  Counting costs size^2, and compiles at once where a sort takes seconds.
+    equals. Counting costs size^2, and compiles at once where a sort takes seconds.
     """
     bits = jax.random.bits(key, (size,), jnp.uint32)
     place = jnp.arange(size, dtype=jnp.int32)

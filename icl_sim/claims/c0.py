@@ -1,4 +1,4 @@
-"""C0, any capability of fine-tuning by prompting alone.  Proofs: docs/c0.md."""
+"""C0, any capability of fine-tuning by prompting alone. Proofs: docs/c0.md."""
 
 from __future__ import annotations
 
@@ -101,8 +101,10 @@ class _Reader:
         self.decoder = Decoder(*load(construction), engine="specialised", stop=construction.stop)
 
     def run(self, machine: TuringMachine, tape: str) -> tuple[Trace | None, bool, int]:
-        """The halted machine as the decoded tokens tell it, None if they do not come to an end;
-        whether they are the interpreter's; and how many they are."""
+        """The halted machine, whether the tokens are the interpreter's, and how many they are.
+
+        The machine is what the decoded tokens tell, None if they do not come to an end.
+        """
         construction = self.construction
         prompt = construction.encode({"machine": machine, "tape": tape})
         state = self.decoder.start(prompt)

@@ -1,4 +1,4 @@
-"""C1, text generation over m contexts: O( (m V/eps^2) log(m/delta) ).  Proofs: docs/c1.md."""
+"""C1, text generation over m contexts: O( (m V/eps^2) log(m/delta) ). Proofs: docs/c1.md."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SizeFormula = Callable[..., int]
 def token_experiment(run: Run, *, size: SizeFormula = abstract) -> Outcome:
     """C1.token: does ``size`` demonstrations per context keep every context within eps?
 
-    Exactly at the uniform law, and by certified sampling at skewed laws.  Loose if a smaller proved
+    Exactly at the uniform law, and by certified sampling at skewed laws. Loose if a smaller proved
     size exists everywhere on the grid.
     """
     rows = _exact_rows(run, size)
@@ -180,7 +180,7 @@ def sum_experiment(run: Run, *, size: SizeFormula = uniform_size) -> Outcome:
     """C1.sum: does n* grow with m as a sum V + ln(m/delta), or as their product?
 
     n*(m) - n*(1) is (ln m)/(2 eps^2) plus a cross term of order sqrt(V L)/eps^2 under the sum, and
-    proportional to n*(1), hence to V, under the product.  From the least to the greatest V the
+    proportional to n*(1), hence to V, under the product. From the least to the greatest V the
     increment may then grow by the factor of the sum (McDiarmid's formula has it) or of the
     product; the verdict is the nearer one on a log scale, and inconclusive in the middle third.
     """

@@ -1,4 +1,4 @@
-"""C2, text generation, bounded context: O( (l log V/eps^2) log(1/delta) ).  Proofs: docs/c2.md."""
+"""C2, text generation, bounded context: O( (l log V/eps^2) log(1/delta) ). Proofs: docs/c2.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C3, linear classification in R^d: O(d/eps).  Proofs: docs/c3.md."""
+"""C3, linear classification in R^d: O(d/eps). Proofs: docs/c3.md."""
 
 from __future__ import annotations
 

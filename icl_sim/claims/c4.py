@@ -1,4 +1,4 @@
-"""C4, linear classification in a fixed context: O((1/eps^2) log(1/delta)).  Proofs: docs/c4.md."""
+"""C4, linear classification in a fixed context: O((1/eps^2) log(1/delta)). Proofs: docs/c4.md."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def free_dimension_experiment(
     """C4.free-dimension: is there a constant C with which C ln(1/delta)/eps^2 examples suffice?
 
     The size names no dimension, so nature may choose d after it: here d = 4 n equal atoms with
-    random labels, on which no learner does better than to guess what it has not seen.  Refuted if
+    random labels, on which no learner does better than to guess what it has not seen. Refuted if
     every C of {1, 2, 4, 8} has P(err > eps) > delta, exactly.
     """
     rows: list[dict[str, Any]] = []
@@ -148,7 +148,7 @@ def margin_experiment(
     """C4.margin: at fixed margin, does a size without d keep err <= eps in every dimension?
 
     Exactly on k equal atoms e_1..e_k with any labels, whose margin is 1/sqrt(k) in every dimension
-    d >= k, a tie counted as an error; by sampling on spheres.  Loose if E err <= min(d, (R/g)^2)/
+    d >= k, a tie counted as an error; by sampling on spheres. Loose if E err <= min(d, (R/g)^2)/
     (n+1) holds on both too, whose size by Markov's inequality is smaller wherever eps <= delta.
     """
     tails, means = [], []

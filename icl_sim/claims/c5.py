@@ -1,4 +1,4 @@
-"""C5, partial access to the data.  Proofs: docs/c5.md."""
+"""C5, partial access to the data. Proofs: docs/c5.md."""
 
 from __future__ import annotations
 

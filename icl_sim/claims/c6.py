@@ -1,4 +1,4 @@
-"""C6, retrieval and few-shot prompting.  Proofs: docs/c6.md."""
+"""C6, retrieval and few-shot prompting. Proofs: docs/c6.md."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def _same_answers(run: Run, answer: str, laws: dict[str, np.ndarray]) -> list[di
 def _leak_row(gap: float, leak: Bound) -> dict[str, Any]:
     """What the lookup's second layer leaks at a score gap, beside the exact mass and the bound.
 
-    n_c demonstrations of the query's context say 0, all others say 1.  Keys that do not match, all
+    n_c demonstrations of the query's context say 0, all others say 1. Keys that do not match, all
     tokens but the matching ones and the start token, keep e^-gap each; the start token, half a step
     below a match, e^(-gap/2).
     """

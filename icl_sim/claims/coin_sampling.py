@@ -35,9 +35,9 @@ def universal_with_coins() -> Construction:
     Two weights are added: a tape token gives the logit 1024 to the tape tokens of codes 1 and 2.
 
     Proof that decoding is the same: where steps are foretold, the last token is GO, a step or END,
-    whose ``is_tape`` is 0, and nothing writes to this column.  Proof that the coin is fair: both
+    whose ``is_tape`` is 0, and nothing writes to this column. Proof that the coin is fair: both
     logits are 1024 exactly, for no other weight leads to them, and all others are so far below
-    that their exponentials are 0 in float32.  QED
+    that their exponentials are 0 in float32. QED
     """
     base = universal(states=128, symbols=8, steps=2**26, cells=2**15)
     params = dict(base.params)
@@ -78,8 +78,8 @@ def _last_laws(
     return jax.nn.softmax(forward(construction.spec, params, prompt)[-b:], axis=-1)
 
 
-# The tape is `outputs # coins`, 2^b outputs and b coins.  Each coin crosses out every other one of
-# the outputs that are left: 0 keeps the first, 1 the second.  After b coins one is left, the u-th,
+# The tape is `outputs # coins`, 2^b outputs and b coins. Each coin crosses out every other one of
+# the outputs that are left: 0 keeps the first, 1 the second. After b coins one is left, the u-th,
 # u = coin_0 + 2 coin_1 + ...: with fair coins a uniform choice.
 PICK: TuringMachine = from_table(
     "pick",

@@ -86,7 +86,7 @@ def convex_hull(
 
     With weights a_j >= 0 on the prefix and the rest on what was there before,
     head = (1 - sum a_j) head_0 + sum a_j v_j, so the logits lie in the convex hull of the logits
-    without a prefix and of those that each prefix token alone would give.  A gap between two logits
+    without a prefix and of those that each prefix token alone would give. A gap between two logits
     is linear, hence greatest at a corner, which bounds what prefixes of any length can do.
 
     Args:
@@ -144,7 +144,7 @@ def too_few_prompts(
 ) -> Control:
     """Prompts of fewer than m tokens of V kinds are fewer than the V^m maps of m contexts.
 
-    There are sum over k < m of V^k < V^m of them, and each gives one map.  A table that is read off
+    There are sum over k < m of V^k < V^m of them, and each gives one map. A table that is read off
     its prompt reaches all maps with m tokens, so m is the exact number.
 
     Args:
@@ -186,8 +186,8 @@ def too_few_prompts(
 def table(contexts: int) -> tuple[TransformerSpec, Params]:
     """A transformer that reads the answer for context c off its prompt's token c.
 
-    Tokens 0 and 1 are outputs, 2 + c is context c.  The score of the token at p is
-    2 c p - p^2 = c^2 - (p - c)^2, best at p = c.  After a prompt that is too short the query itself
+    Tokens 0 and 1 are outputs, 2 + c is context c. The score of the token at p is
+    2 c p - p^2 = c^2 - (p - c)^2, best at p = c. After a prompt that is too short the query itself
     is nearest, and has no value: output 0.
     """
     columns = {"output": [0, 1], "index": [2], "square": [3], "twice": [4], "minus": [5]}

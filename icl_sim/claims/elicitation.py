@@ -1,4 +1,4 @@
-"""C2.elicitation: choosing among the V^l prompts of one model.  Proofs: docs/c2.md."""
+"""C2.elicitation: choosing among the V^l prompts of one model. Proofs: docs/c2.md."""
 
 from __future__ import annotations
 

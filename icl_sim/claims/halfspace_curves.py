@@ -115,7 +115,7 @@ def gaussian_curves(run: Run, first: str) -> tuple[Rows, Rows]:
 def padded_pool(name: str) -> tuple[np.ndarray, np.ndarray, int]:
     """A real data set padded to the shape of the largest: inputs, labels (0: padding), and d.
 
-    One shape, so that all data sets share their learners' compiled code.  A constant zero
+    One shape, so that all data sets share their learners' compiled code. A constant zero
     coordinate changes no learner's other weights.
     """
     sets = [real_data(each)[0].shape for each in POOLS]
@@ -133,7 +133,7 @@ def padded_pool(name: str) -> tuple[np.ndarray, np.ndarray, int]:
 def pool_trial(learners: tuple[Learner, ...], rows: int) -> Callable[..., Any]:
     """The trial (key, n, inputs, labels) -> each learner's mistakes after n draws.
 
-    Draws are uniform with replacement: the law is the pool's.  Mistakes are counted on all of it.
+    Draws are uniform with replacement: the law is the pool's. Mistakes are counted on all of it.
     """
 
     def trial(key: jax.Array, n: jax.Array, inputs: jax.Array, labels: jax.Array) -> Any:

@@ -1,4 +1,4 @@
-"""C3.one-step: one step of linear attention needs more than O(d/eps).  Proof: docs/c3.md."""
+"""C3.one-step: one step of linear attention needs more than O(d/eps). Proof: docs/c3.md."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def one_step_experiment(
 
     At eps = 1/(16 pi C): exactly for C in {1, 2, 4, 8} where the mean error is known in closed
     form, by sampling for C = 1, and by the exponent of the error in n, which the size needs to be
-    -1 and which is -1/2.  False if all three say so; HOLDS if sampling and exponent say the reverse
+    -1 and which is -1/2. False if all three say so; HOLDS if sampling and exponent say the reverse
     of a learner without a closed form.
     """
     rows = [] if exact is None else [_one_step_row(C, d, exact) for C in CONSTANTS for d in (2, 20)]

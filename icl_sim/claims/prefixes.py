@@ -1,4 +1,4 @@
-"""C1.prefixes: sizes for whole sequences when every prefix is a context.  Proofs: docs/c1.md."""
+"""C1.prefixes: sizes for whole sequences when every prefix is a context. Proofs: docs/c1.md."""
 
 from __future__ import annotations
 

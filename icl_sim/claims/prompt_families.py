@@ -1,7 +1,7 @@
 """A model's laws under each of K prompts, and rules that choose among the prompts from samples.
 
 Letters: K prompts z of l_z tokens; X inputs x of one token, drawn uniformly; l output tokens of V
-symbols; Q = X V^l pairs (x, y).  A family is a table of joint laws P_z(x, y) = M(y | z, x)/X, each
+symbols; Q = X V^l pairs (x, y). A family is a table of joint laws P_z(x, y) = M(y | z, x)/X, each
 computed by the model's ordinary forward pass on all K Q prompts.
 """
 

@@ -1,7 +1,7 @@
 """Linear classification in the frame of the tables: the same data for every learner, side by side.
 
 Contexts are held-out inputs, outputs the two classes; a learner's law there is one-hot, or what its
-softmax says.  Features are standardized and rounded to multiples of 1/4, so that the algorithms
+softmax says. Features are standardized and rounded to multiples of 1/4, so that the algorithms
 that need integers see the very data that the others see.
 
 Letters: n examples, d features, m held-out inputs.
@@ -60,9 +60,9 @@ def is_classification(task: str) -> bool:
 def split(task: str, index: int, size: int, rng: np.random.Generator) -> Split:
     """``size`` examples and HELD_OUT inputs of the index-th problem of the task.
 
-    Tasks are ``gaussian`` (a teacher drawn anew for each index), ``breast-cancer``, and ``digits``,
-    ``iris``, ``wine``: index counts their pairs of classes, again from the start when they are used
-    up; ``digits-3-8`` fixes the pair.
+    Tasks are ``gaussian`` (a teacher drawn again for each index), ``breast-cancer``, and
+    ``digits``, ``iris``, ``wine``: index counts their pairs of classes, again from the start when
+    they are used up; ``digits-3-8`` fixes the pair.
 
     Raises:
       InputError: an unknown task, or more examples than the data hold.

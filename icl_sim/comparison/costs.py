@@ -1,7 +1,7 @@
 """What fine-tuning and prompting cost: once for the data, and then for each query.
 
 Fine-tuning pays before the first query and reads short prompts from then on; prompting pays for the
-whole prompt at every query.  From the break-even number of queries on, fine-tuning is cheaper.
+whole prompt at every query. From the break-even number of queries on, fine-tuning is cheaper.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[di
     Returns:
       rows of route, N, tokens_once, flops_once, seconds_once, tokens_per_query, flops_per_query,
       seconds_per_query, and break_even, the number of queries from which on fine-tuning takes fewer
-      operations than prompting (None in the rows of prompting).  Seconds are medians on the device
+      operations than prompting (None in the rows of prompting). Seconds are medians on the device
       at hand, compiled; a backward pass counts as two forward passes.
     """
     base, config = load_base(), CONFIGS["full"]

@@ -55,7 +55,7 @@ def compare(
       sizes: N, demonstrations in all, their contexts drawn uniformly.
       predictors: names in `icl_sim.predictors.PREDICTORS` (or in `CLASSIFIERS`); by default the
         usual routes.
-      tasks, seeds: so many tables, so many data sets of each.
+      tasks, seeds: the number of tables, and of data sets of each.
       contexts, vocab: m and V of tables.
       key: root of all randomness; not consumed.
       store: each predictor's laws at each size are recorded there, and found again on resuming.

@@ -1,7 +1,7 @@
 """The exact Bayes answer to a table of counts, under the prior that the base is pretrained on.
 
 Rows are independent Dirichlet(a, ..., a) laws; the concentration a is the same for all contexts and
-log-uniform on an interval.  Given a, the posterior predictive is (n_cy + a) / (n_c + a V) and the
+log-uniform on an interval. Given a, the posterior predictive is (n_cy + a) / (n_c + a V) and the
 likelihood of the counts is the Dirichlet-multinomial
 
     prod_c  Gamma(aV) / Gamma(aV + n_c)  prod_y  Gamma(a + n_cy) / Gamma(a);

@@ -1,7 +1,7 @@
 """The texts and counts that tasks and pretraining stand on: in packages, hashed, never fetched.
 
 English is the 242,342 word bigrams that the symspellpy package ships (MIT license; the dictionary
-goes back to the Google Books n-grams).  The running text is an extract of Python's documentation
+goes back to the Google Books n-grams). The running text is an extract of Python's documentation
 that ships with this package (icl_sim/data/NOTICE), since the original differs between versions.
 """
 

@@ -1,11 +1,13 @@
 """Exact multinomial counts, in integers from the first random bit to the last count.
 
 `jax.random.multinomial` is not used: in float32 its binomials are biased from n = 1e6 on, and its
-stream is free to change from one version to the next.  Here a sample is one 31-bit integer compared
+stream is free to change from one version to the next. Here a sample is one 31-bit integer compared
 with integer thresholds, so that the same key gives the same counts on every platform.
 
 Letters: V categories, n samples.
 """
+
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
@@ -33,15 +35,15 @@ def multinomial_counts(key: jax.Array, n: jax.Array | int, law: jax.Array) -> ja
 
     The law sampled is `law` with each probability cut to a multiple of 2^-31 (the likeliest
     category takes the rest): within V / 2^31 in total variation, and exact for dyadic laws.
-    The cost is about n log V.  Use `jax.vmap` over keys for several draws.
+    The cost is about n log V. Use `jax.vmap` over keys for several draws.
 
     Args:
-        key: one typed key, consumed.
-        n: number of samples, below 2^31; may be traced, so that changing it compiles nothing.
-        law: probabilities, float [V], non-negative, summing to one.
+      key: one typed key, consumed.
+      n: number of samples, below 2^31; may be traced, so that changing it compiles nothing.
+      law: probabilities, float [V], non-negative, summing to one.
 
     Returns:
-        int32 [V] summing to n; zero wherever the law is zero.
+      int32 [V] summing to n; zero wherever the law is zero.
 
     >>> counts = multinomial_counts(jax.random.key(0), 10, jnp.array([0.5, 0.0, 0.5]))
     >>> int(counts.sum()), int(counts[1]), counts.dtype.name
@@ -72,16 +74,16 @@ def multinomial_counts(key: jax.Array, n: jax.Array | int, law: jax.Array) -> ja
 def scaled_total_variation(counts: jax.Array, weights: jax.Array) -> jax.Array:
     """Total variation of an empirical law from a rational law, as an exact integer.
 
-    sum_i |Q c_i - n w_i| = 2 Q n TV(c / n, w / Q), with n = sum c and Q = sum w.  The event
+    sum_i |Q c_i - n w_i| = 2 Q n TV(c / n, w / Q), with n = sum c and Q = sum w. The event
     TV > eps is then the exact comparison of this integer with 2 Q n eps, ties included: at
     V = 32, n = 320 the tie TV = .15 alone has probability .02.
 
     Args:
-        counts: int [V], as from `multinomial_counts`.
-        weights: int [V], the law's numerators over their sum; all ones is the uniform law.
+      counts: int [V], as from `multinomial_counts`.
+      weights: int [V], the law's numerators over their sum; all ones is the uniform law.
 
     Returns:
-        int32 scalar.  2 Q n must stay below 2^31.
+      int32 scalar. 2 Q n must stay below 2^31.
 
     >>> int(scaled_total_variation(jnp.array([3, 1]), jnp.array([1, 1])))  # 2 * 2 * 4 * (1/4)
     4

@@ -1,6 +1,6 @@
 """Laws whose truth is exactly known, and demonstrations drawn from them.
 
-Letters: m contexts, V outputs, N demonstrations.  A task is a table: one law on V outputs for each
+Letters: m contexts, V outputs, N demonstrations. A task is a table: one law on V outputs for each
 of m contexts.
 """
 
@@ -84,9 +84,9 @@ def english_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     """The ``index``-th sub-table of English: what follows each of ``contexts`` words.
 
     Left words go by frequency, so that table k holds the words ranked from k m to k m + m - 1
-    (of those with at least V successors).  Right words are the V that these words lead to most,
+    (of those with at least V successors). Right words are the V that these words lead to most,
     each left word counting alike; a row left empty gets its own likeliest successor in place of
-    the least of them.  The truth is the bigram counts of the sub-table, normalized.
+    the least of them. The truth is the bigram counts of the sub-table, normalized.
 
     >>> table = english_table(0, contexts=2, vocab=3)
     >>> table.contexts, table.outputs
@@ -158,7 +158,7 @@ def markov_table(
 def text_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     """Which of ``vocab`` letters follows each of ``contexts`` letters in running text.
 
-    The letters (a space is one) are drawn anew for each index, from those that leave no row
+    The letters (a space is one) are drawn again for each index, from those that leave no row
     empty; the truth is the counts of neighbors in the text, normalized.
 
     >>> text_table(0, contexts=2, vocab=3).law.shape
@@ -212,7 +212,7 @@ def sample_demonstrations(
     """Demonstrations of a table in random order.
 
     Exactly one of ``per_context`` (S1: each context gets that many) and ``total`` (contexts drawn
-    uniformly) is given; both are static.  Outputs are drawn from ``law`` to within 2^-31 V.
+    uniformly) is given; both are static. Outputs are drawn from ``law`` to within 2^-31 V.
 
     Args:
       key: consumed.

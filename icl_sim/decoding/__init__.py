@@ -1,5 +1,7 @@
 """Decoding with memories of constant size, the same tokens as attention over the whole past."""
 
+from __future__ import annotations
+
 from icl_sim.decoding.decoder import ENGINES, Decoder, State
 from icl_sim.decoding.generation import generate, generate_batch
 from icl_sim.decoding.strings import sample_strings, string_law

@@ -50,10 +50,10 @@ class Decoder:
       model, params: as `icl_sim.load` returns them.
       engine: ``dense`` keeps all keys and attends to all of them, as attention is defined.
         ``cached`` gives each head of a known kind a memory of constant size, and the others the
-        dense one, with a warning.  ``specialised`` also evaluates the weights partially; where
+        dense one, with a warning. ``specialised`` also evaluates the weights partially; where
         that is not possible it warns and is ``cached``.
       stop: a token after which nothing is given out.
-      lanes: decode so many sequences at once.
+      lanes: the number of sequences decoded at once.
 
     Raises:
       InputError: an unknown engine, a transformer that does not decode tokens causally, or lanes
@@ -96,8 +96,10 @@ class Decoder:
         self.weights = Weights.of(self.plan, params) if engine == "specialised" else None
 
     def bytes(self, *, lanes: int = 1, room: int = 0, tokens: int = 0) -> int:
-        """Memory of decoding at its peak: the state that is given and the one that comes of it (or
-        the tables and their averages), the parts of the weights that heads read, and tokens.
+        """Memory of decoding at its peak.
+
+        The state that is given and the one that comes of it (or the tables and their averages), the
+        parts of the weights that heads read, and tokens.
 
         Args:
           lanes: sequences at once.
@@ -229,7 +231,6 @@ def _loop(
     read: Callable[..., Any], width: int, state: State, steps: jax.Array, stop: jax.Array
 ) -> tuple[State, jax.Array, jax.Array]:
     """Gives out the token that comes next and reads it, again and again."""
-
     start = (np.int32(0),) * state.token.ndim
 
     def more(carry: tuple[State, jax.Array, jax.Array]) -> jax.Array:

@@ -206,7 +206,7 @@ def _lift(x: jax.Array, ndim: int) -> jax.Array:
 
 
 def _add(x: jax.Array, columns: Any, y: jax.Array) -> jax.Array:
-    """x + y, or y added to some columns of x."""
+    """X + y, or y added to some columns of x."""
     return x + y if y.shape == x.shape else x.at[..., columns].add(y)
 
 

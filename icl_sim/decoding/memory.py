@@ -1,10 +1,10 @@
 """What each kind of head remembers, and how it answers, in three ways of reading tokens.
 
 `Single` reads one token of one sequence, `Lanes` one token each of many sequences, `Block` many
-tokens of one sequence at once (teacher-forced).  They give the same answers.
+tokens of one sequence at once (teacher-forced). They give the same answers.
 
 Letters: U values of a head, K its key size, C codes of an address, B lanes, n tokens of a block,
-R room (the most tokens that a dense head can keep).  A memory is a dict of arrays:
+R room (the most tokens that a dense head can keep). A memory is a dict of arrays:
 
     mean        total [U]: the sum of all values; the count is the position
     offset      queue [offset + 1, U]: the last values, oldest first

@@ -1,7 +1,7 @@
 """Decoding with the weights partially evaluated: the straight-line arithmetic of what is not zero.
 
 Once the prompt is read, weights are known and so is a good part of the residual stream: only some
-columns of the embedding differ between the tokens that the readout can produce.  Each column is
+columns of the embedding differ between the tokens that the readout can produce. Each column is
 thus a Python number or a traced array; zeros, ones and constants are folded, and every remaining
 weight becomes one operation, with the same float32 value that it has as part of a matrix.
 """
@@ -122,7 +122,7 @@ def _inner(x: Sequence[Value], w: np.ndarray, bias: float = 0.0) -> Value:
 
 
 def _add_rows(x: Sequence[Value], values: Sequence[Value], w: np.ndarray) -> list[Value]:
-    """x + values w, column by column; values of one weight are added up first."""
+    """X + values w, column by column; values of one weight are added up first."""
     out = list(x)
     for column in np.flatnonzero(w.any(axis=0)).tolist():
         weights = w[:, column]

@@ -1,6 +1,6 @@
 """Strings of l tokens after a prompt: their law by enumeration, and samples from it.
 
-For networks whose output symbol i is the input token i.  Every token that is written joins the
+For networks whose output symbol i is the input token i. Every token that is written joins the
 prompt of the next one, so a lookup's own words count as evidence from then on.
 """
 
@@ -84,7 +84,7 @@ def sample_strings(
 
 
 def strings_bytes(spec: TransformerSpec, count: int, tokens: int) -> int:
-    """Memory of a pass over so many strings, prompt included, and of the laws of all tokens."""
+    """Memory of a pass over a number of strings, prompt included, and of the laws of all tokens."""
     passed = forward_bytes(spec, batch=count, tokens=tokens)
     return passed + 4 * count * tokens * (spec.output_size + 1)
 

@@ -1,9 +1,9 @@
-"""Verification: would decoding produce this trace?  One pass over all positions, in blocks.
+"""Verification: would decoding produce this trace? One pass over all positions, in blocks.
 
 By induction: if the network, given the prompt and the first t tokens of a trace, predicts token
-t + 1 for every t, then decoding produces the trace.  All tokens being known, a block of positions
+t + 1 for every t, then decoding produces the trace. All tokens being known, a block of positions
 is computed at once: a mean is a cumulative sum, an addressed head one visit of its table a token,
-everything else is independent of the order.  Memory is that of the tables and one block.
+everything else is independent of the order. Memory is that of the tables and one block.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def verify_trace(
 def verification_bytes(decoder: Decoder, block: int) -> int:
     """Memory of a verification at its peak: what decoding takes, and the columns of a block.
 
-    Specialised, about two thirds of the residual stream's columns live at once.  As matrices, the
+    Specialised, about two thirds of the residual stream's columns live at once. As matrices, the
     whole stream does, before and after, and the terms of the readout's runs (a line an axis) with
     their comparison, half of which the compiler saves.
     """

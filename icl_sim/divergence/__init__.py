@@ -6,15 +6,17 @@ Every distance comes in three forms: of laws, arrays whose last axis is a probab
 logits, whose softmax is the law; and of hidden states with the matrix that makes logits of them,
 for more contexts and outputs than memory holds.
 
-Rows at the edge have one reading: a law is a limit of laws of finite logits.  So a logit of -inf is
+Rows at the edge have one reading: a law is a limit of laws of finite logits. So a logit of -inf is
 an impossible output, +inf shares all the mass with the other +inf, and a row of -inf alone (equal
 logits) is the uniform law; log-counts of a context without data then give what counting gives it
-by convention.  NaN in a row makes that context's distance NaN, never a neighbor's.  Subnormal
+by convention. NaN in a row makes that context's distance NaN, never a neighbor's. Subnormal
 probabilities count as zero: XLA flushes them on a CPU.
 
-Divergences are in nats.  All distances refuse shapes that do not fit with InputError, and are
+Divergences are in nats. All distances refuse shapes that do not fit with InputError, and are
 float64 if an argument is, else float32.
 """
+
+from __future__ import annotations
 
 from icl_sim.divergence.contexts import distances_over
 from icl_sim.divergence.distances import (

@@ -44,24 +44,24 @@ def distances_over(
     The result does not depend on the number of devices and processes, nor on interruptions.
 
     Args:
-        name: leads the keys of the records, and tells ``pair`` from others; they also tell apart
-            distances, keys, unembeddings and args.
-        pair: pair(keys, *args) -> hidden states of both models in the contexts drawn from the typed
-            keys [1024]; jittable.  Pass the same function again to reuse its compiled code.
-        w_a, w_b: unembeddings, float [D, V] and [D', V].
-        contexts: m.
-        key: root key; not consumed.  Block i draws from split(fold_in(key, i), 1024).
-        args: pytrees of arrays, traced: the models' weights, say.
-        distance: one of the distances from hidden states.
-        store: every 65,536 distances are a record.
-        progress: called as progress(label, contexts done, contexts).
+      name: leads the keys of the records, and tells ``pair`` from others; they also tell apart
+        distances, keys, unembeddings and args.
+      pair: pair(keys, *args) -> hidden states of both models in the contexts drawn from the typed
+        keys [1024]; jittable. Pass the same function again to reuse its compiled code.
+      w_a, w_b: unembeddings, float [D, V] and [D', V].
+      contexts: m.
+      key: root key; not consumed. Block i draws from split(fold_in(key, i), 1024).
+      args: pytrees of arrays, traced: the models' weights, say.
+      distance: one of the distances from hidden states.
+      store: every 65,536 distances are a record.
+      progress: called as progress(label, contexts done, contexts).
 
     Returns:
-        [m], of the dtype of the distance.
+      [m], of the dtype of the distance.
 
     Raises:
-        InputError: fewer than one context, or shapes that do not fit.
-        FloatingPointError: a distance is NaN.
+      InputError: fewer than one context, or shapes that do not fit.
+      FloatingPointError: a distance is NaN.
 
     >>> import tempfile
     >>> import jax.numpy as jnp

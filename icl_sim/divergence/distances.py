@@ -1,8 +1,8 @@
 """Distances of laws, and of logits: one number per context.
 
-The distance of logits never holds a softmax of all contexts.  Both models' rows go through the
+The distance of logits never holds a softmax of all contexts. Both models' rows go through the
 cache in blocks: a block is read from memory once, each exponential is computed once, and the
-normalizers and the distance are sums over what the cache holds.  On a GPU or TPU a kernel of
+normalizers and the distance are sums over what the cache holds. On a GPU or TPU a kernel of
 `icl_sim.divergence.kernel` does the same.
 """
 
@@ -37,13 +37,13 @@ def total_variation(p: Any, q: Any) -> jax.Array:
     TV(p, q) = 1/2 sum_y |p(y) - q(y)| = max over events A of |p(A) - q(A)|, in [0, 1].
 
     Args:
-        p, q: laws, float [..., m, V], the last axis summing to one.  The axes before it broadcast.
+      p, q: laws, float [..., m, V], the last axis summing to one. The axes before it broadcast.
 
     Returns:
-        [..., m], float64 if an argument is float64, else float32.
+      [..., m], float64 if an argument is float64, else float32.
 
     Raises:
-        InputError: the shapes do not fit, or V is 0.
+      InputError: the shapes do not fit, or V is 0.
 
     >>> total_variation([[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.0, 1.0]]).tolist()
     [0.0, 1.0]
@@ -55,14 +55,14 @@ def total_variation_from_logits(a: Any, b: Any) -> jax.Array:
     """Total variation between softmax(a) and softmax(b) in each context.
 
     With unnormalized weights e = exp(a - max a), f = exp(b - max b) and their sums E, F, it is
-    sum_y |e(y) - f(y) E/F| / (2 E).  Equal rows give exactly 0.
+    sum_y |e(y) - f(y) E/F| / (2 E). Equal rows give exactly 0.
 
     Args:
-        a, b: logits, float [..., m, V], the axes before the last broadcast.  Infinities are read
-            as the module says.
+      a, b: logits, float [..., m, V], the axes before the last broadcast. Infinities are read
+        as the module says.
 
     Returns:
-        [..., m], float64 if an argument is float64, else float32 (absolute error below 1e-6).
+      [..., m], float64 if an argument is float64, else float32 (absolute error below 1e-6).
 
     >>> inf = float("inf")
     >>> total_variation_from_logits([[0.0, 0.0], [-inf, -inf]], [[0.0, -inf], [7.0, 7.0]]).tolist()
@@ -77,10 +77,10 @@ def kl_divergence(p: Any, q: Any) -> jax.Array:
     KL(p || q) = sum_y p(y) ln(p(y) / q(y)), with 0 ln 0 = 0; inf where q misses an output of p.
 
     Args:
-        p, q: laws, float [..., m, V].
+      p, q: laws, float [..., m, V].
 
     Returns:
-        [..., m], non-negative.
+      [..., m], non-negative.
 
     >>> kl = kl_divergence([[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.5, 0.5]])
     >>> [round(x, 4) for x in kl.tolist()]
@@ -96,10 +96,10 @@ def kl_from_logits(a: Any, b: Any) -> jax.Array:
     (its probability underflows) still has its finite price; only a logit of -inf costs inf.
 
     Args:
-        a, b: logits, float [..., m, V].
+      a, b: logits, float [..., m, V].
 
     Returns:
-        [..., m], non-negative.
+      [..., m], non-negative.
 
     >>> kl_from_logits([[0.0, -1e4]], [[-1e4, 0.0]]).tolist()
     [10000.0]
@@ -113,10 +113,10 @@ def jensen_shannon(p: Any, q: Any) -> jax.Array:
     JS(p, q) = (KL(p || s) + KL(q || s)) / 2 with s = (p + q) / 2.
 
     Args:
-        p, q: laws, float [..., m, V].
+      p, q: laws, float [..., m, V].
 
     Returns:
-        [..., m], in [0, ln 2].
+      [..., m], in [0, ln 2].
 
     >>> js = jensen_shannon([[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.0, 1.0]])
     >>> [round(x, 4) for x in js.tolist()]
@@ -131,10 +131,10 @@ def jensen_shannon_from_logits(a: Any, b: Any) -> jax.Array:
     """Jensen-Shannon divergence between softmax(a) and softmax(b) in each context, in nats.
 
     Args:
-        a, b: logits, float [..., m, V].
+      a, b: logits, float [..., m, V].
 
     Returns:
-        [..., m], in [0, ln 2].
+      [..., m], in [0, ln 2].
 
     >>> round(float(jensen_shannon_from_logits([0.0, -1e4], [-1e4, 0.0])), 4)
     0.6931
@@ -145,13 +145,13 @@ def jensen_shannon_from_logits(a: Any, b: Any) -> jax.Array:
 def top1_disagreement(p: Any, q: Any) -> jax.Array:
     """Whether the two models' most likely outputs differ: 1 or 0 for each context.
 
-    Softmax keeps the order, so laws and logits give the same answer.  The first of equals counts.
+    Softmax keeps the order, so laws and logits give the same answer. The first of equals counts.
 
     Args:
-        p, q: laws or logits, float [..., m, V].
+      p, q: laws or logits, float [..., m, V].
 
     Returns:
-        [..., m], 0 or 1, of the same float type as the other distances.
+      [..., m], 0 or 1, of the same float type as the other distances.
 
     >>> top1_disagreement([[0.6, 0.4], [0.6, 0.4]], [[0.9, 0.1], [0.2, 0.8]]).tolist()
     [0.0, 1.0]
@@ -184,7 +184,7 @@ def require_memory(*arrays: Any, block: int) -> None:
 
     Arrays [..., m, n] that are not on the device are copied there, one of them twice (see
     `icl_sim.execution.memory_guard.placed`), those with fewer rows than others are filled up; then
-    there is a block, of so many bytes, and a number for each context.
+    there is a block, of ``block`` bytes, and a number for each context.
     """
     shapes = [np.shape(x) for x in arrays]
     rows = math.prod(np.broadcast_shapes(*(shape[:-1] for shape in shapes)))

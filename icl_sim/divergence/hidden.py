@@ -3,10 +3,10 @@
 Letters: m contexts, V outputs; D the width of a model's hidden states; R contexts and U outputs in
 a block.
 
-A block of R contexts has its logits computed, measured and dropped before the next one's.  While
+A block of R contexts has its logits computed, measured and dropped before the next one's. While
 the logits of enough contexts for fast matrix products fit in the budget, a block has all V outputs
-and each logit is computed once.  Beyond that the outputs are cut too, and their logits computed
-twice: for the normalizers and for the distance.  So the memory depends neither on m nor on V, but
+and each logit is computed once. Beyond that the outputs are cut too, and their logits computed
+twice: for the normalizers and for the distance. So the memory depends neither on m nor on V, but
 for unembeddings of half precision, of which float32 copies are made.
 """
 
@@ -46,15 +46,15 @@ def total_variation_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array
     """Total variation between softmax(a w_a) and softmax(b w_b) in each context.
 
     Args:
-        a, b: hidden states, float [..., m, D] and [..., m, D'], the axes before the last broadcast.
-            `icl_sim.transformer.hidden` gives a model's.
-        w_a, w_b: unembeddings, float [D, V] and [D', V], such as the leaf ``w_out``.
+      a, b: hidden states, float [..., m, D] and [..., m, D'], the axes before the last broadcast.
+        `icl_sim.transformer.hidden` gives a model's.
+      w_a, w_b: unembeddings, float [D, V] and [D', V], such as the leaf ``w_out``.
 
     Returns:
-        [..., m], float64 if an argument is float64, else float32.  Products are of full precision.
+      [..., m], float64 if an argument is float64, else float32. Products are of full precision.
 
     Raises:
-        InputError: shapes that do not fit.
+      InputError: shapes that do not fit.
 
     >>> import numpy as np
     >>> a, b = np.eye(2, dtype="f4"), np.eye(2, dtype="f4")[::-1]

@@ -1,9 +1,9 @@
 """The distance of logits as a Pallas kernel, for GPUs (by Triton) and TPUs (by Mosaic).
 
-One program takes R rows of both models.  It goes through them twice in parts of L, once for the
-maxima and normalizers and once for the distance (`Divergence.online`).  On a TPU the rows are in
+One program takes R rows of both models. It goes through them twice in parts of L, once for the
+maxima and normalizers and once for the distance (`Divergence.online`). On a TPU the rows are in
 vector memory by then, on a GPU the second reading finds them in the cache: the programs that run at
-the same time hold fewer bytes than it.  So main memory is read once.
+the same time hold fewer bytes than it. So main memory is read once.
 
 JAX announces that a version after those supported here will no longer compile Pallas by Triton; its
 other compiler for GPUs has another interface, and knows the newest GPUs only.
@@ -36,9 +36,9 @@ def kernels(
     On a machine with CPUs only there are none: tracing them would import Pallas for nothing.
 
     Args:
-        measure: of logits.
-        shape: [m, V].
-        dtype: of the distances.
+      measure: of logits.
+      shape: [m, V].
+      dtype: of the distances.
     """
     if dtype != jnp.float32 or jax.default_backend() == "cpu":
         return {}

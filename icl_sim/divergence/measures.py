@@ -1,7 +1,7 @@
 """What each distance is: of rows of laws, and of rows of logits.
 
 Of logits a and b, with d = a - max a <= 0, e = exp d, E = sum e, and g, f, F the same of b, every
-distance is ``finish(sum over outputs of terms(d, e, E, g, f, F), E)``.  So there are two ways to
+distance is ``finish(sum over outputs of terms(d, e, E, g, f, F), E)``. So there are two ways to
 it: `of_logits` keeps both rows in the cache, and computes each exponential once; `online` reads
 them twice, part by part, where a whole row does not fit.
 """
@@ -104,7 +104,7 @@ def _tv_finish(total: jax.Array, E: jax.Array) -> jax.Array:
 
 
 def _kl(p: jax.Array, q: jax.Array) -> jax.Array:
-    # 0 * q is 0, or NaN.  Between normal numbers p/q cannot overflow, for 1/tiny is finite.
+    # 0 * q is 0, or NaN. Between normal numbers p/q cannot overflow, for 1/tiny is finite.
     terms = jnp.where(p < jnp.finfo(p.dtype).tiny, 0 * q, p * jnp.log(p / q))
     return jnp.maximum(row_sum(terms), 0).ravel()
 

@@ -1,6 +1,6 @@
 """Rows of laws and of logits, folded so that their sums are accurate, and taken block by block.
 
-Letters: m rows of V outputs; R rows in a block, each folded into C parts of L, C L >= V.  A folded
+Letters: m rows of V outputs; R rows in a block, each folded into C parts of L, C L >= V. A folded
 block is [R, C, L], or [R, L] if C = 1.
 """
 
@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Entries of one model's block, 2 MiB in float32.  Smaller blocks pay more for starting kernels
+# Entries of one model's block, 2 MiB in float32. Smaller blocks pay more for starting kernels
 # than they save, larger ones leave the cache.
 BLOCK = 2**19
 # On other devices, where a block needs only to keep all processors busy.
 DEVICE_BLOCK = 2**25
-# A row is summed in parts of at most this many neighbors, then the parts are.  In XLA's own order a
+# A row is summed in parts of at most this many neighbors, then the parts are. In XLA's own order a
 # single flat row of V = 32,768 to 1,048,576 was seen to lose 1.5e-5; in parts it loses 4e-7.
 PART = 512
 
@@ -61,7 +61,7 @@ def fold(p: jax.Array, fill: float = 0.0) -> jax.Array:
 
 
 def fold_logits(a: jax.Array) -> jax.Array:
-    """`fold` of `finite` logits.  Only the padding is -inf, and never a row's maximum."""
+    """`fold` of `finite` logits. Only the padding is -inf, and never a row's maximum."""
     return fold(finite(a), fill=-math.inf)
 
 
@@ -93,7 +93,7 @@ def row_max(x: jax.Array) -> jax.Array:
 
 
 def has_nan(x: jax.Array) -> jax.Array:
-    """bool [R]: whether a folded row has NaN."""
+    """Bool [R]: whether a folded row has NaN."""
     return jnp.any(jnp.isnan(x), axis=tuple(range(1, x.ndim)))
 
 

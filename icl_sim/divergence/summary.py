@@ -16,8 +16,8 @@ from icl_sim.execution.trials import exact_sum
 class Summary:
     """Distances over contexts (or trials) in few numbers.
 
-    contexts: how many there were.  mean, max: float.  quantiles: level -> value, each value one of
-    the distances.  failures: how many exceed the bound, None without a bound.
+    contexts: how many there were. mean, max: float. quantiles: level -> value, each value one of
+    the distances. failures: how many exceed the bound, None without a bound.
     """
 
     contexts: int
@@ -36,13 +36,13 @@ def summarize(
     neither the blocks nor the devices that computed the distances can show in the result.
 
     Args:
-        distances: real array of any shape, without NaN.
-        bound: a distance above it (not equal to it) is a failure.
-        quantiles: levels in [0, 1]; level t gives the least distance with at least a fraction t of
-            the distances at or below it.
+      distances: real array of any shape, without NaN.
+      bound: a distance above it (not equal to it) is a failure.
+      quantiles: levels in [0, 1]; level t gives the least distance with at least a fraction t of
+        the distances at or below it.
 
     Raises:
-        InputError: no distances, a NaN among them, or a level outside [0, 1].
+      InputError: no distances, a NaN among them, or a level outside [0, 1].
 
     >>> s = summarize([0.1, 0.4, 0.2, 0.3], bound=0.3, quantiles=[0.5])
     >>> s.mean, s.max, s.quantiles, s.failures

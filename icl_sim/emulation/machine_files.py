@@ -10,6 +10,8 @@ A file may come from anybody. Its size is checked before it is read, depth, tags
 the YAML parser hands out its events, and nothing is ever constructed but text, lists and pairs.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterator
@@ -38,10 +40,10 @@ def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
     """The Turing machine in a file: one bbchallenge line, or turingmachine.io YAML.
 
     Args:
-        path: a regular file of at most 256 KiB in UTF-8.
+      path: a regular file of at most 256 KiB in UTF-8.
 
     Raises:
-        InputError: one line with every reason why the file holds no machine.
+      InputError: one line with every reason why the file holds no machine.
 
     Source: https://turingmachine.io; https://bbchallenge.org
     """
@@ -68,7 +70,7 @@ def parse_machine(text: str, *, name: str) -> TuringMachine:
     ['1', '1', '1']
 
     Raises:
-        InputError: one line with every reason.
+      InputError: one line with every reason.
     """
     line = text.strip()
     if not line:

@@ -63,7 +63,7 @@ def find_machine(name: str) -> TuringMachine:
 
 
 def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Construction:
-    """The smallest construction that holds the machine and is certified for so many steps.
+    """The smallest construction that holds the machine and is certified for that many steps.
 
     Raises:
       InputError: an unknown construction, a machine larger than every size, more steps than any

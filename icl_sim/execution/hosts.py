@@ -1,8 +1,8 @@
 """Many processes, one run: JAX's own distributed runtime, and what the processes share.
 
 Every process runs the same program on the same values; arrays over the mesh of all devices are the
-only difference.  What only one may do - read and write the disk, print - the first does, and tells
-the others.  `icl_sim.execution.supervisor` starts the processes, and starts them again when one
+only difference. What only one may do - read and write the disk, print - the first does, and tells
+the others. `icl_sim.execution.supervisor` starts the processes, and starts them again when one
 dies.
 """
 
@@ -64,7 +64,7 @@ def join() -> None:
     """Makes this process, a worker, a part of its run; returns once all have joined.
 
     From here on only the first process prints, and what it prints on standard output appears when
-    the run is over, so that a run which is resumed prints once.  What libraries print - gloo does,
+    the run is over, so that a run which is resumed prints once. What libraries print - gloo does,
     on standard output - goes to the log.
 
     Raises:
@@ -107,7 +107,7 @@ def join() -> None:
     if cluster and place.processes not in (None, jax.process_count()):
         raise InputError(
             f"--processes: the cluster has {jax.process_count()} processes, got {place.processes}; "
-            "leave it out or mend the job"
+            "leave it out or fix the job"
         )
 
 

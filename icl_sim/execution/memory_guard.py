@@ -1,12 +1,12 @@
 """How much memory a request may take, and its refusal before anything is allocated.
 
 A function that allocates much has a formula beside it: bytes at the peak, from shapes alone, a sum
-of the largest arrays that live at once.  (XLA itself reports no peak on a CPU.)  The formulas are
-right within a factor of two, so only a share of the free memory is lent.  `require` compares, and
+of the largest arrays that live at once. (XLA itself reports no peak on a CPU.) The formulas are
+right within a factor of two, so only a share of the free memory is lent. `require` compares, and
 names a shape that fits.
 
 The budget is ICL_SIM_MEMORY (``2GiB``, ``500MiB``, or bytes) if it is set: what one request may
-take.  Else it is 0.8 of what is free: on a GPU or TPU of the device's memory; on a CPU, and for
+take. Else it is 0.8 of what is free: on a GPU or TPU of the device's memory; on a CPU, and for
 arrays on the host, of the machine's and of every cgroup that the process is in (containers, SLURM).
 """
 
@@ -38,7 +38,7 @@ def require(what: str, cost: Cost, *, host: bool = False, **shape: int) -> None:
       what: is to be done, for the message.
       cost: of the sizes in ``shape``, by keyword; it may not fall when one of them grows.
       host: ask for memory of the host, whatever the device.
-      shape: the sizes asked for; the message proposes another value of the first that can mend it.
+      shape: the sizes asked for; the message proposes another value of the first that can fix it.
 
     >>> require("a table", lambda rows, columns: 4 * rows * columns, rows=8, columns=8)
     >>> require("a table", lambda rows, columns: 4 * rows * columns, rows=10**15, columns=2**18)
@@ -63,7 +63,7 @@ def require(what: str, cost: Cost, *, host: bool = False, **shape: int) -> None:
 def fitting(cost: Cost, shape: dict[str, int], most: int) -> dict[str, int] | None:
     """The largest value of one size with which the shape fits, by bisection; the first that can.
 
-    If no single one can, the first is 1 and so on, until the next can.  None if nothing fits.
+    If no single one can, the first is 1 and so on, until the next can. None if nothing fits.
 
     >>> fitting(lambda rows, columns: rows * columns, {"rows": 50, "columns": 7}, 100)
     {'rows': 14}
@@ -117,7 +117,7 @@ def traced_bytes(function: Callable[..., Any], *args: Any) -> int:
     """Memory of a jittable function at its peak, results included and arguments not.
 
     For functions that others wrote and no formula knows: the most bytes that live at once when the
-    traced operations are taken in their order, each result until its last use.  Copies along an
+    traced operations are taken in their order, each result until its last use. Copies along an
     axis and changes of type cost nothing, since compilers join them with what comes next.
 
     Args:
@@ -174,7 +174,7 @@ def _itemsize(dtype: Any) -> int:
 def shards(array: Any) -> int:
     """Among how many memories an array is split, hence what is computed from it row by row.
 
-    Of a traced array only the most is known, all devices.  Those of a CPU share one memory.
+    Of a traced array only the most is known, all devices. Those of a CPU share one memory.
     """
     import jax
 
@@ -253,7 +253,7 @@ def _cgroups(root: Path) -> Iterator[tuple[int, int]]:
     """Limit and use, in bytes, of each cgroup of this process that has a limit, and of those above.
 
     Inside a container the path of the cgroup may be that of the machine outside, and only the mount
-    point itself exists: directories that do not are passed over.  Pages of files that were not used
+    point itself exists: directories that do not are passed over. Pages of files that were not used
     lately are given back when memory is short, and do not count as use.
     """
     try:

@@ -1,7 +1,7 @@
 """Work on arrays [n, ...] in blocks of B rows, over all devices of all processes.
 
 Unlike `icl_sim.execution.trials`, whose trials come from their numbers, rows come from data and
-keep a state on their device from one call to the next.  The blocks never change, nor does the
+keep a state on their device from one call to the next. The blocks never change, nor does the
 program of one.
 
 Letters: n rows, B of them in a block, D devices.
@@ -69,9 +69,9 @@ def map_rows(
     may be simplified otherwise for several devices than for one.
 
     Args:
-        function: jitted; takes and returns arrays [B, ...] of a block.
-        shared: pytree of arrays that every device of the mesh holds.
-        rest: values of the host.
+      function: jitted; takes and returns arrays [B, ...] of a block.
+      shared: pytree of arrays that every device of the mesh holds.
+      rest: values of the host.
     """
     here = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
     active = dict(zip(mesh.devices.flat, rows.active, strict=True))

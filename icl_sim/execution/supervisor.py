@@ -48,7 +48,7 @@ def supervise(
       coordinator: HOST:PORT of process 0; "auto": JAX detects the cluster; None: all processes are
         on this machine.
       processes, process: how many, and which one is this machine's.
-      restarts: so many times a run of which a process died is taken up again.
+      restarts: how often a run of which a process died is taken up again.
       timeout: seconds until all processes have joined.
       resume: whether the command can be resumed (it has a directory for its results).
       tell: takes one line about a death.
@@ -157,7 +157,7 @@ def _require_coordinator(coordinator: str, own: bool, timeout: int) -> None:
             if time.monotonic() > limit:
                 raise InputError(
                     f"--coordinator: cannot reach {coordinator} within {timeout} s: "
-                    f"{error.strerror or error}; start process 0 there, or mend the address"
+                    f"{error.strerror or error}; start process 0 there, or fix the address"
                 ) from error
         time.sleep(0.2)
 

@@ -1,7 +1,7 @@
 """Fixed-block execution: each trial's bits do not depend on how many devices run it.
 
-A plain vmap sharded over devices is compiled anew for each device count and its floating-point
-kernels change with it.  Here the compiled unit never changes:
+A plain vmap sharded over devices is compiled again for each device count and its floating-point
+kernels change with it. Here the compiled unit never changes:
 
 * trial i draws from the key fold_in(root, i), and sits in lane i mod B of block i // B, also when a
   run starts in the middle (the lanes outside the request are computed and thrown away);
@@ -11,6 +11,8 @@ kernels change with it.  Here the compiled unit never changes:
 
 Letters: B trials in a block, S blocks that a device runs in one dispatch, D devices.
 """
+
+from __future__ import annotations
 
 import functools
 import math
@@ -92,9 +94,9 @@ def _require_memory(
 ) -> None:
     """Raises InputError if a dispatch does not fit into memory; called once, while it is traced.
 
-    On each device a block of trials, whose operations in their order need so much (what compilers
+    On each device a block of trials, whose operations in their order need that much (what compilers
     make of them was seen to take from half of it to twice as much), and the results of S blocks,
-    which come to the host as well.  The devices of a CPU share its memory.
+    which come to the host as well. The devices of a CPU share its memory.
     """
     one, results = traced_bytes(trial, *args), jax.eval_shape(trial, *args)
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(results))
@@ -128,30 +130,30 @@ def iter_blocks(
     """Run trials first, ..., first + trials - 1 and yield them, dispatch by dispatch.
 
     The generator returns to the host after each dispatch: a progress bar, Ctrl-C and early
-    stopping need nothing else.  Every process of a multi-process run must consume it in step, and
+    stopping need nothing else. Every process of a multi-process run must consume it in step, and
     each receives all the results.
 
     Args:
-        trial: trial(key, *args) -> pytree of arrays or scalars; jittable, one typed key.  Pass the
-            same function object again to reuse its compiled code: only another function, another
-            shape or dtype in `args`, block, blocks_per_dispatch or mesh compiles anew.
-        key: root key; not consumed, the key of trial i is fold_in(key, i).
-        trials: number of trials, positive.
-        args: pytrees of arrays or scalars given to each trial, traced: a new n, eps or law
-            recompiles nothing.
-        indexed: call trial(key, i, *args) instead, i its number as uint32.
-        first: number of the first trial.
-        block: B.  The last bits of floating-point results may depend on it, and on nothing else
-            here; keep it fixed within an experiment.
-        blocks_per_dispatch: S: a dispatch runs at most D S B trials, fewer if they are slow.
-        mesh: a one-axis mesh; all devices by default.
+      trial: trial(key, *args) -> pytree of arrays or scalars; jittable, one typed key. Pass the
+        same function object again to reuse its compiled code: only another function, another
+        shape or dtype in `args`, block, blocks_per_dispatch or mesh compiles again.
+      key: root key; not consumed, the key of trial i is fold_in(key, i).
+      trials: number of trials, positive.
+      args: pytrees of arrays or scalars given to each trial, traced: a new n, eps or law
+        recompiles nothing.
+      indexed: call trial(key, i, *args) instead, i its number as uint32.
+      first: number of the first trial.
+      block: B. The last bits of floating-point results may depend on it, and on nothing else
+        here; keep it fixed within an experiment.
+      blocks_per_dispatch: S: a dispatch runs at most D S B trials, fewer if they are slow.
+      mesh: a one-axis mesh; all devices by default.
 
     Yields:
-        Batch(first, values), consecutive, in the order of the trials.
+      Batch(first, values), consecutive, in the order of the trials.
 
     Raises:
-        ValueError: trials, first, block, blocks_per_dispatch or mesh out of range, or (InputError)
-            a dispatch that memory does not last for.
+      ValueError: trials, first, block, blocks_per_dispatch or mesh out of range, or (InputError)
+        a dispatch that memory does not last for.
     """
     mesh = device_mesh() if mesh is None else mesh
     if min(trials, block, blocks_per_dispatch) < 1 or first < 0:
@@ -186,7 +188,7 @@ def _dispatches(trial, indexed, key_data, key_impl, ids, blocks, args, block, ca
         args = jax.tree.map(np.asarray, args)
     device = np.arange(mesh.size)
     # Blocks per device: one, then more while they are quick, so that Ctrl-C never waits for many
-    # slow ones.  Processes must take the same number, and their clocks differ.
+    # slow ones. Processes must take the same number, and their clocks differ.
     share = capacity if mesh.is_multi_process else 1
     start = blocks.start
     while start < blocks.stop:
@@ -223,8 +225,8 @@ def run_blocks(trial: Callable[..., Any], *, key: jax.Array, trials: int, **opti
     """All the results of `iter_blocks` at once: pytree of NumPy arrays [trials, ...].
 
     Args:
-        trial, key, trials: see `iter_blocks`.
-        **options: its args, first, block, blocks_per_dispatch and mesh.
+      trial, key, trials: see `iter_blocks`.
+      **options: its args, first, block, blocks_per_dispatch and mesh.
 
     >>> flips = run_blocks(jax.random.bernoulli, key=jax.random.key(0), trials=1000)
     >>> flips.shape, abs(float(flips.mean()) - 0.5) < 0.08
@@ -246,7 +248,7 @@ def exact_sum(values: Any) -> float | np.ndarray:
     """Sum over the first axis, correctly rounded in float64, hence the same in any order.
 
     Args:
-        values: real array [trials, ...], on the host.
+      values: real array [trials, ...], on the host.
 
     >>> exact_sum([1e16, 1.0, -1e16])
     1.0

@@ -1,5 +1,7 @@
 """Halfspaces: batched learners, and laws on which their risk has a closed form."""
 
+from __future__ import annotations
+
 from icl_sim.halfspaces.datasets import real_data, real_law, separable
 from icl_sim.halfspaces.laws import (
     Examples,

@@ -4,6 +4,8 @@ Names: ``digits-A-B`` (two of the ten digits, 64 pixels), ``breast-cancer`` (30 
 ``wine-A-B`` (two of three cultivars, 13 features), ``iris-A-B`` (two of three species, 4 features).
 """
 
+from __future__ import annotations
+
 import re
 from functools import lru_cache
 

@@ -4,6 +4,8 @@ The risk is P(y w.x <= 0) over a fresh input, a tie (w.x = 0) counted as an erro
 replicate's error is computed exactly, never by a second sampling.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,7 +145,7 @@ def heavy_light(dim: int, light_mass: float, *, tie: float = 1.0) -> Law:
 def margin(dim: int, gap: float) -> Law:
     """Inputs of norm 1 at distance exactly `gap` from the teacher's hyperplane, else uniform.
 
-    x = y gap t + sqrt(1 - gap^2) u, u uniform on the sphere across the teacher t, y fair.  The risk
+    x = y gap t + sqrt(1 - gap^2) u, u uniform on the sphere across the teacher t, y fair. The risk
     is a tail of one coordinate of u, an incomplete beta function: P(U < -a) = I_{1-a^2}((d-2)/2,
     1/2)/2.
 

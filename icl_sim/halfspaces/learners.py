@@ -5,6 +5,8 @@ padding and not an example, so that one compiled function serves every n up to i
 weights [d] in the dtype of inputs, of which only the direction matters.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,7 +38,7 @@ def perceptron(inputs: jax.Array, labels: jax.Array, *, max_passes: int = 10_000
     Args:
       inputs: float [n, d].
       labels: float [n] of +-1, 0 for padding.
-      max_passes: gives up after so many.
+      max_passes: gives up after this many.
 
     >>> found = perceptron(jnp.array([[1.0, 1.0], [1.0, -0.5]]), jnp.array([1.0, -1.0]))
     >>> found.weights.tolist(), int(found.updates), bool(found.consistent)
@@ -83,7 +85,7 @@ def least_squares(inputs: jax.Array, labels: jax.Array) -> jax.Array:
     """Least squares on the labels, of least norm: w = X^+ y.
 
     Conjugate gradients on the normal equations (CGLS), which end after rank(X) steps in exact
-    arithmetic and, started at zero, never leave the row space of X.  Products only: a LAPACK call
+    arithmetic and, started at zero, never leave the row space of X. Products only: a LAPACK call
     inside the blocks of several CPU devices can wait for itself.
 
     >>> w = least_squares(jnp.array([[1.0, 0.0], [1.0, 2.0]]), jnp.array([1.0, -1.0]))

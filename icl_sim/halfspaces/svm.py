@@ -3,7 +3,7 @@
     minimize ||w||^2 / 2   subject to   z_i . w >= 1,   z_i = y_i x_i, i = 1..n
 
 Goldfarb and Idnani's dual active-set method (Math. Programming 27, 1983) with the identity as its
-Hessian.  It starts at w = 0 and takes in the most violated constraint at a time, always holding the
+Hessian. It starts at w = 0 and takes in the most violated constraint at a time, always holding the
 exact optimum of the constraints in its active set A, so the objective rises and no set comes twice:
 it ends after a few times d steps of O(n d + d^2), at the solution, not near it.
 
@@ -15,6 +15,8 @@ Two small matrices carry the active set; both change by one outer product a step
 
 Letters: n examples, d dimensions, d slots (active constraints are linearly independent).
 """
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -29,7 +31,7 @@ class Svm(NamedTuple):
 
     weights: [d], scaled so that the smallest z_i . w is 1; zero if none was found. gap: relative
     duality gap, 1 - D(u)/(||w||^2/2) for the multipliers u >= 0 found: the distance to
-        the true solution is at most sqrt(gap) ||w||.  Infinite where weights is zero.
+        the true solution is at most sqrt(gap) ||w||. Infinite where weights is zero.
     support: bool [n], the active constraints, at most d.
     steps: int32, active-set steps taken.
     """
@@ -59,10 +61,10 @@ def hard_margin_svm(inputs: jax.Array, labels: jax.Array, *, max_steps: int | No
     Args:
       inputs: float [n, d]; append a constant coordinate for an affine halfspace.
       labels: float [n] of +-1; 0 for a row that is padding, not an example.
-      max_steps: gives up after so many, 20 d + 100 by default (a few times d are needed).
+      max_steps: gives up after this many, 20 d + 100 by default (a few times d are needed).
 
     Returns:
-      `Svm` in the dtype of inputs.  Its weights are zero if the data are not separable, or
+      `Svm` in the dtype of inputs. Its weights are zero if the data are not separable, or
       separable by less than the dtype resolves.
 
     >>> svm = hard_margin_svm(jnp.array([[2.0, 0.0], [0.0, 1.0]]), jnp.array([1.0, -1.0]))
@@ -103,7 +105,7 @@ def hard_margin_svm(inputs: jax.Array, labels: jax.Array, *, max_steps: int | No
         duals = jnp.maximum(s.duals - length * rates, 0)
         dual = dual + length
 
-        # Full step: p joins.  Partial step: the constraint whose multiplier reached 0 leaves.
+        # Full step: p joins. Partial step: the constraint whose multiplier reached 0 leaves.
         joins = full <= limits[slot]
         empty = jnp.argmax(s.members == n)
         unit = direction / curvature

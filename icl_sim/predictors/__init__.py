@@ -36,8 +36,8 @@ class Predictor:
     """One route from data to laws.
 
     Args:
-      function: (data, key) -> law float32 [m, V], rows summing to one.  Jittable and vmappable:
-        shapes come from ``data.counts`` [m, V] and ``data.contexts`` [N].  The key is consumed;
+      function: (data, key) -> law float32 [m, V], rows summing to one. Jittable and vmappable:
+        shapes come from ``data.counts`` [m, V] and ``data.contexts`` [N]. The key is consumed;
         deterministic predictors ignore it.
       counts_only: the function reads ``data.counts`` alone, so one compiled program serves every
         number of demonstrations (the other fields are then None).

@@ -23,7 +23,7 @@ def retrieval(data: Demonstrations, key: jax.Array) -> jax.Array:
     """The labels of the K = N/m pairs nearest to the query, a context being a unit vector.
 
     Pairs of the query's own context are at distance 0, the earliest first; where there are fewer
-    than K, pairs of other contexts fill up.  All queries stand behind one copy of the data: they
+    than K, pairs of other contexts fill up. All queries stand behind one copy of the data: they
     have no slot, so none is retrieved for another.
     """
     del key

@@ -39,7 +39,7 @@ def lookup(data: Demonstrations, key: jax.Array) -> jax.Array:
     All m queries stand behind one copy of the data: start, c_1, y_1, ..., c_N, y_N, 0, 1, ..., m-1.
     A query's own position is a key whose previous symbol is the query before it (or y_N), never
     the query itself, so no query counts as evidence for another: each reads what it would read
-    alone.  Where each query has demonstrations of its own ([m, N]), each has a prompt of its own.
+    alone. Where each query has demonstrations of its own ([m, N]), each has a prompt of its own.
     """
     del key
     m, V = data.counts.shape

@@ -1,7 +1,7 @@
 """Fine-tuning of the base's head, done by a hand-written transformer in its forward pass.
 
 The prompt holds the base's frozen features of each context, and the data as laws and weights of
-the examples; `constructions.learners.softmax_head` runs the training.  Its answer is that of
+the examples; `constructions.learners.softmax_head` runs the training. Its answer is that of
 `HEAD_SGD` by Optax, which is registered beside it as ``head-sgd``.
 """
 

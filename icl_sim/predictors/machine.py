@@ -18,7 +18,7 @@ def universal(data: Demonstrations, key: jax.Array) -> np.ndarray:
     """The output seen most often in each context, one-hot, by a Turing machine run by weights.
 
     One frozen transformer reads the counting program, the demonstrations and every context from
-    its prompt, and decodes until the machine halts.  Some ten thousand tokens for a small table.
+    its prompt, and decodes until the machine halts. Some ten thousand tokens for a small table.
     """
     del key
     m, V = data.counts.shape

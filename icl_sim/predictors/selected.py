@@ -1,6 +1,6 @@
 """A prompt with room for K demonstrations, of many more: those of the query's own context, or any.
 
-Retrieval is what claim C6 speaks of: the prompt is built anew for each query.
+Retrieval is what claim C6 speaks of: each query has a prompt of its own.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def at_random(data: Demonstrations, size: int, key: jax.Array) -> Demonstrations
     """``size`` of the demonstrations (all, if they are fewer), the same for every query.
 
     Returns:
-      contexts and outputs int32 [K]; counts as they were.  The key is consumed.
+      contexts and outputs int32 [K]; counts as they were. The key is consumed.
     """
     rows = jax.random.permutation(key, data.contexts.shape[0])[:size]
     return Demonstrations(data.contexts[rows], data.outputs[rows], data.counts)

@@ -22,7 +22,7 @@ from icl_sim.transformer import Transformer, init
 
 CONVERGED = TrainConfig(optimizer="adam", learning_rate=2e-2, steps=300, schedule="cosine")
 RANKS = (1, 4, 16)
-HELD_OUT = 4  # one demonstration in so many
+HELD_OUT = 4  # one demonstration in four
 EVERY = 20  # steps between two looks at the held-out loss
 
 

@@ -1,13 +1,15 @@
 """Cells: what a statement says of a random error at one setting, exactly.
 
 A replicate draws fresh data and returns its error, computed from that data by enumeration or in
-closed form, never by a second sampling inside.  A cell bounds the tail or the mean of that error:
+closed form, never by a second sampling inside. A cell bounds the tail or the mean of that error:
 
     TailCell    P(error > eps) <= delta
     MeanCell    E error <= bound, where 0 <= error <= top
 
 Of each look at its errors a cell keeps a tally, a JSON object that a record can hold.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
@@ -30,9 +32,9 @@ class TailCell:
     """P(error > eps) <= delta.
 
     Args:
-      id: unique in its sweep; names its records and fixes its random stream.  Let it tell every
+      id: unique in its sweep; names its records and fixes its random stream. Let it tell every
         setting that the errors depend on.
-      trial: trial(key, *args) -> scalar error; jittable.  Cells that share the function object, and
+      trial: trial(key, *args) -> scalar error; jittable. Cells that share the function object, and
         the shapes and dtypes of their args, share its compiled code.
       args: arrays and NumPy scalars, traced.
       eps: threshold, on the error's own scale: an int, a float or a Fraction.
@@ -101,10 +103,10 @@ class MeanCell:
 
 
 def exceeds(errors: np.ndarray, eps: int | float | Fraction) -> np.ndarray:
-    """errors > eps, decided on the numbers themselves: nothing is rounded to compare.
+    """Errors > eps, decided on the numbers themselves: nothing is rounded to compare.
 
-    An integer exceeds eps iff it exceeds floor(eps).  A float exceeds eps iff it exceeds the
-    largest double that does not.  A float error carries its own rounding, so where the error
+    An integer exceeds eps iff it exceeds floor(eps). A float exceeds eps iff it exceeds the
+    largest double that does not. A float error carries its own rounding, so where the error
     equals eps with positive probability, let the trial return an integer (see
     `icl_sim.data.sampling.scaled_total_variation`).
 

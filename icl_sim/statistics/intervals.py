@@ -2,7 +2,7 @@
 
 A failure probability f is judged from k failures in R independent replicates, never by comparing
 k/R with delta: it is certified if it is at most delta, refuted if it is above, each with stated
-confidence, or neither.  Looking again at growing data costs confidence: either the looks are few
+confidence, or neither. Looking again at growing data costs confidence: either the looks are few
 and share alpha (`verdict`, `family_verdicts`), or the evidence is an e-process, which may be looked
 at after every replicate (`log_e_values`).
 """
@@ -97,8 +97,8 @@ def clopper_pearson(failures: Any, trials: Any, *, alpha: float = ALPHA) -> tupl
 def evidence(failures: Any, trials: Any, *, delta: float) -> tuple[Array, Array]:
     """p-values against "f > delta" and against "f <= delta".
 
-    The first is P(Bin(R, delta) <= k), small when failures are few: it certifies.  The second is
-    P(Bin(R, delta) >= k), small when they are many: it refutes.  Each is at most alpha exactly when
+    The first is P(Bin(R, delta) <= k), small when failures are few: it certifies. The second is
+    P(Bin(R, delta) >= k), small when they are many: it refutes. Each is at most alpha exactly when
     the one-sided Clopper-Pearson limit at alpha lies on that side of delta.
 
     >>> certify, refute = evidence(34, 1000, delta=0.05)
@@ -156,7 +156,7 @@ def family_verdicts(
       deltas: of each cell.
       alpha: family-wise error of either direction.
 
-    The number of cells is part of the procedure and is stated before the run.  A cell looked at up
+    The number of cells is part of the procedure and is stated before the run. A cell looked at up
     to four times has its p-values multiplied by four (Bonferroni over the planned looks).
 
     >>> family_verdicts([[(0, 1000)], [(90, 1000)], [(50, 1000)]], [0.05, 0.05, 0.05])
@@ -200,9 +200,9 @@ def log_e_values(failures: Any, trials: Any, *, delta: float) -> tuple[Array, Ar
     """Evidence against "f <= delta" and against "f > delta": ln of two e-processes.
 
     E = integral of p^k (1-p)^(R-k) / (delta^k (1-delta)^(R-k)) over the Beta(1/2, 1/2) law of p,
-    cut to p > delta and to p < delta.  For a true f <= delta and any p > delta, one factor's mean,
+    cut to p > delta and to p < delta. For a true f <= delta and any p > delta, one factor's mean,
     f p/delta + (1-f)(1-p)/(1-delta), is at most 1, its value at f = delta; likewise on the other
-    side.  So E is a non-negative supermartingale that starts at 1, and it *ever* reaches 1/alpha
+    side. So E is a non-negative supermartingale that starts at 1, and it *ever* reaches 1/alpha
     with probability at most alpha (Ville): it may be looked at after every trial.
 
     Args:

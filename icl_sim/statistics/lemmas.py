@@ -1,5 +1,7 @@
 """Unit tests for lemmas: "P(error > bound) <= delta", with a controlled false-alarm rate."""
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,16 +43,16 @@ def check_lemma(
 ) -> Verdict:
     """Judge "P(error > bound) <= delta" from as few trials as the evidence needs.
 
-    After every trial two Beta-mixture e-processes weigh the failures so far.  The first to reach
-    1/alpha decides; if neither does within `max_trials`, the verdict is inconclusive.  A true lemma
+    After every trial two Beta-mixture e-processes weigh the failures so far. The first to reach
+    1/alpha decides; if neither does within `max_trials`, the verdict is inconclusive. A true lemma
     is refuted with probability at most alpha, and a false one certified with probability at most
-    alpha, however long it runs.  At exact equality it is, rightly, almost always inconclusive.
+    alpha, however long it runs. At exact equality it is, rightly, almost always inconclusive.
 
     Args:
-      trial: trial(key) -> error, a scalar; a pure function of a typed JAX key.  Jitted and run in
-        fixed blocks, trial i with the key fold_in(key(seed), i).  If it cannot be jitted, it is
+      trial: trial(key) -> error, a scalar; a pure function of a typed JAX key. Jitted and run in
+        fixed blocks, trial i with the key fold_in(key(seed), i). If it cannot be jitted, it is
         called one by one with the same keys, under a RuntimeWarning.
-      bound: a trial fails if error > bound; NaN fails as well.  As everywhere in JAX, the bound is
+      bound: a trial fails if error > bound; NaN fails as well. As everywhere in JAX, the bound is
         rounded to the precision of the error: float32(0.1) does not exceed 0.1.
       delta: the failure probability that the lemma allows.
       alpha: probability of error allowed in each direction.
@@ -58,7 +60,7 @@ def check_lemma(
       seed: of the root key.
 
     Returns:
-      Verdict(status, estimate, low, high, trials).  low and high are the two-sided Clopper-Pearson
+      Verdict(status, estimate, low, high, trials). low and high are the two-sided Clopper-Pearson
       interval at level alpha for the trials used; the status, not they, allows for the stopping.
 
     Raises:

@@ -1,5 +1,7 @@
 """Scaling exponents: least squares on logarithms, with a bootstrap interval."""
 
+from __future__ import annotations
+
 import math
 import zlib
 from collections.abc import Callable, Sequence

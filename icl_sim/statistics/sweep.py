@@ -1,13 +1,15 @@
 """Sweeps: all cells of a statement, run look by look, recorded, and judged together.
 
-Every cell is looked at after R, 2R, 4R and 8R replicates, unless it is decided before.  The family
+Every cell is looked at after R, 2R, 4R and 8R replicates, unless it is decided before. The family
 of G cells is stated before the run and judged as one: the probability is at most alpha that any of
 its cells is certified wrongly, and as much that any is refuted wrongly.
 
-Stopping a decided cell keeps that promise.  Its p-value is the least over the looks so far, which
-further looks could only lower; and Holm's procedure rejects no less when p-values fall.  So what is
+Stopping a decided cell keeps that promise. Its p-value is the least over the looks so far, which
+further looks could only lower; and Holm's procedure rejects no less when p-values fall. So what is
 rejected here would be rejected by the procedure that takes all four looks at every cell.
 """
+
+from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -73,7 +75,7 @@ def sweep(
     Args:
       name: of the statement; leads the keys of its records.
       cells: G cells of one kind with distinct ids.
-      key: root key; not consumed.  Replicate i of a cell draws from fold_in(fold_in(key, CRC-32 of
+      key: root key; not consumed. Replicate i of a cell draws from fold_in(fold_in(key, CRC-32 of
         the cell's id), i), so that a cell's results do not depend on the other cells.
       replicates: R, of the first look; at least 2.
       store: each look at each cell is a record.

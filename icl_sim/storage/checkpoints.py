@@ -1,8 +1,8 @@
 """Checkpoints of one training run: Orbax writes them, a manifest of SHA-256 sums vouches for them.
 
-Orbax commits a step atomically but restores flipped bits and other dtypes without a word.  So each
+Orbax commits a step atomically but restores flipped bits and other dtypes without a word. So each
 step carries a manifest, inside the same commit: the run's configuration and, for every leaf, dtype,
-shape and SHA-256.  A step is either restored exactly or refused by name, and then the newest step
+shape and SHA-256. A step is either restored exactly or refused by name, and then the newest step
 that is intact is taken.
 
 In a run of several processes the first one alone reads and writes the directory, and sends the
@@ -41,7 +41,7 @@ class Checkpoints:
 
     Args:
       directory: created if missing.
-      config: what the run's bits depend on; a JSON object.  Checkpoints of another configuration
+      config: what the run's bits depend on; a JSON object. Checkpoints of another configuration
         are refused, naming what differs.
       keep: how many of the newest steps stay.
 

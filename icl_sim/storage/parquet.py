@@ -1,6 +1,6 @@
 """The records of a run as one Parquet table, for DuckDB, pandas, Polars and the like.
 
-One row a record.  Its columns, null where a record has no such part:
+One row a record. Its columns, null where a record has no such part:
 
     key                         the record's identity
     claim, statement            what is judged, C1 and C1.token; of verdicts and of their evidence

@@ -1,9 +1,11 @@
 """Records: what a result is, its one JSON text, its checksum, its digest.
 
 A record file is JSON lines, {"crc32": "<8 hex digits>", "record": {...}}, where the checksum is of
-the record's bytes.  The first record is the header: the schema, and the configuration that the
-results belong to.  Each further one is a `Record`.
+the record's bytes. The first record is the header: the schema, and the configuration that the
+results belong to. Each further one is a `Record`.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -57,11 +59,11 @@ def canonical_json(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, floats by repr, no NaN or infinity.
 
     Args:
-        value: dicts with string keys, lists, tuples, strings, numbers (NumPy scalars too), bools
-            and None.
+      value: dicts with string keys, lists, tuples, strings, numbers (NumPy scalars too), bools
+        and None.
 
     Raises:
-        ValueError: anything else, named.
+      ValueError: anything else, named.
 
     >>> canonical_json({"b": 0.1, "a": (1, None)})
     '{"a":[1,null],"b":0.1}'
@@ -111,8 +113,8 @@ def read_file(path: Path) -> RecordFile:
     """Read and check one record file.
 
     Raises:
-        InputError: the file cannot be read, a whole line does not match its checksum, or the
-            schema is another one.
+      InputError: the file cannot be read, a whole line does not match its checksum, or the
+        schema is another one.
     """
     try:
         content = path.read_bytes()
@@ -152,7 +154,7 @@ def merge(files: Iterable[RecordFile]) -> dict[str, Record]:
     """The records of several files by key; of equal results, the first one's record stays.
 
     Raises:
-        InputError: two results for one key, which a deterministic computation cannot give.
+      InputError: two results for one key, which a deterministic computation cannot give.
     """
     merged: dict[str, Record] = {}
     for file in files:
@@ -170,7 +172,7 @@ def read_records(directory: str | Path) -> list[Record]:
     """The records of a directory, sorted by key, each key once; takes no lock.
 
     Raises:
-        InputError: no records, a corrupt line, or two results for one key.
+      InputError: no records, a corrupt line, or two results for one key.
     """
     files = read_directory(Path(directory))
     if not files:

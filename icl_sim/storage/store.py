@@ -12,6 +12,8 @@ In a run of several processes the first one alone reads and writes the directory
 others what it found there: so all know the same records, and only the first needs the disk.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import fcntl
@@ -44,18 +46,18 @@ class Store:
     All processes of a run must open it, and append the same records.
 
     Args:
-        directory: created if missing.
-        config: what the results depend on: profile, seed, sizes, versions; a JSON object.  A
-            directory begun with another configuration is refused, naming what differs.
-        resume: whether the directory may hold earlier results.
+      directory: created if missing.
+      config: what the results depend on: profile, seed, sizes, versions; a JSON object. A
+        directory begun with another configuration is refused, naming what differs.
+      resume: whether the directory may hold earlier results.
 
     Attributes:
-        directory: its Path.
-        recovered: one line for each unfinished last line that was dropped on opening.
+      directory: its Path.
+      recovered: one line for each unfinished last line that was dropped on opening.
 
     Raises:
-        InputError: the directory cannot be written, is in use by another run, holds results that
-            are not to be resumed or belong to another configuration, or is corrupt.
+      InputError: the directory cannot be written, is in use by another run, holds results that
+        are not to be resumed or belong to another configuration, or is corrupt.
 
     >>> import tempfile
     >>> with Store(tempfile.mkdtemp(), config={"seed": 1}) as store:
@@ -116,10 +118,10 @@ class Store:
         return canonical_json(known).encode()
 
     def append(self, record: Record) -> None:
-        """Write a record; on return it is on the disk.  Writing a result again does nothing.
+        """Write a record; on return it is on the disk. Writing a result again does nothing.
 
         Raises:
-            InputError: the disk refuses, or the key has another result already.
+          InputError: the disk refuses, or the key has another result already.
         """
         fields = {"key": record.key, "result": record.result, "info": record.info}
         plain = Record(**json.loads(canonical_json(fields)))
@@ -162,11 +164,11 @@ class Store:
         """The recorded result of a key; computed, recorded and timed now if there is none.
 
         Args:
-            key: its identity.
-            compute: () -> JSON value.
+          key: its identity.
+          compute: () -> JSON value.
 
         Returns:
-            The result as JSON gives it back (tuples are lists), whether or not it was recorded.
+          The result as JSON gives it back (tuples are lists), whether or not it was recorded.
         """
         if not self.has(key):
             start = time.monotonic()

@@ -1,6 +1,6 @@
 """Weights on disk: a safetensors file, and a JSON sidecar that says what they are.
 
-safetensors alone accepts flipped bits, a name twice, and names like ``../x``.  Here the sidecar
+safetensors alone accepts flipped bits, a name twice, and names like ``../x``. Here the sidecar
 states the file's SHA-256 and the spec, and the header is read by us: the leaves must be those of
 the spec, float32, one after another, with nothing between or behind them.
 """

@@ -1,5 +1,7 @@
 """Genuine training of the one Transformer class: fine-tuning, and pretraining of the base."""
 
+from __future__ import annotations
+
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.copies import Copies, fine_tune_copies
 from icl_sim.training.examples import Examples, context_laws, draw, loss, table_examples

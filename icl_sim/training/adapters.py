@@ -3,7 +3,7 @@
 The trained leaves are a flat dict of their own; `merge` makes params of the base and of it.
 
 LoRA: W' = W + 2 A B, where W is read as a matrix [fan-in, fan-out], A is [fan-in, r], B is
-[r, fan-out]; B starts at zero, so that training starts at the base.  A head's projections are the
+[r, fan-out]; B starts at zero, so that training starts at the base. A head's projections are the
 columns of one matrix: w_q [H, D, K] is read as [D, H K], w_o [H, U, D] as [H U, D].
 Source: Hu et al., LoRA (arXiv:2106.09685), with alpha = 2 r, on every matrix but the embedding.
 """

@@ -1,7 +1,7 @@
 """The pretrained base: a small transformer that really learns in context, and ships with its gate.
 
 It speaks one alphabet of 16 symbols: contexts are symbols 0 to 7, outputs 8 to 15, and a prompt is
-c_1 y_1 ... c_N y_N c.  The weights are a safetensors file; a JSON sidecar states its SHA-256, the
+c_1 y_1 ... c_N y_N c. The weights are a safetensors file; a JSON sidecar states its SHA-256, the
 spec, the window, how it was trained and what the gate measured.
 
 Letters: m contexts, V outputs, N demonstrations, T tokens.
@@ -39,7 +39,7 @@ SPEC = TransformerSpec(ALPHABET, 64, ALPHABET, (_LAYER, _LAYER), norm="rms")
 LENGTH = 192
 WINDOW = 3 * LENGTH - 1
 RECIPE = TrainConfig(learning_rate=3e-3, steps=2500, warmup=50, beta2=0.98, clip=1.0)
-# What fine-tuning the base means, by the leaves that it moves.  The rates are the largest of
+# What fine-tuning the base means, by the leaves that it moves. The rates are the largest of
 # {1, 2, 5} x 10^-k at which no copy overshoots at the start; with the cosine to zero all are
 # converged after the steps given: more of them change nothing.
 CONFIGS = {

@@ -1,6 +1,6 @@
 """All copies of a fine-tuning run - tasks, sizes, seeds - in blocks, over all devices.
 
-Copies lie in blocks that never change.  A device takes a block through all the steps of a chunk
+Copies lie in blocks that never change. A device takes a block through all the steps of a chunk
 before it begins the next, so that what the steps read and write stays in the cache: weights and
 optimizer state of all copies at once would come from memory at every step.
 
@@ -87,7 +87,7 @@ def fine_tune_copies(
       measure: a function of one copy's params and targets; pass the same object again to reuse
         its compiled code.
       targets: a pytree with a leading axis R, given to ``measure``.
-      mesh: a one-axis mesh; all devices by default.  It does not change the result.
+      mesh: a one-axis mesh; all devices by default. It does not change the result.
       checkpoints: written after every chunk; a run that finds some goes on from the newest.
       progress: called as progress(label, steps done, steps) after each chunk.
 
@@ -152,7 +152,7 @@ def fine_tune_copies(
 
 
 class _Program(NamedTuple):
-    """What is compiled into the functions below.  They run a block, one copy a row, on a device.
+    """What is compiled into the functions below. They run a block, one copy a row, on a device.
 
     A row is ((examples, key data, targets), state).
     """

@@ -2,7 +2,7 @@
 
 The objective is the cross-entropy of separate (prompt, next symbol) examples with the loss on the
 symbol alone, so its optimum is the empirical conditional law of each prompt, which is what claim C1
-speaks of.  Equal prompts are one row with counts: no full-batch gradient changes, and the cost does
+speaks of. Equal prompts are one row with counts: no full-batch gradient changes, and the cost does
 not depend on the number of demonstrations.
 """
 
@@ -59,7 +59,7 @@ def draw(key: jax.Array, examples: Examples, size: int) -> Examples:
     counts = jnp.asarray(examples.counts).astype(jnp.float32)
     V = counts.shape[1]
     cumulative = jnp.cumsum(counts.reshape(-1))
-    # u total < total: uniform() is at most 1 - 2^-23.  Cells without counts are never hit.
+    # u total < total: uniform() is at most 1 - 2^-23. Cells without counts are never hit.
     u = jax.random.uniform(key, (size,), jnp.float32) * cumulative[-1]
     cell = jnp.searchsorted(cumulative, u, side="right")
     # Without any count the cell is out of range: the row is then the last, its counts all zero.

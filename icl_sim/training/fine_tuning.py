@@ -62,10 +62,10 @@ def training_bytes(
     copies: int = 1,
     at_once: int | None = None,
 ) -> int:
-    """Memory of training at its peak, without the base; so many copies take a step at once.
+    """Memory of training at its peak, without the base; ``copies`` of them take a step at once.
 
     A copy's state, before and after a step, has the trained leaves and the optimizer's one or two
-    moments of each; in between come the gradient and the update.  Examples and their counts are
+    moments of each; in between come the gradient and the update. Examples and their counts are
     there, and the activations of those that a step takes.
     """
     moments = 2 if config.optimizer == "adam" else int(config.momentum > 0)
@@ -165,7 +165,7 @@ def train(
 ) -> Trained:
     """Pure training loop: one `lax.scan`, to be jitted and vmapped over copies.
 
-    The key is consumed: it draws LoRA's start and the mini-batches.  Only the first ``limit`` steps
+    The key is consumed: it draws LoRA's start and the mini-batches. Only the first ``limit`` steps
     (may be traced; None is all) are taken, on the schedule of all of them.
     """
     state = begin(params, config, key)
@@ -190,7 +190,7 @@ def fine_tune(
 
     Args:
       model, params: the base; its readout must be logits.
-      examples: inputs int32 [E, T] and counts [E, V] of what followed.  Without any count the base
+      examples: inputs int32 [E, T] and counts [E, V] of what followed. Without any count the base
         comes back unchanged.
       config: how; by default 300 full-batch steps of Adam on all leaves, cosine schedule.
       key: consumed; it draws the mini-batches and LoRA's start.

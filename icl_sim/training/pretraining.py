@@ -1,9 +1,9 @@
 """Pretraining: the same bits on any number of devices, from any checkpoint.
 
 A batch is a pure function of (seed, step), cut into eight blocks that never change: six of three
-sequences of T tokens, two of one sequence of 3 T, so that all have the same size.  A device
+sequences of T tokens, two of one sequence of 3 T, so that all have the same size. A device
 computes the gradients of its blocks one after the other in a loop whose length is data, so that the
-compiled body is the same for every number of devices.  The gradients are gathered, added in the
+compiled body is the same for every number of devices. The gradients are gathered, added in the
 order of the blocks and applied by a program for one device, the same for every mesh: inside the
 sharded program the compiler would fuse the update differently on one device than on two.
 """
@@ -91,7 +91,7 @@ def pretrain(
       length: T, tokens in a short sequence.
       config: optimizer and schedule; all leaves are trained, ``batch`` must be None.
       chunk: steps between two returns to the host, for checkpoints and ``progress``.
-      mesh: a one-axis mesh; all devices by default.  It does not change the result.
+      mesh: a one-axis mesh; all devices by default. It does not change the result.
       checkpoints: written after every chunk; a run that finds some goes on from the newest.
       progress: called as progress(label, steps done, steps).
 

@@ -1,9 +1,9 @@
 """What the base is pretrained on: sequences that only their own beginning can predict.
 
-One alphabet of A = 16 symbols.  In a sequence of pairs c_1 y_1 c_2 y_2 ..., contexts are symbols 0
+One alphabet of A = 16 symbols. In a sequence of pairs c_1 y_1 c_2 y_2 ..., contexts are symbols 0
 to 7 and outputs 8 to 15, drawn from a table of its own; a Markov stream has a chain of its own on
 all 16; a text stream is real English under a substitution of its own, so that nothing about the
-letters can be memorized.  A sequence is a pure function of its key.
+letters can be memorized. A sequence is a pure function of its key.
 
 Letters: A symbols, m contexts, V outputs, T tokens, B sequences.
 """
@@ -110,7 +110,7 @@ def _weights(of_pairs: list[bool], length: int) -> jax.Array:
 def folded_text() -> np.ndarray:
     """int32: the shipped extract of Python's documentation in 16 symbols.
 
-    Lower case; every run of other characters is one space.  The 15 most frequent characters are
+    Lower case; every run of other characters is one space. The 15 most frequent characters are
     symbols 0 to 14, the rest is 15.
     """
     text = letters()

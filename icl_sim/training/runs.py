@@ -64,7 +64,7 @@ def train_base(
 
     Args:
       seed: of weights and batches.
-      replicas: so many further seeds (seed + 1, ...) are trained and gated too; the sidecar states
+      replicas: the number of further seeds (seed + 1, ...) trained and gated; the sidecar states
         their figures.
       steps: of pretraining.
       resume: go on from the checkpoints that a stopped run left in ``out``.
@@ -190,7 +190,7 @@ def train_sft(
     Args:
       task: a family of `icl_sim.data.tasks.TASKS`, at 8 contexts and 8 outputs.
       sizes: N, demonstrations in all, contexts drawn uniformly.
-      tasks, seeds: so many tables, so many data sets of each.
+      tasks, seeds: the number of tables, and of data sets of each.
       config: how; by default all leaves, Adam, 400 steps.
       every: steps between two points of the curves.
       out: checkpoints go there while the run lasts; None keeps none.

@@ -1,6 +1,6 @@
 """When to stop: at convergence (`train` itself), by held-out loss with a refit, or by an oracle.
 
-Both rules look every ``every`` steps, step 0 included, and keep the first of the best looks.  Pure
+Both rules look every ``every`` steps, step 0 included, and keep the first of the best looks. Pure
 functions, to be jitted and vmapped like `train`.
 """
 
@@ -94,8 +94,8 @@ def train_validated(
 ) -> Stopped:
     """Chooses the number of steps by the loss on ``held_out``, then refits on all of the data.
 
-    The two sets of examples have the same prompts.  Without the refit the held-out data cost more
-    than they buy.  The key is consumed.
+    The two sets of examples have the same prompts. Without the refit the held-out data cost more
+    than they buy. The key is consumed.
 
     Raises:
       InputError: ``every`` does not divide the number of steps.

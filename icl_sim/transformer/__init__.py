@@ -1,5 +1,7 @@
 """The one architecture in JAX: a pure forward pass, a Flax shell over it, one door for weights."""
 
+from __future__ import annotations
+
 from icl_sim.transformer.activation_memory import forward_bytes, gradient_bytes, require_memory
 from icl_sim.transformer.features import head_features, jacobian_features
 from icl_sim.transformer.forward_pass import (

@@ -16,10 +16,10 @@ def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: i
     """Memory of a forward pass at its peak, without params and inputs.
 
     A layer holds the residual stream, before and after, its norm, the square of it and a copy in
-    another order: 5 B T D; and its attention or its MLP, one after the other.  Attention: queries,
+    another order: 5 B T D; and its attention or its MLP, one after the other. Attention: queries,
     keys, values and two arrays of answers; of arrays [B, H, T, T] the scores, the weights and half
     of a third (jitted and single operations differ by it), the hard one's comparison, and a bias.
-    The MLP: six arrays [B, T, M] (two products, two sums, the gate and its product).  The logits
+    The MLP: six arrays [B, T, M] (two products, two sums, the gate and its product). The logits
     come when the layers are done.
     """
     parts = [part for layer in spec.layers for part in _activations(layer, batch, tokens)]

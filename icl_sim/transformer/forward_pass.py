@@ -119,7 +119,7 @@ def gate(kind: str, z: jax.Array) -> jax.Array:
 
 
 def visible(layer: Layer, length: int, prefix: Any) -> jax.Array:
-    """bool [T, S]: may token t attend to token s."""
+    """Bool [T, S]: may token t attend to token s."""
     s = jnp.arange(length, dtype=jnp.int32)
     mask = s[None, :] <= s[:, None]
     if layer.mask == "prefix":

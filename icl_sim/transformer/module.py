@@ -27,7 +27,7 @@ class Transformer(nn.Module):
     """Flax shell over `forward`: the same leaves, under the same names, with an initializer.
 
     Weights start normal with deviation 1/sqrt(fan-in) (1 for the embedding rows), biases at zero
-    and norm gains at one; every leaf is ``dtype``.  A construction's certificate comes along, for
+    and norm gains at one; every leaf is ``dtype``. A construction's certificate comes along, for
     decoding; it says nothing about other weights than its own.
 
     >>> from constructions import Layer
@@ -53,7 +53,7 @@ class Transformer(nn.Module):
 
 
 def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:
-    """Fresh params of ``model``: a flat dict of leaves.  The key is consumed.
+    """Fresh params of ``model``: a flat dict of leaves. The key is consumed.
 
     Raises:
       InputError: more weights than memory lasts for.

@@ -1,5 +1,7 @@
 """Cases of partial data, retrieval and rounded weights (claims C5 and C6)."""
 
+from __future__ import annotations
+
 from icl_sim.bounds import coins, partial, retrieval
 from icl_sim.bounds.tightness.case import TINY, Case
 from icl_sim.bounds.tightness.witnesses import (

@@ -1,5 +1,7 @@
 """Cases of halfspaces (claims C3 and C4)."""
 
+from __future__ import annotations
+
 import math
 from fractions import Fraction
 

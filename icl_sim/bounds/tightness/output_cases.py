@@ -1,5 +1,7 @@
 """Cases of whole outputs, and of the choice among prompts (claim C2)."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

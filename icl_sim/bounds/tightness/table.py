@@ -3,7 +3,7 @@
 Every formula of `icl_sim.bounds` that claims a direction has a row: its value, the exact value in a
 case where it is as tight as is known, and their ratio, at least 1 if the formula is true there.
 
-    sufficient  a size; beside it the least size that suffices in the case.  0.8 of it is caught if
+    sufficient  a size; beside it the least size that suffices in the case. 0.8 of it is caught if
     upper       a bound on an error, its exact value beside it.              the ratio is below 1.25
     necessary   a size; beside it a size that suffices.                      1.2 of it is caught if
     lower       a bound on an error, an attained value beside it.            the ratio is below 1.2

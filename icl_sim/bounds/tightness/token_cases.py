@@ -1,5 +1,7 @@
 """Cases of the next token, and of prefixes (claim C1)."""
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

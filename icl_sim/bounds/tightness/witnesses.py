@@ -1,5 +1,7 @@
 """Exact values in the cases where a bound is as tight as is known; see `bounds.tightness`."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from fractions import Fraction
