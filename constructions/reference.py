@@ -14,14 +14,78 @@ from typing import Any
 import numpy as np
 
 from constructions.spec import (
+    ANY,
     RMS_EPSILON,
     Layer,
     Params,
     TransformerSpec,
     check_params,
+    feature_kind,
+    feature_size,
+    require_supported,
 )
 
 Array = np.ndarray[Any, Any]
+
+
+def _softmax(scores: Array, seen: Array) -> tuple[Array, Any]:
+    best = np.where(seen, scores, scores.min()).max(axis=1, keepdims=True)
+    weight = np.exp(np.where(seen, scores - best, -np.inf))
+    return weight, weight.sum(axis=1, keepdims=True)
+
+
+def _hardmax(scores: Array, seen: Array) -> tuple[Array, Any]:
+    best = np.where(seen, scores, scores.min()).max(axis=1, keepdims=True)
+    weight = (seen & (scores == best)).astype(np.int64)
+    return weight, weight.sum(axis=1, keepdims=True)
+
+
+def _linear(scores: Array, seen: Array) -> tuple[Array, Any]:
+    return np.where(seen, scores, 0 * scores), 1
+
+
+def _rms(x: Array) -> Array:
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + RMS_EPSILON)
+
+
+# What each value of a switch means. A head returns weight @ values / total.
+WEIGHTS = {"softmax": _softmax, "hardmax": _hardmax, "linear": _linear}
+MASKS: dict[str, Callable[[Array, Array, int], Array]] = {
+    "causal": lambda t, s, prefix: s <= t,
+    "prefix": lambda t, s, prefix: (s <= t) | (s < prefix),
+}
+GATES: dict[str, Callable[[Any], Any]] = {
+    "hard_sigmoid": lambda z: np.minimum(np.maximum(z, 0), 1),
+    "relu": lambda z: np.maximum(z, 0),
+    # z * sigmoid(z), without overflow for very negative z.
+    "silu": lambda z: z * np.exp(-np.logaddexp(0, -z)),
+}
+NORMS: dict[str, Callable[[Array, Params, str], Array]] = {
+    "none": lambda x, leaves, name: x,
+    "rms": lambda x, leaves, name: _rms(x) * leaves[name],
+}
+FEATURES: dict[str, Callable[[Array, int], list[Array]]] = {
+    "index": lambda p, size: [p],
+    "square": lambda p, size: [p * p],
+    "bits": lambda p, size: [2 * (p >> k & 1) - 1 for k in range(size)],
+}
+KNOWN = {
+    "inputs": ("tokens", "vectors"),
+    "positions": FEATURES,
+    "attend": WEIGHTS,
+    "mask": MASKS,
+    "window": ANY,
+    "gate": GATES,
+    "norm": NORMS,
+    "readout": ("logits", "simplex"),
+    "loops": ANY,
+}
+RATIONAL = {
+    **KNOWN,
+    "attend": ("hardmax", "linear"),
+    "gate": ("hard_sigmoid", "relu"),
+    "norm": ("none",),
+}
 
 
 def forward(
@@ -50,8 +114,8 @@ def forward(
       Logits or laws (see `TransformerSpec.readout`), [T, V]; float64, or objects if ``exact``.
 
     Raises:
-      ValueError: params that do not fit the spec, tokens out of range, an irrational switch with
-        ``exact``.
+      ValueError: a switch that is not known, params that do not fit the spec, tokens out of range,
+        an irrational switch with ``exact``.
 
     >>> from constructions.spec import TransformerSpec, blank
     >>> spec = TransformerSpec(input_size=2, width=2, output_size=2, layers=())
@@ -61,25 +125,28 @@ def forward(
     array([[0., 1.],
            [1., 0.]])
     """
+    require_supported(spec, known=KNOWN, engine="reference", instead="define it there first")
     check_params(spec, params)
     number = _fractions if exact else _floats
     if exact:
-        _require_rational(spec)
+        advice = "compute in floating point"
+        require_supported(spec, known=RATIONAL, engine="rational arithmetic", instead=advice)
     weights = {name: number(leaf) for name, leaf in params.items()}
     x = embed(spec, weights, inputs, number)
     if spec.positions:
         x = x + number(position_features(spec, len(inputs), offset)) @ weights["positions"]
+    norm = NORMS[spec.norm]
     for _ in range(spec.loops):
         for i, layer in enumerate(spec.layers):
             leaves = _leaves_of_layer(weights, i)
             if layer.heads:
-                h = _norm(spec, x, leaves.get("norm_attention"))
+                h = norm(x, leaves, "norm_attention")
                 seen = None if watch is None else partial(watch, i)
                 x = x + attention(layer, leaves, h, prefix, number, seen)
             if layer.hidden:
-                h = _norm(spec, x, leaves.get("norm_mlp"))
+                h = norm(x, leaves, "norm_mlp")
                 x = x + gated_mlp(layer, leaves, h)
-    return _norm(spec, x, weights.get("norm_out")) @ weights["w_out"]
+    return norm(x, weights, "norm_out") @ weights["w_out"]
 
 
 def embed(spec: TransformerSpec, weights: Params, inputs: Array, number: Any) -> Array:
@@ -109,23 +176,14 @@ def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Ar
     p = np.arange(offset, offset + length, dtype=np.int64)
     columns: list[Array] = []
     for feature in spec.positions:
-        if feature == "index":
-            columns.append(p)
-        elif feature == "square":
-            columns.append(p * p)
-        else:
-            bits = int(feature.removeprefix("bits"))
-            columns.extend(2 * (p >> k & 1) - 1 for k in range(bits))
+        columns.extend(FEATURES[feature_kind(feature)](p, feature_size(feature)))
     return np.stack(columns, axis=1)
 
 
 def visible(layer: Layer, length: int, prefix: int | None) -> Array:
     """Bool [T, S]: may token t attend to token s."""
     t, s = np.arange(length)[:, None], np.arange(length)[None, :]
-    causal = s <= t
-    if layer.mask == "prefix":
-        return causal | (s < (length if prefix is None else prefix))
-    return causal
+    return MASKS[layer.mask](t, s, length if prefix is None else prefix)
 
 
 def attention(
@@ -148,15 +206,8 @@ def attention(
             scores = scores + leaves["bias"][h][np.clip(distance, 0, layer.window - 1)]
         if watch:
             watch(h, np.where(mask, scores.astype(np.float64), -np.inf))
-        if layer.attend == "linear":
-            head = np.where(mask, scores, 0 * scores) @ v
-        else:
-            best = np.where(mask, scores, scores.min()).max(axis=1, keepdims=True)
-            if layer.attend == "softmax":
-                weight = np.exp(np.where(mask, scores - best, -np.inf))
-            else:
-                weight = number((mask & (scores == best)).astype(np.float32))
-            head = (weight @ v) / weight.sum(axis=1, keepdims=True)
+        weight, total = WEIGHTS[layer.attend](scores, mask)
+        head = (weight @ v) / total
         out = out + head @ leaves["w_o"][h]
     return out
 
@@ -164,20 +215,7 @@ def attention(
 def gated_mlp(layer: Layer, leaves: Params, x: Array) -> Array:
     """[T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
     z = x @ leaves["w_gate"] + leaves["b_gate"]
-    if layer.gate == "hard_sigmoid":
-        gate = np.minimum(np.maximum(z, 0), 1)
-    elif layer.gate == "relu":
-        gate = np.maximum(z, 0)
-    else:
-        # z * sigmoid(z), without overflow for very negative z.
-        gate = z * np.exp(-np.logaddexp(0, -z))
-    return (gate * (x @ leaves["w_up"] + leaves["b_up"])) @ leaves["w_down"]
-
-
-def _norm(spec: TransformerSpec, x: Array, gain: Array | None) -> Array:
-    if spec.norm == "none" or gain is None:
-        return x
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + RMS_EPSILON) * gain
+    return (GATES[layer.gate](z) * (x @ leaves["w_up"] + leaves["b_up"])) @ leaves["w_down"]
 
 
 def _leaves_of_layer(weights: Params, i: int) -> Params:
@@ -196,17 +234,3 @@ def _fractions(values: Array) -> Array:
     out = np.empty(len(flat), dtype=object)
     out[:] = flat
     return out.reshape(np.shape(values))
-
-
-def _require_rational(spec: TransformerSpec) -> None:
-    faults = [] if spec.norm == "none" else [f"norm {spec.norm}"]
-    for i, layer in enumerate(spec.layers):
-        if layer.heads and layer.attend == "softmax":
-            faults.append(f"layer {i}: softmax attention")
-        if layer.hidden and layer.gate == "silu":
-            faults.append(f"layer {i}: silu gate")
-    if faults:
-        raise ValueError(
-            "exact arithmetic needs rational switches (hardmax or linear attention, hard_sigmoid "
-            f"or relu, no norm), got {'; '.join(faults)}"
-        )

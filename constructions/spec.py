@@ -16,7 +16,9 @@ Glossary of shape letters, used in every comment and einsum of this library:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,15 @@ GATES = ("hard_sigmoid", "relu", "silu")
 NORMS = ("none", "rms")
 INPUTS = ("tokens", "vectors")
 READOUTS = ("logits", "simplex")
+FEATURES = ("index", "square", "bits")
+
+# Fields that say how large something is; every other field is a switch.
+_SIZES = {"input_size", "width", "output_size", "layers"}
+_SIZES |= {"heads", "key_size", "value_size", "hidden", "scale"}
+
+# What an engine computes: the values of each switch. ANY stands for all that the spec allows.
+ANY = None
+Known = Mapping[str, Collection[Any] | None]
 
 
 def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -125,20 +136,85 @@ class TransformerSpec:
             feature_size(feature)
 
 
+def feature_kind(feature: str) -> str:
+    """The entry of `FEATURES` that a position feature belongs to.
+
+    >>> feature_kind("bits18")
+    'bits'
+    """
+    return feature.rstrip("0123456789")
+
+
 def feature_size(feature: str) -> int:
     """Columns of one position feature: 1, or k for ``bits<k>`` with k from 1 to 31.
 
     >>> feature_size("bits18")
     18
     """
-    if feature in ("index", "square"):
+    kind = feature_kind(feature)
+    digits = feature[len(kind) :]
+    if kind in FEATURES and kind != "bits" and not digits:
         return 1
-    digits = feature.removeprefix("bits")
-    if feature.startswith("bits") and digits.isdecimal() and 1 <= int(digits) <= 31:
+    if kind == "bits" and digits and 1 <= int(digits) <= 31:
         return int(digits)
     raise ValueError(
         f"position feature: expected index, square or bits1 to bits31, got {feature!r}"
     )
+
+
+def unsupported(spec: TransformerSpec, *, known: Known) -> list[str]:
+    """The switches of a spec that an engine does not know; empty if it can compute the spec.
+
+    Switches of absent parts (the gate of a layer without hidden units) do not count.
+
+    Args:
+      known: {switch: values that the engine computes}, a switch being a field of `TransformerSpec`
+        or `Layer` that is no size; of ``positions``, kinds of features. A switch that is not listed
+        must have its default: an engine refuses what was added to the spec after it.
+
+    >>> spec = TransformerSpec(3, 8, 3, (Layer(hidden=5, gate="silu"),), loops=2)
+    >>> unsupported(spec, known={"gate": ("relu",)})
+    ['loops 2 (known: 1)', 'layer 0: gate silu (known: relu)']
+    """
+    faults = list(_unknown(spec, known))
+    for i, layer in enumerate(spec.layers):
+        absent = set() if layer.heads else {"attend", "mask", "window"}
+        absent |= set() if layer.hidden else {"gate"}
+        faults += [f"layer {i}: {fault}" for fault in _unknown(layer, known, absent)]
+    return faults
+
+
+def _unknown(part: Any, known: Known, absent: Collection[str] = ()) -> Iterator[str]:
+    for field in fields(part):
+        if field.name in _SIZES or field.name in absent:
+            continue
+        value = getattr(part, field.name)
+        several = field.name == "positions"
+        listed = known.get(field.name, () if several else (field.default,))
+        for one in map(feature_kind, value) if several else (value,):
+            if listed is not ANY and one not in listed:
+                yield f"{field.name} {one} (known: {', '.join(map(str, listed)) or 'none'})"
+
+
+def require_supported(
+    spec: TransformerSpec,
+    *,
+    known: Known,
+    engine: str,
+    instead: str,
+    error: type[ValueError] = ValueError,
+) -> None:
+    """Raises ``error``, one line, if an engine does not know a switch of the spec.
+
+    Args:
+      known: as for `unsupported`.
+      engine: its name.
+      instead: what to do about it.
+    """
+    if faults := unsupported(spec, known=known):
+        raise error(
+            f"{engine}: expected switches that it computes, got {'; '.join(faults)}: {instead}"
+        )
 
 
 def param_shapes(spec: TransformerSpec) -> dict[str, tuple[int, ...]]:
@@ -153,7 +229,7 @@ def param_shapes(spec: TransformerSpec) -> dict[str, tuple[int, ...]]:
         shapes["positions"] = (sum(map(feature_size, spec.positions)), D)
     for i, layer in enumerate(spec.layers):
         if layer.heads:
-            if spec.norm == "rms":
+            if spec.norm != "none":
                 shapes[f"layer_{i}.norm_attention"] = (D,)
             shapes[f"layer_{i}.w_q"] = (layer.heads, D, layer.key_size)
             shapes[f"layer_{i}.w_k"] = (layer.heads, D, layer.key_size)
@@ -162,14 +238,14 @@ def param_shapes(spec: TransformerSpec) -> dict[str, tuple[int, ...]]:
             if layer.window:
                 shapes[f"layer_{i}.bias"] = (layer.heads, layer.window)
         if layer.hidden:
-            if spec.norm == "rms":
+            if spec.norm != "none":
                 shapes[f"layer_{i}.norm_mlp"] = (D,)
             shapes[f"layer_{i}.w_gate"] = (D, layer.hidden)
             shapes[f"layer_{i}.b_gate"] = (layer.hidden,)
             shapes[f"layer_{i}.w_up"] = (D, layer.hidden)
             shapes[f"layer_{i}.b_up"] = (layer.hidden,)
             shapes[f"layer_{i}.w_down"] = (layer.hidden, D)
-    if spec.norm == "rms":
+    if spec.norm != "none":
         shapes["norm_out"] = (D,)
     shapes["w_out"] = (D, spec.output_size)
     return shapes

@@ -11,7 +11,17 @@ from cases import ARCHITECTURES
 from tolerances import F32, F64
 
 from constructions import reference
-from constructions.spec import ATTEND, GATES, INPUTS, MASKS, NORMS, READOUTS, param_shapes
+from constructions.spec import (
+    ATTEND,
+    FEATURES,
+    GATES,
+    INPUTS,
+    MASKS,
+    NORMS,
+    READOUTS,
+    feature_kind,
+    param_shapes,
+)
 from icl_sim.errors import InputError
 from icl_sim.transformer import Transformer, forward, init, load_params
 
@@ -74,11 +84,12 @@ def test_reference_is_exact_in_fractions_or_refuses(name):
     case = ARCHITECTURES[name]
     params, inputs = case.params(), case.inputs()
     layers = case.spec.layers
-    irrational = case.spec.norm == "rms" or any(
-        (layer.heads and layer.attend == "softmax") or (layer.hidden and layer.gate == "silu")
+    rational = case.spec.norm == "none" and all(
+        (not layer.heads or layer.attend in ("hardmax", "linear"))
+        and (not layer.hidden or layer.gate in ("hard_sigmoid", "relu"))
         for layer in layers
     )
-    if irrational:
+    if not rational:
         with pytest.raises(ValueError, match="rational"):
             reference.forward(case.spec, params, inputs, exact=True, **case.arguments)
         return
@@ -98,7 +109,7 @@ def test_every_switch_has_a_case():
     assert {spec.readout for spec in specs} == set(READOUTS)
     assert any(spec.loops > 1 for spec in specs)
     assert any(layer.window for layer in layers)
-    assert {feature for spec in specs for feature in spec.positions} >= {"index", "square"}
+    assert {feature_kind(f) for spec in specs for f in spec.positions} == set(FEATURES)
 
 
 @names

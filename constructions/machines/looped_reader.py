@@ -67,7 +67,7 @@ class _Reader:
             ("prefix", "hard_sigmoid", 0)
         }:
             raise ValueError("looped: the spec's switches are not those of the construction")
-        if any(layer.attend == "linear" for layer in spec.layers):
+        if any(layer.attend not in ("softmax", "hardmax") for layer in spec.layers):
             raise ValueError("looped: expected softmax or hardmax attention")
         if residual.sizes != residual_of(w, bits).sizes:
             raise ValueError("looped: the residual stream is not that of the construction")

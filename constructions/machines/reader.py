@@ -64,7 +64,7 @@ def read_weights(
     switches: set[tuple[object, ...]] = {(spec.norm, spec.readout, spec.inputs, spec.loops)}
     switches |= {(layer.mask, layer.gate, layer.window) for layer in spec.layers}
     if switches != {("none", "logits", "tokens", 1), ("causal", "hard_sigmoid", 0)} or any(
-        layer.attend == "linear" for layer in spec.layers
+        layer.attend not in ("softmax", "hardmax") for layer in spec.layers
     ):
         raise ValueError(f"{name}: the spec's switches are not those of the construction")
     reader = _Reader(Ledger(name, params), spec, residual, vocabulary)

@@ -7,13 +7,26 @@ knows what the transformer computes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from constructions.certificate import Address, Certificate, digest, softmax_leak
-from constructions.spec import TransformerSpec
+from constructions.spec import ANY, TransformerSpec, unsupported
+
+# With these switches a head may have a memory of constant size; with any other it is dense.
+KNOWN = {
+    "inputs": ANY,
+    "positions": ("index", "square", "bits"),
+    "attend": ("softmax", "hardmax"),
+    "mask": ("causal",),
+    "window": ANY,
+    "gate": ANY,
+    "norm": ANY,
+    "readout": ANY,
+    "loops": ANY,
+}
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ def _classify(
     addresses: Mapping[str, Address | None],
 ) -> Head:
     layer = spec.layers[i]
-    if layer.attend == "linear" or layer.mask != "causal":
+    if unsupported(replace(spec, layers=(layer,)), known=KNOWN):
         return Head("dense")
     if address := addresses.get(f"layer_{i} head {h}"):
         return Head("addressed", address=address)

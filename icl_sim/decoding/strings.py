@@ -18,6 +18,7 @@ from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import Transformer, forward, forward_bytes
+from icl_sim.transformer.switches import LAWS
 
 MOST = 1 << 16  # strings to enumerate
 
@@ -117,7 +118,7 @@ def _sample(
 
 
 def _laws(spec: TransformerSpec, outputs: jax.Array) -> jax.Array:
-    return outputs if spec.readout == "simplex" else jax.nn.softmax(outputs, axis=-1)
+    return LAWS[spec.readout](outputs)
 
 
 def _prompt(spec: TransformerSpec, prompt: Any, length: int) -> jax.Array:

@@ -13,9 +13,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from constructions.spec import RMS_EPSILON, Layer, TransformerSpec
+from constructions.spec import Layer, TransformerSpec, feature_kind, feature_size
 from icl_sim.errors import InputError
 from icl_sim.transformer.activation_memory import require_memory
+from icl_sim.transformer.switches import (
+    FEATURES,
+    GATES,
+    MASKS,
+    NORMS,
+    WEIGHTS,
+    lift,
+    require_known,
+)
 
 Params = Mapping[str, jax.Array]
 
@@ -43,7 +52,8 @@ def forward(
       Logits or laws (see `TransformerSpec.readout`), [..., T, V].
 
     Raises:
-      InputError: inputs of the wrong rank or kind, or more of them than memory lasts for.
+      InputError: a switch that is not known, inputs of the wrong rank or kind, or more of them than
+        memory lasts for.
 
     >>> import numpy as np
     >>> from constructions.spec import blank
@@ -69,15 +79,16 @@ def hidden(
         x = loop(spec, params, x, prefix=prefix)
     else:
         x = jax.lax.fori_loop(0, spec.loops, lambda _, x: loop(spec, params, x, prefix=prefix), x)
-    return _norm(spec, x, params.get("norm_out"))
+    return NORMS[spec.norm](x, params, "norm_out")
 
 
 def embed(spec: TransformerSpec, params: Params, inputs: Any, *, offset: Any = 0) -> jax.Array:
     """The residual stream before the first layer, [..., T, D]; arguments are those of `forward`."""
+    require_known(spec)
     x = _embed(spec, params["embed"], jnp.asarray(inputs))
     if spec.positions:
         features = position_features(spec, x.shape[-2], offset, x.dtype)
-        x = x + _lift(_dot(features, params["positions"]), x.ndim)
+        x = x + lift(_dot(features, params["positions"]), x.ndim)
     return x
 
 
@@ -90,7 +101,7 @@ def loop(spec: TransformerSpec, params: Params, x: jax.Array, *, prefix: Any = N
 
 def readout(spec: TransformerSpec, params: Params, x: jax.Array) -> jax.Array:
     """The outputs of a residual stream: [..., T, D] -> [..., T, V]."""
-    return _dot(_norm(spec, x, params.get("norm_out")), params["w_out"])
+    return _dot(NORMS[spec.norm](x, params, "norm_out"), params["w_out"])
 
 
 def position_features(spec: TransformerSpec, length: int, offset: Any, dtype: Any) -> jax.Array:
@@ -101,42 +112,27 @@ def position_features(spec: TransformerSpec, length: int, offset: Any, dtype: An
     p = jnp.arange(length, dtype=jnp.int32) + jnp.asarray(offset, jnp.int32)
     columns: list[jax.Array] = []
     for feature in spec.positions:
-        if feature == "index":
-            columns.append(p.astype(dtype))
-        elif feature == "square":
-            columns.append(p.astype(dtype) * p.astype(dtype))
-        else:
-            bits = int(feature.removeprefix("bits"))
-            columns.extend((2 * ((p >> k) & 1) - 1).astype(dtype) for k in range(bits))
+        columns.extend(FEATURES[feature_kind(feature)](p, feature_size(feature), dtype))
     return jnp.stack(columns, axis=1)
-
-
-def gate(kind: str, z: jax.Array) -> jax.Array:
-    """The gate of the MLP; `Layer.gate` defines the three."""
-    if kind == "hard_sigmoid":
-        return jnp.clip(z, 0, 1)
-    return jax.nn.relu(z) if kind == "relu" else jax.nn.silu(z)
 
 
 def visible(layer: Layer, length: int, prefix: Any) -> jax.Array:
     """Bool [T, S]: may token t attend to token s."""
     s = jnp.arange(length, dtype=jnp.int32)
-    mask = s[None, :] <= s[:, None]
-    if layer.mask == "prefix":
-        return mask | (s[None, :] < (length if prefix is None else prefix))
-    return mask
+    return MASKS[layer.mask](s[:, None], s[None, :], length if prefix is None else prefix)
 
 
 def _layer(
     spec: TransformerSpec, params: Params, i: int, layer: Layer, x: jax.Array, prefix: Any
 ) -> jax.Array:
+    norm = NORMS[spec.norm]
     leaf = {
         name.partition(".")[2]: value for name, value in params.items() if f"layer_{i}." in name
     }
     if layer.heads:
-        x = x + attention(layer, leaf, _norm(spec, x, leaf.get("norm_attention")), prefix)
+        x = x + attention(layer, leaf, norm(x, leaf, "norm_attention"), prefix)
     if layer.hidden:
-        x = x + gated_mlp(layer, leaf, _norm(spec, x, leaf.get("norm_mlp")))
+        x = x + gated_mlp(layer, leaf, norm(x, leaf, "norm_mlp"))
     return x
 
 
@@ -160,17 +156,9 @@ def attention(layer: Layer, leaf: Params, x: jax.Array, prefix: Any) -> jax.Arra
         ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
         scores = scores + _dot(ones, bias.reshape(1, -1)).reshape(scores.shape)
     mask = jnp.broadcast_to(visible(layer, T, prefix), scores.shape)
-    if layer.attend == "linear":
-        head = _einsum("...hts,...hsu->...htu", jnp.where(mask, scores, 0), v)
-    else:
-        scores = jnp.where(mask, scores, -jnp.inf)
-        best = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
-        if layer.attend == "softmax":
-            weight = jnp.exp(scores - best)
-        else:
-            weight = (scores == best).astype(x.dtype)
-        total = weight.sum(axis=-1, keepdims=True)
-        head = _einsum("...hts,...hsu->...htu", weight, v)
+    weight, total = WEIGHTS[layer.attend](scores, mask)
+    head = _einsum("...hts,...hsu->...htu", weight, v)
+    if total is not None:
         # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
         # which it does or not depending on what else is compiled: other bits on other meshes.
         head = head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
@@ -179,9 +167,9 @@ def attention(layer: Layer, leaf: Params, x: jax.Array, prefix: Any) -> jax.Arra
 
 def gated_mlp(layer: Layer, leaf: Params, x: jax.Array) -> jax.Array:
     """[..., T, D] -> [..., T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
-    z = _dot(x, leaf["w_gate"]) + _lift(leaf["b_gate"], x.ndim)
-    up = _dot(x, leaf["w_up"]) + _lift(leaf["b_up"], x.ndim)
-    return _dot(gate(layer.gate, z) * up, leaf["w_down"])
+    z = _dot(x, leaf["w_gate"]) + lift(leaf["b_gate"], x.ndim)
+    up = _dot(x, leaf["w_up"]) + lift(leaf["b_up"], x.ndim)
+    return _dot(GATES[layer.gate](z) * up, leaf["w_down"])
 
 
 def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array) -> jax.Array:
@@ -197,13 +185,6 @@ def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array) -> jax.Ar
     return embed.at[inputs].get(mode="fill", fill_value=jnp.nan)
 
 
-def _norm(spec: TransformerSpec, x: jax.Array, gain: jax.Array | None) -> jax.Array:
-    if spec.norm == "none" or gain is None:
-        return x
-    mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(mean_square + RMS_EPSILON) * _lift(gain, x.ndim)
-
-
 def _einsum(formula: str, *operands: jax.Array) -> jax.Array:
     # TF32 and bfloat16 products break the margins of hand-written weights.
     return jnp.einsum(formula, *operands, precision=jax.lax.Precision.HIGHEST)
@@ -211,7 +192,3 @@ def _einsum(formula: str, *operands: jax.Array) -> jax.Array:
 
 def _dot(x: jax.Array, w: jax.Array) -> jax.Array:
     return _einsum("...i,ij->...j", x, w)
-
-
-def _lift(x: jax.Array, ndim: int) -> jax.Array:
-    return x.reshape((1,) * (ndim - x.ndim) + x.shape)
