@@ -10,10 +10,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from constructions.spec import Params, TransformerSpec
+from constructions.spec import ANY, Known, Params, TransformerSpec, require_supported
 
 # Unit roundoff of each float type: the largest relative error of one operation.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
+
+# Switches that leave a score bilinear in the two tokens, apart from the relative bias.
+_BILINEAR: Known = dict.fromkeys(
+    ("inputs", "positions", "norm", "readout", "loops", "attend", "mask", "window", "gate"), ANY
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,13 @@ class Ledger:
 
 
 def bilinear(spec: TransformerSpec, params: Params, layer: int, head: int) -> np.ndarray:
-    """float64 [D, D]: B with score = x_query B x_key, the layer's scale included."""
+    """float64 [D, D]: B with score = x_query B x_key, the layer's scale included.
+
+    Raises:
+      ValueError: a switch under which scores may have another form.
+    """
+    instead = "prove its scores by other means"
+    require_supported(spec, known=_BILINEAR, engine="bilinear scores", instead=instead)
     w_q = params[f"layer_{layer}.w_q"][head].astype(np.float64)
     w_k = params[f"layer_{layer}.w_k"][head].astype(np.float64)
     return spec.layers[layer].scale * (w_q @ w_k.T)
