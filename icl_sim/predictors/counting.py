@@ -30,7 +30,7 @@ def smoothed(data: Demonstrations, key: jax.Array) -> jax.Array:
 def bayes(data: Demonstrations, key: jax.Array) -> jax.Array:
     """The exact posterior predictive under the prior that the base is pretrained on."""
     del key
-    return posterior_predictive(data.counts, most=data.contexts.shape[0])
+    return posterior_predictive(data.counts, most=data.contexts.shape[-1])
 
 
 def lookup(data: Demonstrations, key: jax.Array) -> jax.Array:
@@ -54,10 +54,11 @@ def lookup(data: Demonstrations, key: jax.Array) -> jax.Array:
 def _answers(m: int, V: int, pairs: jax.Array, queries: jax.Array) -> jax.Array:
     """[queries, V]: the laws after one copy of the data, int32 [2 N], and the queries."""
     prompt = jnp.concatenate([jnp.full(1, m + V, jnp.int32), pairs, queries])
-    construction = _lookup(m, V, prompt.shape[0])
+    construction = lookup_weights(m, V, prompt.shape[0])
     return forward(construction.spec, construction.params, prompt)[-queries.shape[0] :]
 
 
 @lru_cache(maxsize=64)
-def _lookup(m: int, V: int, length: int) -> Construction:
+def lookup_weights(m: int, V: int, length: int) -> Construction:
+    """The hand-written lookup for prompts of ``length`` tokens."""
     return build_lookup(vocab=V, contexts=m, length=int(np.maximum(length, 4)))
