@@ -16,6 +16,7 @@ import numpy as np
 
 from constructions.certificate import Certificate, Ledger, Record, digest
 from constructions.construction import Construction
+from constructions.fields import namespace
 from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank
 
@@ -28,7 +29,7 @@ def unroll(built: Construction) -> Construction:
     >>> len(looped.spec.layers), len(unroll(looped).spec.layers)
     (1, 5)
     """
-    rolled, certify = built.spec, _certifier(built)
+    rolled, certify = built.spec, built.certify
     depth, loops = len(rolled.layers), rolled.loops
     spec = replace(rolled, layers=rolled.layers * loops, loops=1)
     params = {name: leaf for name, leaf in built.params.items() if not name.startswith("layer_")}
@@ -160,10 +161,9 @@ def _pair(
     a, b = first.spec, second.spec
     _check_fit(first, second)
     tokens, chained = a.inputs == "tokens", oracle is not None
-    residual = Residual(
-        **{f"first_{n}": size for n, size in first.residual.sizes.items()},
-        **{f"second_{n}": size for n, size in second.residual.sizes.items()},
-    )
+    residual, fields = _joined(first.residual, second.residual), first.fields
+    if isinstance(first.fields, Residual) and isinstance(second.fields, Residual):
+        fields = _joined(first.fields, second.fields)
     between = _wire_layer(first, wires) if chained else ()
     outputs = 0 if chained else a.output_size
     spec = replace(
@@ -198,7 +198,7 @@ def _pair(
                     read[mine] = part.params[mine]
                 else:
                     read[mine] = ledger.take(whole, index).astype(np.float32)
-            certificates.append(_certifier(part)(part.spec, read))
+            certificates.append(part.certify(part.spec, read))
         for leaf, index, value in wiring:
             ledger.expect(leaf, index, value)
         ledger.close()
@@ -207,6 +207,18 @@ def _pair(
 
     certificate = certify_weights(spec, params)
 
+    def parse(problem: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "first": first.parse(problem["first"]),
+            "second": second.parse(problem["second"]),
+        }
+
+    def beside(x: Any, y: Any) -> Any:
+        return x if tokens else namespace(x, y).concatenate([x, y], axis=1)
+
+    def fill(**data: Mapping[str, Any]) -> Any:
+        return beside(first.fill(**data["first"]), second.fill(**data["second"]))
+
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
         x, y = first.encode(problem["first"]), second.encode(problem["second"])
         if len(x) != len(y) or (tokens and (x != y).any()):
@@ -214,7 +226,8 @@ def _pair(
                 f"{name}: expected {'one prompt' if tokens else 'prompts of one length'} for both, "
                 f"got {len(x)} and {len(y)} tokens"
             )
-        return x if tokens else np.concatenate([x, y], axis=1)
+        inputs: np.ndarray = beside(x, y)
+        return inputs
 
     def decode(outputs: Any) -> Any:
         answer = second.decode(outputs[..., outputs.shape[-1] - b.output_size :])
@@ -234,6 +247,9 @@ def _pair(
         spec=spec,
         params=params,
         residual=residual,
+        fields=fields,
+        parse=parse,
+        fill=fill,
         encode=encode,
         decode=decode,
         oracle=oracle or both,
@@ -244,6 +260,13 @@ def _pair(
             + (" An MLP with constant gates carries the slices over." if chained else "")
         ),
         certify=certify_weights,
+    )
+
+
+def _joined(first: Residual, second: Residual) -> Residual:
+    return Residual(
+        **{f"first_{name}": size for name, size in first.sizes.items()},
+        **{f"second_{name}": size for name, size in second.sizes.items()},
     )
 
 
@@ -291,7 +314,7 @@ def _check_fit(first: Construction, second: Construction) -> None:
     if first.spec.inputs == "tokens" and first.spec.input_size != second.spec.input_size:
         sizes = f"{first.spec.input_size} and {second.spec.input_size}"
         faults.append(f"tokens: expected one vocabulary, got {sizes}")
-    if "machine" in (first.kind, second.kind):
+    if first.machine or second.machine:
         faults.append(f"kind: expected learners, got {first.kind} and {second.kind}")
     if first.certificate.dtype != second.certificate.dtype:
         dtypes = f"{first.certificate.dtype} and {second.certificate.dtype}"
@@ -335,9 +358,3 @@ def _moved(records: tuple[Record, ...], by: int) -> Iterator[Record]:
     for record in records:
         number, _, rest = record.part.removeprefix("layer_").partition(" ")
         yield replace(record, part=f"layer_{int(number) + by} {rest}")
-
-
-def _certifier(built: Construction) -> Callable[[TransformerSpec, Params], Certificate]:
-    if built.certify is None:
-        raise ValueError(f"{built.name}: expected a construction that certifies weights")
-    return built.certify
