@@ -164,7 +164,8 @@ def _pair(
     residual, fields = _joined(first.residual, second.residual), first.fields
     if isinstance(first.fields, Residual) and isinstance(second.fields, Residual):
         fields = _joined(first.fields, second.fields)
-    between = _wire_layer(first, wires) if chained else ()
+    wired = sum(first.residual.sizes[source] for source, _ in wires)
+    between = (Layer(hidden=wired, gate="relu"),) if chained else ()
     outputs = 0 if chained else a.output_size
     spec = replace(
         a,
@@ -207,27 +208,28 @@ def _pair(
 
     certificate = certify_weights(spec, params)
 
+    parts = {"first": first, "second": second}
+
     def parse(problem: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "first": first.parse(problem["first"]),
-            "second": second.parse(problem["second"]),
-        }
+        return {which: part.parse(problem[which]) for which, part in parts.items()}
+
+    def both(problem: Mapping[str, Any]) -> dict[str, Any]:
+        return {which: part.oracle(problem[which]) for which, part in parts.items()}
 
     def beside(x: Any, y: Any) -> Any:
         return x if tokens else namespace(x, y).concatenate([x, y], axis=1)
 
     def fill(**data: Mapping[str, Any]) -> Any:
-        return beside(first.fill(**data["first"]), second.fill(**data["second"]))
+        return beside(*(part.fill(**data[which]) for which, part in parts.items()))
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y = first.encode(problem["first"]), second.encode(problem["second"])
+        x, y = (part.encode(problem[which]) for which, part in parts.items())
         if len(x) != len(y) or (tokens and (x != y).any()):
             raise ValueError(
                 f"{name}: expected {'one prompt' if tokens else 'prompts of one length'} for both, "
                 f"got {len(x)} and {len(y)} tokens"
             )
-        inputs: np.ndarray = beside(x, y)
-        return inputs
+        return np.asarray(beside(x, y))
 
     def decode(outputs: Any) -> Any:
         answer = second.decode(outputs[..., outputs.shape[-1] - b.output_size :])
@@ -235,15 +237,9 @@ def _pair(
             return answer
         return {"first": first.decode(outputs[..., : a.output_size]), "second": answer}
 
-    def both(problem: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "first": first.oracle(problem["first"]),
-            "second": second.oracle(problem["second"]),
-        }
-
     return Construction(
         name=name,
-        kind="learner",
+        kind=second.kind,
         spec=spec,
         params=params,
         residual=residual,
@@ -264,10 +260,9 @@ def _pair(
 
 
 def _joined(first: Residual, second: Residual) -> Residual:
-    return Residual(
-        **{f"first_{name}": size for name, size in first.sizes.items()},
-        **{f"second_{name}": size for name, size in second.sizes.items()},
-    )
+    parts = {"first": first, "second": second}
+    sizes = {f"{a}_{b}": n for a, part in parts.items() for b, n in part.sizes.items()}
+    return Residual(**sizes)
 
 
 def _composed(
@@ -315,17 +310,12 @@ def _check_fit(first: Construction, second: Construction) -> None:
         sizes = f"{first.spec.input_size} and {second.spec.input_size}"
         faults.append(f"tokens: expected one vocabulary, got {sizes}")
     if first.machine or second.machine:
-        faults.append(f"kind: expected learners, got {first.kind} and {second.kind}")
+        faults.append("kind: expected learners, got a machine that writes its run")
     if first.certificate.dtype != second.certificate.dtype:
         dtypes = f"{first.certificate.dtype} and {second.certificate.dtype}"
         faults.append(f"dtype: expected the same of both certificates, got {dtypes}")
     if faults:
         raise ValueError(f"{first.name} and {second.name}: {'; '.join(faults)}")
-
-
-def _wire_layer(first: Construction, wires: Mapping[tuple[str, str], float]) -> tuple[Layer, ...]:
-    hidden = sum(first.residual.sizes[source] for source, _ in wires)
-    return (Layer(hidden=hidden, gate="relu"),)
 
 
 def _wire_entries(

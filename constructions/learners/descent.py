@@ -257,11 +257,10 @@ def train(
     W = np.zeros((features.shape[-1], logits.shape[1]))
     if features.ndim == 3:
         forward, back, W = "nod,d->no", "nod,no->d", W[:, 0]
-    z = features
     V, scale, pull = np.zeros_like(W), 1.0, 0.0
     for t, eta in enumerate(recipe.rates):
-        p = softmax((logits[:n] * scale + np.einsum(forward, z, W)) @ free.T) @ free
-        gradient = np.einsum(back, z, weights[t % recipe.batches][:, None] * (p - labels))
+        p = softmax((logits[:n] * scale + np.einsum(forward, features, W)) @ free.T) @ free
+        gradient = np.einsum(back, features, weights[t % recipe.batches][:, None] * (p - labels))
         decay = recipe.weight_decay
         before = 0.0 if recipe.decoupled else decay
         V = recipe.momentum * V + gradient + before * W

@@ -46,6 +46,9 @@ def lookup(
     table with that many contexts and ``vocab`` outputs (order 1). Without, it is
     ``{"stream": [x_1, ..., x_T]}``: symbols below ``vocab``, of which the next is to be predicted.
 
+    ``fill(contexts=[N], outputs=[N], queries=[q])`` puts q queries behind one copy of the pairs;
+    the last q outputs are their laws. Without contexts it is ``fill(stream=[T])``.
+
     Args:
       vocab: V, symbols of the law.
       contexts: m, or None for the stream form.

@@ -43,6 +43,8 @@ def mixture(
     """The posterior predictive law of a mixture of K tables: sum_k P(k | D) p_k(. | query).
 
     A problem is ``{"pairs": [(c, y), ...], "query": c}``; the answer is a law [V].
+    ``fill(contexts=[N], outputs=[N], queries=[q])`` puts q queries behind one copy of the pairs;
+    the last q outputs are their laws.
 
     Args:
       tables: positive [K, m, V], each row summing to 1; three small ones by default.

@@ -167,6 +167,7 @@ def retrieval(
     A problem is ``{"inputs": [n, d] integers, "labels": [n] below outputs, "query": [d] integers}``
     with n from K to ``items``; the answer is ``{"law": [outputs], "items": [K'] indices}``, in
     order of position. Data on any grid are integers in its unit. K = 1 is the nearest neighbor.
+    ``fill(inputs=[n, d], labels=[n], queries=[q, d])`` puts q queries behind one copy of the items.
 
     Args:
       dim, outputs: d, and the number of labels.

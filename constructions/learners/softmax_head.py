@@ -64,6 +64,9 @@ def softmax_head(
     - ``"weights"``, [n] or [B, n], of the examples (1/n each by default), or ``"batch"``, integers
       [n] below B: step t takes the mean over the examples of batch number t mod B.
 
+    ``fill(features=[n, d], queries=[m, d], labels=[n, C], weights=[B, n], logits=[n + m, C])``
+    takes laws for labels, and all of them; the last m outputs are the queries' logits.
+
     Args:
       classes, features: C and d.
       steps: of SGD; each is one loop of the two layers.
