@@ -159,6 +159,7 @@ def test_a_query_may_have_demonstrations_of_its_own():
     shown = Demonstrations(
         jnp.tile(data.contexts, (2, 1)), jnp.tile(data.outputs, (2, 1)), data.counts
     )
-    for name in ("bayes", "counts", "in-context", "lookup", "mixture", "retrieval", "smoothed"):
-        alone, together = (get_predictor(name)(d, jax.random.key(0)) for d in (shown, data))
+    for name in ("in-context", "lookup", "mixture", "retrieval"):
+        predict = jax.jit(get_predictor(name))
+        alone, together = (predict(d, jax.random.key(0)) for d in (shown, data))
         np.testing.assert_allclose(alone, together, atol=1e-5, err_msg=name)
