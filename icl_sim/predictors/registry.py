@@ -17,7 +17,7 @@ from icl_sim.predictors.emulated import HEAD_SGD, emulator
 from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, Predictor
 from icl_sim.predictors.machine import universal
 from icl_sim.predictors.prompted import in_context, zero_shot
-from icl_sim.predictors.selected import one_prompt_a_query, random_choice, retrieved
+from icl_sim.predictors.selected import random_choice, retrieved
 from icl_sim.predictors.tuned import RANKS, fine_tuned, tuned, tuned_in_context, validated
 from icl_sim.training.base_model import CONFIGS
 
@@ -42,7 +42,7 @@ _TABLES = {
     },
     "mixture": Predictor(mixture),
     "mixture-random": Predictor(random_choice(mixture)),
-    "mixture-retrieved": Predictor(retrieved(one_prompt_a_query(mixture))),
+    "mixture-retrieved": Predictor(retrieved(mixture)),
     "retrieval": Predictor(retrieval),
     "smoothed": Predictor(smoothed, counts_only=True),
     "tuned-in-context": Predictor(tuned_in_context),

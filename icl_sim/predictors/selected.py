@@ -60,19 +60,6 @@ def at_random(data: Demonstrations, size: int, key: jax.Array) -> Demonstrations
     return Demonstrations(data.contexts[rows], data.outputs[rows], data.counts)
 
 
-def one_prompt_a_query(route: Route) -> Route:
-    """``route``, which reads one prompt for all queries, as one that reads a prompt for each."""
-
-    def predict(data: Demonstrations, key: jax.Array) -> jax.Array:
-        def answer(contexts: jax.Array, outputs: jax.Array, query: jax.Array) -> jax.Array:
-            return route(Demonstrations(contexts, outputs, data.counts), key)[query]
-
-        queries = jnp.arange(data.counts.shape[0])
-        return jax.vmap(answer)(data.contexts, data.outputs, queries)
-
-    return predict
-
-
 def retrieved(route: Route) -> Route:
     """``route`` with K retrieved demonstrations in each query's prompt."""
 
