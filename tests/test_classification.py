@@ -9,7 +9,7 @@ import pytest
 from icl_sim.comparison import compare
 from icl_sim.data.vectors import HELD_OUT, split
 from icl_sim.errors import InputError
-from icl_sim.predictors import get_predictor
+from icl_sim.predictors import classifiers, get_predictor
 from icl_sim.storage.store import Store
 
 
@@ -85,3 +85,32 @@ def test_the_error_falls_faster_for_the_maximal_margin(result):
 def test_bad_requests_are_refused(tmp_path, task, options, message):
     with Store(tmp_path, config={}) as store, pytest.raises(InputError, match=message):
         compare(task, **({"sizes": (8,), "key": jax.random.key(0), "store": store} | options))
+
+
+@pytest.mark.parametrize(("task", "sizes"), [("iris", [16, 64]), ("wine", [16, 64])])
+def test_without_sizes_a_task_takes_those_that_all_its_problems_have(tmp_path, task, sizes):
+    options = {"predictors": ("least-squares",), "tasks": 3, "key": jax.random.key(0)}
+    with Store(tmp_path, config={}) as store:
+        result = compare(task, store=store, **options)
+        assert result["sizes"] == sizes
+        with pytest.raises(InputError, match=r"at most (98|105) examples"):
+            compare(task, sizes=(16, 106), store=store, **options)
+
+
+@pytest.mark.parametrize(("task", "size"), [("digits", 64), ("gaussian", 256)])
+def test_the_perceptron_s_weights_round_what_float32_does_not_hold(task, size):
+    data, labels = split(task, 0, size, np.random.default_rng(0))
+    built, step = classifiers._perceptron(data.inputs.shape[1], data.norm, size + 1)
+    assert step > 1
+    assert classifiers._perceptron(data.inputs.shape[1], data.norm, 17)[1] == 1
+    coarse = np.rint(data.inputs / step)
+    expected = built.oracle({"inputs": coarse, "labels": data.labels, "query": coarse[0]})
+    right = np.sign(data.queries @ expected["weights"])
+    law = ask("perceptron-in-context", data)
+    np.testing.assert_array_equal(law[:, 0], (1 + right) / 2)
+    assert (right == labels).mean() > 0.75
+
+
+def test_beyond_every_grid_is_one_line():
+    with pytest.raises(InputError, match="as coarse as it can be"):
+        classifiers._perceptron(8, 91.0, 10**7)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.comparison import summary
-from icl_sim.comparison.held_out import check_sizes, held_out_laws
+from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
 from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
 from icl_sim.data.vectors import HELD_OUT, is_vector_task
 from icl_sim.divergence import total_variation
@@ -24,6 +24,7 @@ from icl_sim.storage.store import Store
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 TRUTH = "truth"
+SIZES = (16, 64, 256)
 # By kind of data: what is compared unless others are named.
 ROUTES = {
     "classification": (
@@ -44,7 +45,7 @@ SEEN = 8  # demonstrations a context from which on all contexts count as seen
 def compare(
     task: str = "english",
     *,
-    sizes: Sequence[int] = (16, 64, 256),
+    sizes: Sequence[int] | None = None,
     predictors: Sequence[str] | None = None,
     tasks: int = 12,
     seeds: int = 1,
@@ -59,7 +60,8 @@ def compare(
     Args:
       task: a family of `icl_sim.data.tasks.TASKS`, or linear classification (see
         `icl_sim.data.vectors.split`), whose contexts are held-out inputs.
-      sizes: N, demonstrations in all, their contexts drawn uniformly.
+      sizes: N, demonstrations in all, their contexts drawn uniformly; by default those of SIZES
+        that the task has data for.
       predictors: names in `icl_sim.predictors.PREDICTORS`, of the task's kind of data; by default
         the usual routes.
       tasks, seeds: the number of tables, and of data sets of each.
@@ -94,6 +96,8 @@ def compare(
     names = (*predictors, TRUTH)
     if len(set(names)) < len(names) or not predictors:
         raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
+    if sizes is None:
+        sizes = sizes_that_fit(task, SIZES, max(tasks, 1)) if classes else SIZES
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
         raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
     if tasks < 1 or seeds < 1:

@@ -10,6 +10,7 @@ Letters: n examples, d features, m held-out inputs.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,9 @@ def split(
     ((20, 5), (64, 5), (64,))
     """
     _check_task(task)
+    most = most_examples(task, index)
+    if most is not None and size > most:
+        raise InputError(f"--sizes: expected at most {most} examples of {task}, got {size}")
     if task == "gaussian":
         teacher = np.random.default_rng([13, index]).standard_normal(GAUSSIAN_DIM)
         features = np.rint(GRID * rng.standard_normal((size + HELD_OUT, GAUSSIAN_DIM)))
@@ -75,15 +79,21 @@ def split(
         values, labels = real_data(_pair(task, index))
         features, labels = np.rint(GRID * values), labels.astype(np.int64)
         norm = float(np.linalg.norm(features, axis=1).max())
-        if size + 2 > len(features):
-            raise InputError(
-                f"--sizes: expected at most {len(features) - 2} examples of {task}, got {size}"
-            )
         order = rng.permutation(len(features))[: size + HELD_OUT]
         features, labels = features[order], labels[order]
     features = features.astype(np.int64)
     data = LabeledVectors(features[:size], labels[:size], features[size:], norm)
     return data, labels[size:]
+
+
+def most_examples(task: str, index: int) -> int | None:
+    """How many examples the index-th problem has beside two held-out inputs; None: any number.
+
+    >>> most_examples("iris", 0), most_examples("gaussian", 0)
+    (98, None)
+    """
+    _check_task(task)
+    return None if task == "gaussian" else len(real_data(_pair(task, index))[1]) - 2
 
 
 def _check_task(task: str) -> None:
@@ -102,6 +112,7 @@ def _pair(task: str, index: int) -> str:
     return f"{task}-{first}-{second}"
 
 
+@lru_cache(maxsize=64)
 def real_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     """A real two-class data set, standardized, with a constant coordinate for affine halfspaces.
 
@@ -111,7 +122,7 @@ def real_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       inputs float64 [N, d + 1], features of mean 0 and deviation 1 (constant ones dropped) and a
       final 1; labels float64 [N] of +-1, +1 for the first class named (``breast-cancer``:
-      malignant).
+      malignant). Both are read-only.
 
     Raises:
       InputError: no such data set or class.
@@ -136,4 +147,6 @@ def real_data(name: str) -> tuple[np.ndarray, np.ndarray]:
     inputs, labels = data.data[chosen], np.where(data.target[chosen] == first, 1.0, -1.0)
     spread = inputs.std(axis=0)
     inputs = (inputs - inputs.mean(axis=0))[:, spread > 0] / spread[spread > 0]
-    return np.column_stack([inputs, np.ones(len(inputs))]), labels
+    inputs = np.column_stack([inputs, np.ones(len(inputs))])
+    inputs.flags.writeable = labels.flags.writeable = False
+    return inputs, labels

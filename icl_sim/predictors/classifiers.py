@@ -5,6 +5,7 @@ Letters: n examples, d features, m held-out inputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -17,6 +18,7 @@ import optax
 from constructions import CONSTRUCTIONS
 from constructions.construction import Construction
 from icl_sim.data.vectors import GRID, LabeledVectors
+from icl_sim.errors import InputError
 from icl_sim.transformer import forward
 
 # Of the softmax head: full-batch SGD on features of norm at most 1.
@@ -72,18 +74,46 @@ def _scaled(data: LabeledVectors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return z, ((1 - data.labels) // 2).astype(np.int32), queries
 
 
-def through_weights(name: str) -> Classifier:
-    """The perceptron or the SVM, run by the hand-written weights of that name."""
+def svm_in_context(data: LabeledVectors, key: jax.Array) -> np.ndarray:
+    """The SVM, by Frank-Wolfe in hand-written weights."""
+    del key
+    n, d = data.inputs.shape
+    radius = float(np.ceil(data.norm))
+    return _through(_built("svm", dim=d, radius=radius, loops=LOOPS, length=n + 1), data, 1)
 
-    def predict(data: LabeledVectors, key: jax.Array) -> np.ndarray:
-        del key
-        n, d = data.inputs.shape
-        radius = float(np.ceil(data.norm))
-        built = _built(name, dim=d, radius=radius, loops=LOOPS, length=n + 1)
-        problem = {"inputs": data.inputs, "labels": data.labels, "query": data.queries[0]}
-        return _one_hot(built.decode(_run(built, built.encode(problem)))["weights"], data.queries)
 
-    return predict
+def perceptron_in_context(data: LabeledVectors, key: jax.Array) -> np.ndarray:
+    """The perceptron, in integers, by hand-written weights.
+
+    Many examples of a large norm have sums beyond the integers that float32 holds: it then sees
+    them on the finest grid of 2, 4, ... times the step whose sums are certified.
+    """
+    del key
+    n, d = data.inputs.shape
+    built, step = _perceptron(d, data.norm, n + 1)
+    return _through(built, data, step)
+
+
+@lru_cache(maxsize=64)
+def _perceptron(d: int, norm: float, length: int) -> tuple[Construction, int]:
+    """The weights, and the step of their grid in units of the data's."""
+    step = 1
+    while True:
+        rounding = math.sqrt(d) / 2 if step > 1 else 0.0
+        options = {"dim": d, "radius": math.ceil(norm / step + rounding), "loops": LOOPS}
+        try:
+            return CONSTRUCTIONS["perceptron"](**options, length=length), step
+        except ValueError as error:  # its certificate's
+            if step > norm:
+                raise InputError(f"{error}, which is as coarse as it can be") from error
+            step *= 2
+
+
+def _through(built: Construction, data: LabeledVectors, step: int) -> np.ndarray:
+    """The law of the weights' halfspace, of examples rounded to multiples of ``step``."""
+    inputs, query = (np.rint(values / step) for values in (data.inputs, data.queries[0]))
+    problem = {"inputs": inputs, "labels": data.labels, "query": query}
+    return _one_hot(built.decode(_run(built, built.encode(problem)))["weights"], data.queries)
 
 
 def halfspace(solver: Callable[..., Any]) -> Classifier:
@@ -112,7 +142,10 @@ def _one_hot(weights: Any, queries: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _built(name: str, **options: Any) -> Construction:
-    return CONSTRUCTIONS[name](**options)
+    try:
+        return CONSTRUCTIONS[name](**options)
+    except ValueError as error:  # beyond what is certified
+        raise InputError(str(error)) from error
 
 
 def _run(built: Construction, prompt: np.ndarray) -> np.ndarray:

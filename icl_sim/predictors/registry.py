@@ -10,7 +10,13 @@ import jax
 
 from icl_sim.errors import InputError
 from icl_sim.halfspaces import hard_margin_svm, least_squares, perceptron
-from icl_sim.predictors.classifiers import halfspace, logistic, logistic_in_context, through_weights
+from icl_sim.predictors.classifiers import (
+    halfspace,
+    logistic,
+    logistic_in_context,
+    perceptron_in_context,
+    svm_in_context,
+)
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
 from icl_sim.predictors.emulated import HEAD_SGD, emulator
@@ -54,9 +60,9 @@ _CLASSIFIERS = {
     "logistic": logistic,
     "logistic-in-context": logistic_in_context,
     "perceptron": halfspace(perceptron),
-    "perceptron-in-context": through_weights("perceptron"),
+    "perceptron-in-context": perceptron_in_context,
     "svm": halfspace(hard_margin_svm),
-    "svm-in-context": through_weights("svm"),
+    "svm-in-context": svm_in_context,
 }
 PREDICTORS: dict[str, Predictor] = _TABLES | {
     name: Predictor(function, CLASSIFICATION, host=True) for name, function in _CLASSIFIERS.items()
