@@ -188,7 +188,14 @@ def _parser() -> _Parser:
         "compare", commands.run_compare, "every route from the same data, side by side"
     )
     compare.add_argument("--task", default="english", metavar="T")
-    compare.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 256], metavar="N")
+    compare.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=None,
+        metavar="N",
+        help="demonstrations (16 64 256, as far as the task has data)",
+    )
     compare.add_argument("--predictors", nargs="+", default=None, metavar="P")
     compare.add_argument("--tasks", type=int, default=12, metavar="N", help="tables (12)")
     compare.add_argument("--seeds", type=int, default=1, metavar="S", help="data sets of each (1)")

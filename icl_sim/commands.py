@@ -286,8 +286,8 @@ def run_list(arguments: Any) -> int:
     for kind, items in found.items():
         print(f"{kind}:")
         for item in items:
-            line = item if isinstance(item, str) else "  ".join(str(v) for v in item.values())
-            print(f"  {line}")
+            values = [item] if isinstance(item, str) else item.values()
+            print(" ", "  ".join(" ".join(v) if isinstance(v, list) else str(v) for v in values))
     return 0
 
 

@@ -14,15 +14,18 @@ def inventory() -> dict[str, list[Any]]:
 
     Returns:
       constructions: name, kind, certificate and source of each; machines, programs (SUBLEQ, for
-      the looped construction), claims, predictors and tasks: names.
+      the looped construction), claims, predictors (all kinds) and tasks (of ``compare``): names;
+      kinds: of each kind of predictor what it reads and answers, its predictors and tasks.
     """
     from constructions import CONSTRUCTIONS
     from constructions.programs.named import PROGRAMS
     from constructions.programs.subleq import SUBLEQ
     from icl_sim.claims import CLAIMS
     from icl_sim.data.tasks import TASKS
-    from icl_sim.predictors import PREDICTORS
+    from icl_sim.data.vectors import VECTOR_TASKS
+    from icl_sim.predictors import KINDS, predictor_names
 
+    tasks = {"classification": sorted(VECTOR_TASKS), "table": sorted(TASKS)}
     built = {name: build() for name, build in CONSTRUCTIONS.items()}
     return {
         "constructions": [
@@ -41,8 +44,18 @@ def inventory() -> dict[str, list[Any]]:
             for claim in CLAIMS.values()
             for s in claim.statements
         ],
-        "predictors": sorted(PREDICTORS),
-        "tasks": sorted(TASKS),
+        "predictors": predictor_names(),
+        "tasks": sorted(name for names in tasks.values() for name in names),
+        "kinds": [
+            {
+                "kind": kind.name,
+                "reads": kind.reads,
+                "answers": kind.answers,
+                "predictors": predictor_names(kind.name),
+                "tasks": tasks.get(kind.name, []),
+            }
+            for kind in KINDS.values()
+        ],
     }
 
 

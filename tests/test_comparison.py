@@ -8,11 +8,17 @@ import pytest
 
 from constructions.learners.lookup import lookup as build_lookup
 from icl_sim.comparison import compare
-from icl_sim.data.tasks import empirical_law, english_table, english_tables, sample_demonstrations
+from icl_sim.data.tasks import (
+    Demonstrations,
+    empirical_law,
+    english_table,
+    english_tables,
+    sample_demonstrations,
+)
 from icl_sim.errors import InputError
 from icl_sim.predictors import PREDICTORS, get_predictor, register_predictor
 from icl_sim.predictors.counting import lookup
-from icl_sim.predictors.selected import at_random, one_prompt_a_query, retrieve
+from icl_sim.predictors.selected import at_random, retrieve
 from icl_sim.storage.records import digest
 from icl_sim.storage.store import Store
 from icl_sim.transformer import forward
@@ -62,7 +68,9 @@ def test_retrieval_shows_a_query_its_own_demonstrations():
     # Whoever sees all of its own demonstrations reads the counts.
     full = lookup(retrieve(data, int(own.max())), jax.random.key(5))
     assert largest_distance(full, empirical_law(data.counts)) <= 1e-6
-    alone = one_prompt_a_query(lookup)(retrieve(data, 12), jax.random.key(5))
+    contexts, outputs, counts = retrieve(data, 12)
+    rows = (Demonstrations(c, y, counts) for c, y in zip(contexts, outputs, strict=True))
+    alone = np.stack([lookup(row, jax.random.key(5))[c] for c, row in enumerate(rows)])
     assert largest_distance(alone, lookup(retrieve(data, 12), jax.random.key(5))) <= 1e-6
     few = at_random(data, 12, jax.random.key(6))
     assert few.contexts.shape == (12,)

@@ -19,10 +19,11 @@ from icl_sim.bounds.classification import (
     margin_mean_bound,
     perceptron_updates,
 )
+from icl_sim.data.vectors import real_data
 from icl_sim.errors import InputError
 from icl_sim.execution.trials import run_blocks
 from icl_sim.halfspaces import (
-    LEARNERS,
+    SOLVERS,
     Examples,
     basis,
     error_trial,
@@ -35,7 +36,6 @@ from icl_sim.halfspaces import (
     one_step,
     perceptron,
     pool,
-    real_data,
     real_law,
     separable,
     uniform_basis,
@@ -117,7 +117,7 @@ def test_padding_rows_do_not_count():
     x, y, _ = examples(law, 40)
     garbage = jnp.concatenate([x, 100 * jnp.ones((7, 5))])
     padded = jnp.concatenate([y, jnp.zeros(7)])
-    for name, learner in LEARNERS.items():
+    for name, learner in SOLVERS.items():
         np.testing.assert_allclose(
             direction(learner(garbage, padded)), direction(learner(x, y)), rtol=1e-7, err_msg=name
         )
@@ -240,7 +240,7 @@ def mean_errors(law, learner, sizes, trials, rows=None):
     """Means and standard errors; padded to one compiled function unless rows is 0."""
     results = []
     for n in sizes:
-        trial = error_trial(law, LEARNERS[learner], rows or n)
+        trial = error_trial(law, SOLVERS[learner], rows or n)
         key = jax.random.fold_in(jax.random.key(4), n)
         errors = run_blocks(trial, key=key, trials=trials, args=(np.int32(n),))
         results.append((errors.mean(), errors.std() / math.sqrt(trials)))
@@ -385,4 +385,4 @@ def test_bad_input_is_named(call, words):
 def test_no_examples_leave_no_weights():
     x, y = jnp.ones((3, 2), jnp.float32), jnp.zeros(3, jnp.float32)
     for name in ("svm", "perceptron", "least-squares", "one-step"):
-        assert not LEARNERS[name](x, y).any(), name
+        assert not SOLVERS[name](x, y).any(), name

@@ -7,18 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from constructions.fields import vectors
 from constructions.residual import Residual
-
-
-def embedding(residual: Residual, *names: str) -> dict[str, np.ndarray]:
-    """Input features one after another into the slices of these names, as they are."""
-    total = sum(residual.sizes[name] for name in names)
-    rows, start = {}, 0
-    for name in names:
-        stop = start + residual.sizes[name]
-        rows[name] = np.eye(total)[:, start:stop]
-        start = stop
-    return rows
 
 
 def rows(name: str, values: Any, columns: int) -> np.ndarray:
@@ -51,10 +41,10 @@ def integers(name: str, values: Any, size: int, least: int, most: int) -> np.nda
     return found.astype(np.int64)
 
 
-def stream(problem: Mapping[str, Any], vocab: int) -> np.ndarray:
+def stream(problem: Mapping[str, Any], vocab: int) -> dict[str, np.ndarray]:
     """The symbols of ``problem["stream"]``, int64 [T]."""
     values = np.asarray(problem["stream"]).reshape(-1)
-    return integers("stream", values, len(values), 0, vocab - 1)
+    return {"stream": integers("stream", values, len(values), 0, vocab - 1)}
 
 
 def within(name: str, vectors: np.ndarray, radius: float) -> None:
@@ -64,7 +54,7 @@ def within(name: str, vectors: np.ndarray, radius: float) -> None:
         raise ValueError(f"{name}: expected rows of norm at most {radius:g}, got {longest:g}")
 
 
-def regression(problem: Mapping[str, Any], dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def regression(problem: Mapping[str, Any], dim: int) -> dict[str, np.ndarray]:
     """``inputs`` [n, d], ``labels`` [n] and ``query`` [d] of a problem.
 
     Raises:
@@ -78,21 +68,31 @@ def regression(problem: Mapping[str, Any], dim: int) -> tuple[np.ndarray, np.nda
             f"labels: expected one for each of 1 or more inputs, got {len(labels)} for "
             f"{len(inputs)} inputs"
         )
-    return inputs, labels, query
+    return {"inputs": inputs, "labels": labels, "query": query}
 
 
-def prompt(inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """float32 [n + 1, 2 d + 2]: rows (x, y, 0, 1) of the examples, then (0, 0, query, 1).
+def fields_of(residual: Residual, *names: str) -> Residual:
+    """The slices of these names, in this order, as the fields of an input vector."""
+    return Residual(**{name: residual.sizes[name] for name in names})
 
-    >>> prompt(np.array([[2.0]]), np.array([-1.0]), np.array([3.0])).tolist()
+
+def prompt(fields: Residual, *, inputs: Any, labels: Any, query: Any) -> Any:
+    """float32 [n + 1, I]: a vector for each example, then one for the query.
+
+    Args:
+      fields: ``x`` [d], ``label``, ``query`` [d] and ``one``.
+      inputs, labels, query: [n, d], [n] and [d], of NumPy or JAX.
+
+    >>> fields = Residual(x=1, label=1, query=1, one=1)
+    >>> data = {"inputs": [[2.0]], "labels": [-1.0], "query": [3.0]}
+    >>> prompt(fields, **{name: np.array(value) for name, value in data.items()}).tolist()
     [[2.0, -1.0, 0.0, 1.0], [0.0, 0.0, 3.0, 1.0]]
     """
-    n, d = inputs.shape
-    tokens = np.zeros((n + 1, 2 * d + 2), np.float32)
-    tokens[:n, :d], tokens[:n, d] = inputs, labels
-    tokens[n, d + 1 : -1] = query
-    tokens[:, -1] = 1
-    return tokens
+    return vectors(
+        fields,
+        (len(inputs), {"x": inputs, "label": labels[:, None], "one": 1}),
+        (1, {"query": query, "one": 1}),
+    )
 
 
 def weights_and_score(outputs: Any) -> dict[str, Any]:

@@ -16,23 +16,21 @@ import numpy as np
 
 from constructions.blueprint import Block, Blueprint
 from constructions.certificate import UNIT
-from constructions.learners.examples import (
-    embedding,
-    regression,
-    within,
-)
+from constructions.learners.examples import fields_of, regression, within
+from constructions.learners.terms import embedding
 from constructions.residual import Residual
 
 
 def plan_of(
     r: Residual, layers: tuple[Block, ...], loops: int, *, scale: float, index: str | None = None
-) -> Blueprint:
-    """The blueprint that reads out ``scale`` times ``weights`` [d] and ``score``."""
+) -> tuple[Blueprint, Residual]:
+    """What reads out ``scale`` times ``weights`` [d] and ``score``, and the input's fields."""
     dim = r.sizes["weights"]
-    return Blueprint(
+    fields = fields_of(r, "x", "label", "query", "one")
+    blueprint = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(fields, r),
         layers=layers,
         out={
             "weights": scale * np.eye(dim, dim + 1),
@@ -41,18 +39,18 @@ def plan_of(
         loops=loops,
         index=index,
     )
+    return blueprint, fields
 
 
-def labeled(
-    problem: Mapping[str, Any], dim: int, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def labeled(problem: Mapping[str, Any], dim: int, radius: float) -> dict[str, np.ndarray]:
     """``inputs`` [n, d], ``labels`` [n] of +-1 and ``query`` [d]; ValueError if they are not."""
-    inputs, labels, query = regression(problem, dim)
+    data = regression(problem, dim)
+    labels = data["labels"]
     if (np.abs(labels) != 1).any():
         raise ValueError(f"labels: expected +1 or -1, got {labels[np.abs(labels) != 1][0]:g}")
-    within("inputs", inputs, radius)
-    within("query", query[None], radius)
-    return inputs, labels, query
+    within("inputs", data["inputs"], radius)
+    within("query", data["query"][None], radius)
+    return data
 
 
 def check_sizes(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:

@@ -7,14 +7,14 @@ added up in r columns, and what must be proved is that different contexts get di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Block, Blueprint, Head, gain, offset_head, products
 from constructions.certificate import UNIT, Certificate, Record, digest, value_map
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, sequence
 from constructions.learners.examples import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -130,7 +130,6 @@ def hash_lookup(
         ),
         out={"law": np.eye(vocab)},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("hash-lookup", spec, params)
@@ -185,34 +184,31 @@ def hash_lookup(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    ranges = TokenRanges({"symbol": vocab, "start": 1})
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        tokens = stream(problem, vocab)
-        certificate.check(length=len(tokens) + order)
-        return np.concatenate([np.full(order, vocab), tokens]).astype(np.int32)
+    def fill(*, stream: Any) -> Any:
+        """The start tokens, then the stream, integers [T]."""
+        return sequence([*ranges["start"]] * order, stream)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        tokens = stream(problem, vocab).tolist()
+    def oracle(*, stream: np.ndarray) -> np.ndarray:
+        tokens = stream.tolist()
         counts = np.zeros(vocab)
         for t in range(order, len(tokens)):
             if tokens[t - order : t] == tokens[len(tokens) - order :]:
                 counts[tokens[t]] += 1
         return counts / counts.sum() if counts.any() else np.full(vocab, 1 / vocab)
 
-    return Construction(
-        name="hash-lookup",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "hash-lookup",
+        plan,
+        fields=ranges,
+        certify=certify,
+        parse=lambda problem: stream(problem, vocab),
+        fill=fill,
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
 
 

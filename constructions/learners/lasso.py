@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Block, Blueprint, Head, Units, gain, move, products
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.learners.examples import (
-    embedding,
+    fields_of,
     prompt,
     regression,
     weights_and_score,
     within,
 )
+from constructions.learners.terms import embedding
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -75,6 +77,7 @@ def lasso(
         raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
     rate, threshold = float(np.float32(step)), float(np.float32(step * penalty))
     r = Residual(one=1, x=dim, label=1, query=dim, weights=dim, score=1)
+    fields = fields_of(r, "x", "label", "query", "one")
     same = np.eye(dim)
 
     def above(sign: float, bias: float, gain: float) -> Units:
@@ -108,12 +111,11 @@ def lasso(
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(fields, r),
         layers=(descend, score),
         out={"weights": np.eye(dim, dim + 1), "score": np.eye(dim + 1)[dim:]},
         loops=loops,
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("lasso", spec, params)
@@ -163,45 +165,38 @@ def lasso(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        data = regression(problem, dim)
+        within("inputs", data["inputs"], radius)
+        within("labels", data["labels"][:, None], radius)
+        within("query", data["query"][None], radius)
+        return data
 
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = regression(problem, dim)
-        within("inputs", inputs, radius)
-        within("labels", labels[:, None], radius)
-        within("query", query[None], radius)
-        return inputs, labels, query
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        inputs, labels, query = parse(problem)
-        certificate.check(length=len(inputs) + 1)
+    def check(*, inputs: np.ndarray, **others: np.ndarray) -> None:
         curvature = float(np.linalg.norm(inputs, 2) ** 2)
         if rate * curvature > 1 + 1e-6:
             raise ValueError(
                 f"inputs: expected |X|^2 <= {1 / rate:g}, the inverse of the step, got "
                 f"{curvature:g}: build with a smaller step"
             )
-        return prompt(inputs, labels, query)
 
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         w = np.zeros(dim)
         for _ in range(loops):
             w = w - rate * inputs.T @ (inputs @ w - labels)
             w = np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
         return {"weights": w, "score": w @ query}
 
-    return Construction(
-        name="lasso",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "lasso",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=parse,
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
+        check=check,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )

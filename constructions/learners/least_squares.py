@@ -10,9 +10,10 @@ import numpy as np
 
 from constructions.blueprint import Block, Blueprint, Head, Units, move
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
 from constructions.learners.prompt import as_array
-from constructions.learners.terms import embedding, tokens
+from constructions.learners.terms import embedding
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -180,42 +181,40 @@ def _descent(
             spec, params, blueprint, rate, penalty, steps, features, norm, target, length
         )
 
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        w = np.zeros(features)
+    def oracle(
+        *, features: np.ndarray, targets: np.ndarray, weights: np.ndarray, queries: np.ndarray
+    ) -> np.ndarray:
+        x, y = features, targets
+        w = np.zeros(x.shape[1])
         for _ in range(steps):
             w = w - rate * (x.T @ (weights * (x @ w - y)) + penalty * w)
-        return np.asarray(queried @ w)
+        return np.asarray(queries @ w)
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        example = {"x": x, "key": weights[:, None] * x, "target": y[:, None]}
-        inputs = np.concatenate(
-            [tokens(fields, len(x), example), tokens(fields, queries, {"x": queried})]
-        )
-        certificate.check(length=len(inputs))
-        return inputs
+    def fill(*, features: Any, targets: Any, weights: Any, queries: Any) -> Any:
+        """float32 [n + m, I]: the examples, then the queries.
 
-    return Construction(
-        name="ridge" if penalty else "least-squares",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
+        Args:
+          features, targets, weights: [n, d], [n] and [n], of NumPy or JAX.
+          queries: [m, d].
+        """
+        example = {"x": features, "key": weights[:, None] * features, "target": targets[:, None]}
+        return vectors(fields, (len(features), example), (len(queries), {"x": queries}))
+
+    return assemble(
+        "ridge" if penalty else "least-squares",
+        blueprint,
+        fields=fields,
+        certify=certify_weights,
+        parse=lambda problem: parse(problem, features, queries, norm, target),
+        fill=fill,
         decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=(
             "Every token carries its prediction <x_j, w> instead of w. A linear head with W_Q = "
             "W_K = (I, 0) and value f_i - y_i adds sum_i <x_j, x_i> w_i (f_i - y_i), which is "
             "<x_j, gradient>; the penalty acts on each token alone. One loop is one step."
         ),
-        certify=certify_weights,
     )
 
 
@@ -238,7 +237,7 @@ def check_sizes(
 
 def parse(
     problem: Mapping[str, Any], features: int, queries: int, norm: float, target: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> dict[str, np.ndarray]:
     """Features [n, d], targets [n], weights [n] and queries [m, d], in float64 and checked."""
     x = as_array("features", problem["features"], (None, features))
     n = len(x)
@@ -256,4 +255,4 @@ def parse(
             f"weights: expected numbers >= 0 of sum <= 1, got a least weight of "
             f"{weights.min():.4g} and a sum of {weights.sum():.4g}"
         )
-    return x, y, weights, queried
+    return {"features": x, "targets": y, "weights": weights, "queries": queried}

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Block, Blueprint, Head, move, products
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
 from constructions.learners import descent
 from constructions.learners.descent import MASK, Recipe, schedule_rates
 from constructions.learners.least_squares import check_sizes
-from constructions.learners.prompt import Data, Shape, as_array, encode, parse
+from constructions.learners.prompt import Shape, as_array, fill, parse
 from constructions.learners.softmax_head import certify
-from constructions.learners.terms import embedding, product, tokens
+from constructions.learners.terms import embedding, product
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -62,31 +64,27 @@ def logistic(
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         return certify(spec, params, blueprint, recipe, 2, features, norm, length, "logistic")
 
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
     shape = Shape(CLASSES, features, queries, norm)
 
-    def data(problem: Mapping[str, Any]) -> Data:
+    def data(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         labels = (_signs(problem["labels"]) + 1) // 2
         return parse({**problem, "labels": labels}, recipe, shape)
 
-    return Construction(
-        name="logistic",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=lambda problem: encode(data(problem), recipe, fields, shape, certificate),
+    return assemble(
+        "logistic",
+        blueprint,
+        fields=fields,
+        certify=certify_weights,
+        parse=data,
+        fill=partial(fill, fields, recipe, shape),
         decode=lambda outputs: _sigmoid(np.asarray(outputs)[..., -queries:, 0]),
-        oracle=lambda problem: _sigmoid(descent.train(recipe, *data(problem), CLASSES)[:, 0]),
-        certificate=certificate,
+        oracle=lambda **data: _sigmoid(descent.train(recipe, CLASSES, **data)[:, 0]),
         source="gradient descent by linear attention: von Oswald et al. 2023 (arXiv:2212.07677)",
         proof=(
             "Layer 0: attention to class tokens with keys 0 and 1 is sigmoid(f). Layer 1: linear "
             "attention adds sum_i <x_j, x_i> w_i (p_i - y_i), <x_j, gradient>. One loop is one "
             "step."
         ),
-        certify=certify_weights,
     )
 
 
@@ -123,10 +121,7 @@ def normalized_logistic(
             spec, params, blueprint, features, learning_rate, steps, norm, length
         )
 
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-
-    def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def data(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x = as_array("features", problem["features"], (None, features))
         y = as_array("labels", _signs(problem["labels"]), (len(x),))
         queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, features))
@@ -136,47 +131,48 @@ def normalized_logistic(
                 f"features: expected at least one row, norms up to {norm:g} (certified), got "
                 f"{len(x)} rows and {largest:.4g}: build with norm={largest:.4g}, or scale them"
             )
-        return y[:, None] * x, queried
+        return {"features": x, "labels": y, "queries": queried}
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        signed, queried = data(problem)
-        w = np.zeros(features)
+    def oracle(*, features: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        signed = labels[:, None] * features
+        w = np.zeros(features.shape[1])
         for _ in range(steps):
             pull = _sigmoid(-signed @ w)
             w = w + learning_rate * (pull / pull.sum()) @ signed
-        return np.asarray(queried @ w)
+        return np.asarray(queries @ w)
 
-    def encoded(problem: Mapping[str, Any]) -> np.ndarray:
-        signed, queried = data(problem)
+    def fill_normalized(*, features: Any, labels: Any, queries: Any) -> Any:
+        """float32 [3 + n + m, I]: class tokens, examples, queries.
+
+        Args:
+          features, labels: [n, d] and +-1 [n], of NumPy or JAX.
+          queries: [m, d].
+        """
         classes = {"with_margin": [[1], [0], [0]], "with_loss": [[1], [1], [0]]}
         classes["vote"] = [[2], [2], [-2]]
-        inputs = np.concatenate(
-            [
-                tokens(fields, 3, {"one": 1, "hidden": 1, **classes}),
-                tokens(fields, len(signed), {"one": 1, "other": 1, "signed": signed}),
-                tokens(fields, queries, {"one": 1, "other": 1, "hidden": 1, "signed": queried}),
-            ]
+        signed = labels[:, None] * features
+        return vectors(
+            fields,
+            (3, {"one": 1, "hidden": 1, **classes}),
+            (len(features), {"one": 1, "other": 1, "signed": signed}),
+            (len(queries), {"one": 1, "other": 1, "hidden": 1, "signed": queries}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="normalized-logistic",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encoded,
+    return assemble(
+        "normalized-logistic",
+        blueprint,
+        fields=fields,
+        certify=certify_weights,
+        parse=data,
+        fill=fill_normalized,
         decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
         oracle=oracle,
-        certificate=certificate,
         source=NORMALIZED,
         proof=(
             "Every token carries w. Three Newton steps, each one softmax head over three tokens, "
             "give L_i = log(1 + exp(margin_i)); a softmax head over the examples with scores -L_i "
             "weighs them by sigmoid(-margin_i) / (their sum) and adds the average of y_i x_i to w."
         ),
-        certify=certify_weights,
     )
 
 

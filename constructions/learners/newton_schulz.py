@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Block, Blueprint, Head, move
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
 from constructions.learners.least_squares import check_sizes, parse
-from constructions.learners.terms import embedding, tokens
+from constructions.learners.terms import embedding
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -49,48 +49,48 @@ def newton_schulz(
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         return certify(spec, params, blueprint, features, penalty, steps, norm, target, length)
 
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-    start = 1 / (norm**2 + penalty)
+    start, eye = 1 / (norm**2 + penalty), np.eye(features)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        A = x.T @ (weights[:, None] * x) + penalty * np.eye(features)
-        X = start * np.eye(features)
+    def oracle(
+        *, features: np.ndarray, targets: np.ndarray, weights: np.ndarray, queries: np.ndarray
+    ) -> np.ndarray:
+        x = features
+        A = x.T @ (weights[:, None] * x) + penalty * eye
+        X = start * eye
         for _ in range(steps):
             X = 2 * X - X @ A @ X
-        return np.asarray(queried @ (X @ (x.T @ (weights * y))))
+        return np.asarray(queries @ (X @ (x.T @ (weights * targets))))
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        eye = np.eye(features)
-        inputs = np.concatenate(
-            [
-                tokens(fields, features, {"row": eye, "inverse": start * eye}),
-                tokens(fields, len(x), {"x": x, "key": weights[:, None] * x, "y": y[:, None]}),
-                tokens(fields, queries, {"x": queried}),
-            ]
+    def fill(*, features: Any, targets: Any, weights: Any, queries: Any) -> Any:
+        """float32 [d + n + m, I]: rows of the matrices, the examples, then the queries.
+
+        Args:
+          features, targets, weights: [n, d], [n] and [n], of NumPy or JAX.
+          queries: [m, d].
+        """
+        example = {"x": features, "key": weights[:, None] * features, "y": targets[:, None]}
+        return vectors(
+            fields,
+            (len(eye), {"row": eye, "inverse": start * eye}),
+            (len(features), example),
+            (len(queries), {"x": queries}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="newton-schulz",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
+    return assemble(
+        "newton-schulz",
+        blueprint,
+        fields=fields,
+        certify=certify_weights,
+        parse=lambda problem: parse(problem, features, queries, norm, target),
+        fill=fill,
         decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=(
             "d tokens hold the rows of A, A X and X. Linear heads: row k of A is "
             "sum_i w_i x_ik x_i'; a token with a vector a in its query reads sum_j a_j (row j of "
             "M) = a' M off the row tokens. So X += X (I - A X), then x' X and x' X sum w_i x_i y_i."
         ),
-        certify=certify_weights,
     )
 
 

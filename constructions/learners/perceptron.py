@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Block, Head, Units, gain, move, products
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.learners.examples import (
     prompt,
     weights_and_score,
@@ -94,8 +95,7 @@ def perceptron(
             move(r, "score", {"score": -1}),
         ),
     )
-    plan = plan_of(r, (change, pick), loops, scale=1.0, index="index")
-    spec, params = plan.spec, plan.build()
+    plan, fields = plan_of(r, (change, pick), loops, scale=1.0, index="index")
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("perceptron", spec, params)
@@ -124,26 +124,19 @@ def perceptron(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
-
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = labeled(problem, dim, radius)
-        for name, values in (("inputs", inputs), ("query", query)):
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        data = labeled(problem, dim, radius)
+        for name in ("inputs", "query"):
+            values = data[name]
             if (values != np.rint(values)).any():
                 wrong = values[values != np.rint(values)][0]
                 raise ValueError(
                     f"{name}: expected integers, which {dtype} adds exactly, got {wrong:g}: "
                     "multiply by the inverse of the data's grid"
                 )
-        return inputs, labels, query
+        return data
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = parse(problem)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         z = [[int(y * v) for v in x] for x, y in zip(inputs, labels, strict=True)]
         w = [0] * dim
         for _ in range(loops - 1):
@@ -154,17 +147,15 @@ def perceptron(
         weights = np.array(w, np.float64)
         return {"weights": weights, "score": weights @ query}
 
-    return Construction(
-        name="perceptron",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "perceptron",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=parse,
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from constructions.certificate import Certificate
+from constructions.fields import vectors
 from constructions.learners.descent import LOGITS, Recipe
-from constructions.learners.terms import tokens
 from constructions.residual import Residual
 
 
@@ -31,24 +30,8 @@ class Shape(NamedTuple):
     jacobian: bool = False
 
 
-class Data(NamedTuple):
-    """A checked problem, in float64.
-
-    Args:
-      features: [n + m, d] or [n + m, O, d].
-      labels: [n, O].
-      weights: [B, n].
-      logits: [n + m, O].
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    logits: np.ndarray
-
-
-def parse(problem: Mapping[str, Any], recipe: Recipe, shape: Shape) -> Data:
-    """The problem in float64, checked.
+def parse(problem: Mapping[str, Any], recipe: Recipe, shape: Shape) -> dict[str, np.ndarray]:
+    """The problem in float64, checked: the keyword arguments of `fill`.
 
     Raises:
       ValueError: arrays of other shapes, or values beyond what is certified.
@@ -86,7 +69,13 @@ def parse(problem: Mapping[str, Any], recipe: Recipe, shape: Shape) -> Data:
             f"logits: expected -{LOGITS:g} to {LOGITS:g} at the start (certified), got "
             f"{logits.min():.4g} to {logits.max():.4g}: subtract a constant"
         )
-    return Data(z, labels, _weights(problem, recipe.batches, n), logits)
+    return {
+        "features": x,
+        "queries": z[n:],
+        "labels": labels,
+        "weights": _weights(problem, recipe.batches, n),
+        "logits": logits,
+    }
 
 
 def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
@@ -112,38 +101,50 @@ def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
     return weights
 
 
-def encode(
-    data: Data, recipe: Recipe, fields: Residual, shape: Shape, certificate: Certificate
-) -> np.ndarray:
-    """float32 [T, I]: class tokens, examples (copies or reflections of them), queries."""
-    z, labels, weights, logits = data
-    n, m = len(labels), shape.queries
-    k = len(shape.free)
+def fill(
+    fields: Residual,
+    recipe: Recipe,
+    shape: Shape,
+    *,
+    features: Any,
+    queries: Any,
+    labels: Any,
+    weights: Any,
+    logits: Any,
+) -> Any:
+    """float32 [T, I]: class tokens, examples (copies or reflections of them), queries.
+
+    Args:
+      fields, recipe, shape: of the construction.
+      features: [n, d], or Jacobians [n, O, d], of NumPy or JAX like all that follow.
+      queries: [m, d] or [m, O, d].
+      labels: laws [n, O].
+      weights: [B, n].
+      logits: [n + m, O], where training starts, the examples' first.
+    """
+    k, n, m = len(shape.free), len(labels), len(queries)
     hidden = {"hidden": 1} if recipe.temperature else {}
-    parts = [tokens(fields, k, {"one": 1, "class": shape.free, **hidden})]
+    groups: list[tuple[int, dict[str, Any]]] = [(k, {"one": 1, "class": shape.free, **hidden})]
     example = {
         "one": 1, "other": 1, "label": labels, "logits": logits[:n],
-        "weight": weights.T, **_features(z[:n]),
+        "weight": weights.T, **_features(features),
     }  # fmt: skip
     if recipe.temperature:
         for sign in (1, -1):
-            scaled = sign * n * weights.T
-            parts.append(tokens(fields, n, {**example, "key": sign * z[:n], "weight": scaled}))
+            mirrored = {"key": sign * features, "weight": sign * n * weights.T}
+            groups.append((n, {**example, **mirrored}))
     elif shape.mask == "causal":
         for t in range(recipe.batches):
-            weight = np.zeros((n, recipe.batches))
-            weight[:, t] = weights[t % len(weights)]
-            parts.append(tokens(fields, n, {**example, "weight": weight}))
+            # The copy of step t has a weight for this step alone.
+            column = np.arange(recipe.batches)[None] == t
+            groups.append((n, {**example, "weight": weights[t % len(weights)][:, None] * column}))
     else:
-        parts.append(tokens(fields, n, example))
-    query = {"one": 1, "other": 1, "logits": logits[n:], **_features(z[n:]), **hidden}
-    parts.append(tokens(fields, m, query))
-    inputs = np.concatenate(parts)
-    certificate.check(length=len(inputs))
-    return inputs
+        groups.append((n, example))
+    query = {"one": 1, "other": 1, "logits": logits[n:], **_features(queries), **hidden}
+    return vectors(fields, *groups, (m, query))
 
 
-def _features(z: np.ndarray) -> dict[str, np.ndarray]:
+def _features(z: Any) -> dict[str, Any]:
     if z.ndim == 2:
         return {"features": z}
     return {f"features_{c}": z[:, c] for c in range(z.shape[1])}

@@ -7,7 +7,6 @@ prompt tests what they predicted for it from the symbols before, and a sharp hea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,8 @@ from constructions.blueprint import (
     offset_head,
 )
 from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, sequence
 from constructions.learners.examples import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -160,7 +160,6 @@ def selection(
         ),
         out={"answer": same},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("selection", spec, params)
@@ -216,16 +215,14 @@ def selection(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    ranges = TokenRanges({"symbol": vocab, "start": 1, "algorithm": K})
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        symbols = stream(problem, vocab)
-        certificate.check(length=K + order + len(symbols))
-        head = np.concatenate([vocab + 1 + np.arange(K), np.full(order, vocab)])
-        return np.concatenate([head, symbols]).astype(np.int32)
+    def fill(*, stream: Any) -> Any:
+        """The algorithms, the start tokens, then the stream, integers [T]."""
+        return sequence(ranges["algorithm"], [*ranges["start"]] * order, stream)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        symbols = stream(problem, vocab).tolist()
+    def oracle(*, stream: np.ndarray) -> np.ndarray:
+        symbols = stream.tolist()
         tokens = K + order + len(symbols)
         hits = [
             sum(_lookup(symbols[:t], j, vocab)[x] for t, x in enumerate(symbols)) for j in range(K)
@@ -233,19 +230,17 @@ def selection(
         share = np.exp(sharpness * (np.array(hits) - max(hits)) / tokens)
         return share @ [_lookup(symbols, j, vocab) for j in range(K)] / share.sum()
 
-    return Construction(
-        name="selection",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "selection",
+        plan,
+        fields=ranges,
+        certify=certify,
+        parse=lambda problem: stream(problem, vocab),
+        fill=fill,
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
 
 

@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.learners import descent
 from constructions.learners.descent import LOGITS, MASK, Recipe, schedule_rates
-from constructions.learners.prompt import Shape, encode, parse
+from constructions.learners.prompt import Shape, fill, parse
 from constructions.spec import Params, TransformerSpec
 
 SOURCE = (
@@ -62,6 +63,9 @@ def softmax_head(
       base model's own, those of the examples first;
     - ``"weights"``, [n] or [B, n], of the examples (1/n each by default), or ``"batch"``, integers
       [n] below B: step t takes the mean over the examples of batch number t mod B.
+
+    ``fill(features=[n, d], queries=[m, d], labels=[n, C], weights=[B, n], logits=[n + m, C])``
+    takes laws for labels, and all of them; the last m outputs are the queries' logits.
 
     Args:
       classes, features: C and d.
@@ -126,26 +130,18 @@ def softmax_head(
             spec, params, blueprint, recipe, classes, features, norm, length, name, dtype
         )
 
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
     shape = Shape(np.eye(classes), features, queries, norm, mask, jacobian)
-    return Construction(
-        name=name,
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=lambda problem: encode(
-            parse(problem, asked, shape), recipe, fields, shape, certificate
-        ),
+    return assemble(
+        name,
+        blueprint,
+        fields=fields,
+        certify=certify_weights,
+        parse=lambda problem: parse(problem, asked, shape),
+        fill=partial(fill, fields, recipe, shape),
         decode=lambda outputs: descent.softmax(np.asarray(outputs)[..., -queries:, :]),
-        oracle=lambda problem: descent.softmax(
-            descent.train(asked, *parse(problem, asked, shape), shape.free)
-        ),
-        certificate=certificate,
+        oracle=lambda **data: descent.softmax(descent.train(asked, shape.free, **data)),
         source=SOURCE,
         proof=PROOF,
-        certify=certify_weights,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Block, Head, Units, gain, move, products
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.learners.examples import (
     prompt,
     weights_and_score,
@@ -93,8 +93,7 @@ def svm(
         units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1})),
     )
     steps = loops - 1
-    plan = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
-    spec, params = plan.spec, plan.build()
+    plan, fields = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("svm", spec, params)
@@ -145,31 +144,21 @@ def svm(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = labeled(problem, dim, radius)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = labeled(problem, dim, radius)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         weights = point_of_least_norm(inputs * labels[:, None])
         return {"weights": weights, "score": weights @ query}
 
-    return Construction(
-        name="svm",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "svm",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=lambda problem: labeled(problem, dim, radius),
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
 
 

@@ -1,4 +1,4 @@
-"""Terms that pick entries of slices, and fields of an input vector, for blueprints.
+"""Terms that pick entries of slices, and take fields of an input vector, for blueprints.
 
 `constructions.blueprint` has `move` and `products` for whole slices.
 """
@@ -87,18 +87,6 @@ def embedding(
         rows[name] = np.zeros((fields.width, residual.sizes[name]))
         rows[name][fields.column(field, source), target] = 1
     return rows
-
-
-def tokens(fields: Residual, count: int, values: Mapping[str, Any]) -> np.ndarray:
-    """float32 [count, I]: input vectors with these values (broadcast) in the named fields.
-
-    >>> tokens(Residual(one=1, x=2), 2, {"one": 1, "x": [[3, 4], [5, 6]]}).tolist()
-    [[1.0, 3.0, 4.0], [1.0, 5.0, 6.0]]
-    """
-    out = np.zeros((count, fields.width), np.float32)
-    for name, value in values.items():
-        out[:, fields[name]] = value
-    return out
 
 
 def _entries(residual: Residual, what: Slice) -> tuple[str, np.ndarray]:

@@ -7,14 +7,22 @@ the state (program counter, scratch) and one null column, whose value is zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.certificate import Certificate
 from constructions.construction import Construction
+from constructions.fields import vectors
 from constructions.machines.looped_reader import certify
-from constructions.machines.looped_units import bits_of, residual_of, units_of, write_units
+from constructions.machines.looped_units import (
+    SCRATCH,
+    bits_of,
+    residual_of,
+    units_of,
+    write_units,
+)
 from constructions.programs.subleq import Computer
 from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank
@@ -78,7 +86,7 @@ def looped(
 
     certificate = certify_weights(spec, params)
 
-    def check(problem: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    def parse(problem: Mapping[str, Any]) -> dict[str, Any]:
         memory, counter = np.asarray(problem["memory"]), problem.get("counter", 0)
         if memory.ndim != 1 or memory.dtype.kind not in "iu" or not 1 <= len(memory) <= words:
             raise ValueError(
@@ -93,13 +101,13 @@ def looped(
             )
         if not 0 <= counter < words:
             raise ValueError(f"counter: expected 0 to {words - 1}, got {counter}")
-        return np.pad(memory.astype(np.int64), (0, words - len(memory))), int(counter)
+        padded = np.pad(memory.astype(np.int64), (0, words - len(memory)))
+        return {"memory": padded, "counter": int(counter)}
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        return columns(residual, *check(problem))
+    fill = partial(columns, residual)
 
     def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        memory, counter = check(problem)
+        memory, counter = parse(problem).values()
         computer = Computer(memory, bits, counter)
         for _ in range(loops):
             computer.step()
@@ -115,7 +123,10 @@ def looped(
         spec=spec,
         params=params,
         residual=residual,
-        encode=encode,
+        fields=fields_of(residual),
+        parse=parse,
+        fill=fill,
+        encode=lambda problem: fill(**parse(problem)),
         decode=decode,
         oracle=oracle,
         certificate=certificate,
@@ -125,22 +136,33 @@ def looped(
     )
 
 
-def columns(residual: Residual, memory: np.ndarray, counter: int) -> np.ndarray:
+def fields_of(residual: Residual) -> Residual:
+    """The named columns of an input: all slices but the scratch, which come first."""
+    return Residual(**{n: size for n, size in residual.sizes.items() if n not in SCRATCH})
+
+
+def columns(residual: Residual, memory: Any, counter: Any) -> Any:
     """The inputs: the residual stream before the first loop, float32 [n + 2, I].
 
     The words' columns come first, then the state, then null. A column knows its own address, and
     those of the two words before it, so that an instruction's three words answer to one pointer.
+
+    Args:
+      residual: the named slices.
+      memory: integers [n], of NumPy or JAX.
+      counter: an integer.
     """
     n, w, bits = len(memory), residual.sizes["address"], residual.sizes["value"]
-    x = np.zeros((n + 2, residual.column("halted") + 1), np.float32)
-    address = np.arange(n)
-    x[:n, residual["value"]] = bits_of(memory, bits)
-    for back, name in enumerate(("address", "previous", "second_previous")):
-        x[:n, residual[name]] = bits_of((address - back) % n, w)
-    x[:, residual["one"]] = 1
-    x[n, residual["state"]] = x[n + 1, residual["null"]] = 1
-    x[n, residual["counter"]] = bits_of(np.array(counter), w)
-    return x
+    own = {
+        name: bits_of((np.arange(n) - back) % n, w)
+        for back, name in enumerate(("address", "previous", "second_previous"))
+    }
+    return vectors(
+        fields_of(residual),
+        (n, {"value": bits_of(memory, bits), **own, "one": 1}),
+        (1, {"one": 1, "state": 1, "counter": bits_of(counter, w)}),
+        (1, {"one": 1, "null": 1}),
+    )
 
 
 def decode(outputs: np.ndarray) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from constructions.certificate import Address, Ledger, Record
-from constructions.machines.vocabulary import START, Vocabulary
 from constructions.machines.weights import action_vectors, token_features
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
+from constructions.vocabulary import START, Vocabulary
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from constructions.machines import gadgets
-from constructions.machines.vocabulary import END, GO, START, Vocabulary
 from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank
+from constructions.vocabulary import END, GO, START, Vocabulary
 
 # exp(-128) is 0 in float32: a token whose score is 1 too low has no weight at all.
 TEMPERATURE = 128.0

@@ -12,24 +12,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.comparison import summary
-from icl_sim.comparison.classification import (
-    CLASSIFIERS,
-    HELD_OUT,
-    check_classification,
-    classify,
-    is_classification,
-)
+from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
 from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
+from icl_sim.data.vectors import HELD_OUT, is_vector_task
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
-from icl_sim.predictors import Predictor, get_predictor
+from icl_sim.predictors import Predictor, get_predictor, predictor_names
 from icl_sim.storage.store import Store
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 TRUTH = "truth"
-ROUTES = ("bayes", "counts", "lookup", "full", "in-context")
+SIZES = (16, 64, 256)
+# By kind of data: what is compared unless others are named.
+ROUTES = {
+    "classification": (
+        "least-squares",
+        "logistic",
+        "logistic-in-context",
+        "perceptron",
+        "perceptron-in-context",
+        "svm",
+        "svm-in-context",
+    ),
+    "table": ("bayes", "counts", "lookup", "full", "in-context"),
+}
 LENGTHS = (1, 2, 4)
 SEEN = 8  # demonstrations a context from which on all contexts count as seen
 
@@ -37,7 +45,7 @@ SEEN = 8  # demonstrations a context from which on all contexts count as seen
 def compare(
     task: str = "english",
     *,
-    sizes: Sequence[int] = (16, 64, 256),
+    sizes: Sequence[int] | None = None,
     predictors: Sequence[str] | None = None,
     tasks: int = 12,
     seeds: int = 1,
@@ -51,10 +59,11 @@ def compare(
 
     Args:
       task: a family of `icl_sim.data.tasks.TASKS`, or linear classification (see
-        `icl_sim.comparison.classification`), whose contexts are held-out inputs.
-      sizes: N, demonstrations in all, their contexts drawn uniformly.
-      predictors: names in `icl_sim.predictors.PREDICTORS` (or in `CLASSIFIERS`); by default the
-        usual routes.
+        `icl_sim.data.vectors.split`), whose contexts are held-out inputs.
+      sizes: N, demonstrations in all, their contexts drawn uniformly; by default those of SIZES
+        that the task has data for.
+      predictors: names in `icl_sim.predictors.PREDICTORS`, of the task's kind of data; by default
+        the usual routes.
       tasks, seeds: the number of tables, and of data sets of each.
       contexts, vocab: m and V of tables.
       key: root of all randomness; not consumed.
@@ -80,12 +89,15 @@ def compare(
         lasts for.
       FloatingPointError: a predictor's law is not finite.
     """
-    classes = is_classification(task)
+    classes = is_vector_task(task)
+    kind = "classification" if classes else "table"
     if predictors is None:
-        predictors = tuple(CLASSIFIERS) if classes else ROUTES
+        predictors = ROUTES[kind]
     names = (*predictors, TRUTH)
     if len(set(names)) < len(names) or not predictors:
         raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
+    if sizes is None:
+        sizes = sizes_that_fit(task, SIZES, max(tasks, 1)) if classes else SIZES
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
         raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
     if tasks < 1 or seeds < 1:
@@ -106,8 +118,9 @@ def compare(
         contexts=HELD_OUT if classes else contexts,
         vocab=2 if classes else vocab,
     )
+    _check_kind(task, kind, predictors)
     if classes:
-        check_classification(task, sizes, predictors)
+        check_sizes(task, sizes, tasks)
         every = {n: _classified(task, n, names, tasks, seeds, key, store, progress) for n in sizes}
         return about | _summed_up(every, names, tasks, seen=1)
     for size in sizes:
@@ -179,13 +192,25 @@ def _classified(
     progress: Callable[[str, int, int], None],
 ) -> np.ndarray:
     """float32 [P, R, m, 2]: every classifier's laws on the held-out inputs."""
-    root = np.asarray(jax.random.key_data(key)).tolist()
     answers = []
     for done, name in enumerate(names, start=1):
-        answer = partial(classify, name, task, size, tasks, seeds, root)
+        asked = None if name == TRUTH else name
+        own = _stream(key, name, size)
+        answer = partial(held_out_laws, asked, task, size, tasks, seeds, key, own)
         answers.append(store.result(f"compare/{task}/{tasks}x{seeds}/{size}/{name}", answer))
         progress(f"{task} {size}", done, len(names))
     return np.array(answers, np.float32)
+
+
+def _check_kind(task: str, kind: str, names: Sequence[str]) -> None:
+    """Raises InputError for an unknown predictor, or one that reads other data than the task's."""
+    for name in names:
+        found = get_predictor(name).kind
+        if found.name != kind:
+            raise InputError(
+                f"predictor of {task}: expected one of {', '.join(predictor_names(kind))}, got "
+                f"{name}, which reads {found.reads}"
+            )
 
 
 def _require_room(name: str, size: int, m: int, V: int) -> None:
@@ -203,7 +228,7 @@ def _require_room(name: str, size: int, m: int, V: int) -> None:
         order = None if predictor.counts_only else jax.ShapeDtypeStruct((N,), jnp.int32)
         counts = jax.ShapeDtypeStruct((m, V), jnp.int32)
         data = Demonstrations(order, order, counts)
-        return devices * BLOCK * traced_bytes(predictor.function, data, jax.random.key(0))
+        return devices * BLOCK * traced_bytes(predictor, data, jax.random.key(0))
 
     require(f"predictor {name}", cost, demonstrations=size)
 

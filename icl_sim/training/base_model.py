@@ -26,7 +26,7 @@ from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig
-from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS, OUTPUTS
+from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS, OUTPUTS, interleaved
 from icl_sim.transformer import Params, forward, load_params
 
 NAME = "base"
@@ -116,8 +116,7 @@ def table_prompts(base: Base, data: Demonstrations) -> jax.Array:
             f"prompt: expected at most {(base.window - 1) // 2} demonstrations, {base.window} "
             f"tokens, the base's window, got {N}; show fewer of them"
         )
-    pairs = jnp.stack([data.contexts, data.outputs + CONTEXTS], axis=-1).astype(jnp.int32)
-    shown = jnp.broadcast_to(pairs.reshape(*pairs.shape[:-2], 2 * N), (m, 2 * N))
+    shown = jnp.broadcast_to(interleaved(data.contexts, data.outputs), (m, 2 * N))
     return jnp.concatenate([shown, jnp.arange(m, dtype=jnp.int32)[:, None]], axis=1)
 
 

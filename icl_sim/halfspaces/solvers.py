@@ -1,4 +1,8 @@
-"""Halfspace learners: jittable functions (inputs, labels) -> weights, batched by vmap.
+"""Solvers of halfspaces: jittable functions (inputs, labels) -> weights, batched by vmap.
+
+Weights, not laws: the risk of a halfspace over all inputs is known in closed form from its weights,
+and laws on some queries would not tell them. `icl_sim.predictors.classifiers.halfspace` turns any
+of these into a predictor.
 
 All share one signature: inputs float [n, d]; labels float [n] of +-1, or 0 for a row that is
 padding and not an example, so that one compiled function serves every n up to its number of rows;
@@ -13,9 +17,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from icl_sim.halfspaces.svm import hard_margin_svm
+from icl_sim.halfspaces.hard_margin import hard_margin_svm
 
-Learner = Callable[[jax.Array, jax.Array], jax.Array]
+Solver = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Perceptron(NamedTuple):
@@ -154,7 +158,7 @@ def _perceptron_weights(inputs: jax.Array, labels: jax.Array) -> jax.Array:
     return perceptron(inputs, labels).weights
 
 
-LEARNERS: dict[str, Learner] = {
+SOLVERS: dict[str, Solver] = {
     "least-squares": least_squares,
     "logistic": logistic,
     "one-step": one_step,
