@@ -15,8 +15,8 @@ import jax
 from icl_sim.claims import judge, select
 from icl_sim.comparison import compare, costs
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.predictors.selected import CHOICES
-from icl_sim.statistics.sweep import Progress, quiet
 from icl_sim.storage.records import Record, digest, merge, read_directory
 from icl_sim.storage.store import Store
 from icl_sim.training.runs import train_sft

@@ -11,9 +11,10 @@ from typing import Any
 import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
-from icl_sim.claims.claim import PROFILES, Claim, Run, Statement
+from icl_sim.claims.claim import Claim, Run, Statement
 from icl_sim.errors import InputError
-from icl_sim.statistics.sweep import Progress
+from icl_sim.execution.profiles import PROFILES
+from icl_sim.execution.progress import Progress
 from icl_sim.storage.records import digest
 from icl_sim.storage.store import Store
 

@@ -8,17 +8,16 @@ from typing import Any
 
 import jax
 
+from icl_sim.execution.progress import Progress
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
-from icl_sim.statistics.sweep import CellVerdict, Progress, sweep
+from icl_sim.statistics.sweep import CellVerdict, sweep
 from icl_sim.storage.store import Store
 
 HOLDS = "HOLDS"
 LOOSE = "HOLDS-LOOSE"  # true, and a better bound is given
 FALSE = "FALSE-AS-STATED"  # with a counterexample family and a corrected statement
 OPEN = "INCONCLUSIVE"
-
-PROFILES = ("smoke", "standard", "full")
 
 Figures = dict[str, list[dict[str, Any]]]
 

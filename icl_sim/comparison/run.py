@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.comparison import summary
+from icl_sim.comparison import pairwise
 from icl_sim.comparison.classification import (
     CLASSIFIERS,
     HELD_OUT,
@@ -23,6 +23,7 @@ from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
 from icl_sim.predictors import Predictor, get_predictor
 from icl_sim.storage.store import Store
@@ -45,7 +46,7 @@ def compare(
     vocab: int = 8,
     key: jax.Array,
     store: Store,
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Every predictor on the same data: pairwise total variation, and each one's distance to truth.
 
@@ -155,16 +156,16 @@ def _summed_up(
     every: Mapping[int, np.ndarray], names: Sequence[str], tasks: int, *, seen: int
 ) -> dict[str, Any]:
     """The summaries of the laws float32 [P, R, m, V] at each size; rates from N = ``seen`` on."""
-    distance = {size: summary.distances(laws, tasks) for size, laws in every.items()}
+    distance = {size: pairwise.distances(laws, tasks) for size, laws in every.items()}
     fitted = {size: found for size, found in distance.items() if size >= seen}
     return {
-        "matrix": {str(n): summary.matrix(found, names) for n, found in distance.items()},
-        "paired": {str(n): summary.paired(found, names) for n, found in distance.items()},
+        "matrix": {str(n): pairwise.matrix(found, names) for n, found in distance.items()},
+        "paired": {str(n): pairwise.paired(found, names) for n, found in distance.items()},
         "lengths": {
-            str(n): summary.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
+            str(n): pairwise.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
         },
         "order": {str(n): {} for n in every},
-        "rates": summary.rates(fitted, names) if len(fitted) > 1 else {},
+        "rates": pairwise.rates(fitted, names) if len(fitted) > 1 else {},
     }
 
 
@@ -176,7 +177,7 @@ def _classified(
     seeds: int,
     key: jax.Array,
     store: Store,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> np.ndarray:
     """float32 [P, R, m, 2]: every classifier's laws on the held-out inputs."""
     root = np.asarray(jax.random.key_data(key)).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,17 +21,16 @@ from constructions.spec import TransformerSpec
 from icl_sim.decoding.decoder import check_arithmetic
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
 
-ENGINES = ("dense", "verify")
+LOOPED_ENGINES = ("dense", "verify")
 BITS = 16  # of a word
 MOST_WORDS = 1024  # attention costs the square of the memory
 MOST_STEPS = 2**63 - 1  # no certificate ends: this is where a counter of 64 bits does
 BLOCK = 1 << 19  # outputs kept between two looks at progress
 BATCH = 64  # states verified at once, or fewer, so that they take at most
 BATCH_BYTES = 2**28
-
-Progress = Callable[[str, int, int], None]
 
 
 class States(NamedTuple):
@@ -89,7 +88,7 @@ def emulate_looped(
     *,
     engine: str = "dense",
     max_steps: int | None = None,
-    progress: Progress = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """A SUBLEQ program's run, looped through a transformer's weights and compared.
 
@@ -110,10 +109,10 @@ def emulate_looped(
     Raises:
       InputError: an unknown program or engine, inputs out of its domain, or too many of them.
     """
-    if engine not in ENGINES:
+    if engine not in LOOPED_ENGINES:
         raise InputError(
-            f"engine: expected one of {', '.join(ENGINES)} with the looped construction, whose "
-            f"every loop is a whole forward pass, got {engine!r}"
+            f"engine: expected one of {', '.join(LOOPED_ENGINES)} with the looped construction, "
+            f"whose every loop is a whole forward pass, got {engine!r}"
         )
     if max_steps is not None and not 1 <= max_steps <= MOST_STEPS:
         raise InputError(f"--max-steps: expected 1 to {MOST_STEPS:,}, got {max_steps:,}")

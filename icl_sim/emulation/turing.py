@@ -21,23 +21,22 @@ from constructions.machines.vocabulary import END, Transcript, Vocabulary
 from constructions.machines.weights import build_bytes
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import Trace, TuringMachine
-from icl_sim.decoding import Decoder, State, verify_trace
+from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
 from icl_sim.emulation.machine_files import read_machine
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import load
 
 # The universal transformers: working states and symbols, smallest first.
 SIZES = ((8, 2), (8, 4), (32, 4), (128, 8))
 # Steps and cells to certify: the first pair that covers the request is taken.
 LIMITS = ((2**20, 2**19), (2**26, 2**15))
-CONSTRUCTIONS = ("single", "universal")
-ENGINES = ("dense", "cached", "specialised", "verify")
+MACHINE_CONSTRUCTIONS = ("single", "universal")
+MACHINE_ENGINES = (*ENGINES, "verify")
 BLOCK = 1 << 20  # tokens decoded between two looks at progress
 SAVE_EVERY = 8  # blocks between two checkpoints
 DENSE_LIMIT = 1 << 14  # steps; dense attention costs O(t) memory and time a step
-
-Progress = Callable[[str, int, int], None]
 
 
 def find_machine(name: str) -> TuringMachine:
@@ -69,10 +68,10 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
       InputError: an unknown construction, a machine larger than every size, more steps than any
         certificate reaches, or weights that memory does not last for.
     """
-    if construction not in CONSTRUCTIONS:
+    if construction not in MACHINE_CONSTRUCTIONS:
         raise InputError(
-            f"construction: expected one of {', '.join(CONSTRUCTIONS)}, or looped for SUBLEQ "
-            f"programs, got {construction!r}"
+            f"construction: expected one of {', '.join(MACHINE_CONSTRUCTIONS)}, or looped for "
+            f"SUBLEQ programs, got {construction!r}"
         )
     wanted = LIMITS[0][0] if steps is None else steps
     limits = next((pair for pair in LIMITS if wanted <= pair[0]), None)
@@ -106,7 +105,7 @@ def emulate(
     max_steps: int | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """A machine's run, decoded from a transformer's weights and compared with the interpreter.
 
@@ -130,8 +129,8 @@ def emulate(
       InputError: an unknown symbol, a machine too large, more steps than certified, an address out
         of the certified range.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine not in MACHINE_ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
     if max_steps is not None and max_steps < 1:
         raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
     built = build(machine, construction=construction, steps=max_steps)

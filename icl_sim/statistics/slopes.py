@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import run_blocks
-from icl_sim.statistics.sweep import Progress, quiet
 from icl_sim.storage.store import Store
 
 RESAMPLES = 2000

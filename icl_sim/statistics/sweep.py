@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import Batch, iter_blocks
 from icl_sim.statistics.cells import MeanCell, TailCell, Tally
 from icl_sim.statistics.intervals import (
@@ -31,8 +32,6 @@ from icl_sim.statistics.intervals import (
     family_verdicts,
 )
 from icl_sim.storage.store import Store
-
-Progress = Callable[[str, int, int], None]  # progress(label, done, total)
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,6 @@ class CellVerdict:
     estimate: float
     low: float
     high: float
-
-
-def quiet(label: str, done: int, total: int) -> None:
-    """A progress that shows nothing."""
 
 
 def sweep(

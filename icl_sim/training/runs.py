@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.base_model import (
@@ -47,7 +48,6 @@ from icl_sim.training.pretraining import pretrain
 from icl_sim.training.pretraining_sequences import CONTEXTS, OUTPUTS
 from icl_sim.transformer import Transformer
 
-Progress = Callable[[str, int, int], None]
 TARGETS = ("counts", "bayes", "in-context", "truth")
 
 
@@ -58,7 +58,7 @@ def train_base(
     replicas: int = 0,
     steps: int = RECIPE.steps,
     resume: bool = False,
-    progress: Progress = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Pretrains a base and, if it passes the gate, writes ``out``/base.safetensors and base.json.
 
@@ -183,7 +183,7 @@ def train_sft(
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Fine-tunes the base on tables of a task: every (size, table, seed) copy in one program.
 
