@@ -6,8 +6,6 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from absl.flags import argparse_flags
-
 from icl_sim.errors import InputError
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT
@@ -16,7 +14,7 @@ from icl_sim.execution.supervisor import RESTARTS, TIMEOUT
 PLACES = ("processes", "coordinator", "process", "restarts", "join_timeout")
 
 
-class Parser(argparse_flags.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, instead of argparse's dump of the usage."""
 
     def error(self, message: str) -> NoReturn:
