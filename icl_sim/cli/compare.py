@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
 def run(arguments: Any) -> int:
     """Prints the matrix of every size; with --out, writes the report too."""
     flags.require_out(arguments)
+    from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_routes
 
     names = {} if arguments.predictors is None else {"predictors": arguments.predictors}
@@ -42,15 +43,15 @@ def run(arguments: Any) -> int:
             progress=progress,
             **names,
         )
-    page = output.pages({"comparisons": [found]}, arguments.out) if arguments.out else None
+    page = output.pages(Findings(comparisons=(found,)), arguments.out) if arguments.out else None
     if arguments.json:
         output.print_json(found)
         return 0
-    width = max(map(len, found["predictors"]))
-    for size, matrix in found["matrix"].items():
+    width = max(map(len, found.predictors))
+    for size, matrix in found.matrix.items():
         print(f"mean total variation, N = {size} (columns in the order of the rows)")
         for row, cells in matrix.items():
-            print(f"{row:>{width}}", *(f"{cells[column]['mean']:.4f}" for column in matrix))
+            print(f"{row:>{width}}", *(f"{cells[column].mean:.4f}" for column in matrix))
     if page:
         print(f"report: {page}")
     return 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icl_sim.cli import flags, output
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from icl_sim.emulation.looped import LoopedEmulation
+    from icl_sim.emulation.turing import Emulation
 
 SHOWN = 200  # cells of a tape on the terminal
 
@@ -53,11 +57,10 @@ def run(arguments: Any) -> int:
         from icl_sim.report.viewer import write_viewer
 
         built = build(machine, construction=arguments.construction, steps=None)
-        write_viewer(machine, arguments.tape, built, arguments.trace, steps=found["steps"])
-    if not arguments.json:
-        tape = "".join(found["tape"])
-        found["tape"] = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
-    return _show(found, arguments)
+        write_viewer(machine, arguments.tape, built, arguments.trace, steps=found.steps)
+    tape = "".join(found.tape)
+    tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
+    return _show(found, arguments, tape=tape)
 
 
 def _looped(arguments: Any) -> int:
@@ -76,11 +79,11 @@ def _looped(arguments: Any) -> int:
     return _show(found, arguments)
 
 
-def _show(found: dict[str, Any], arguments: Any) -> int:
+def _show(found: Emulation | LoopedEmulation, arguments: Any, **shown: str) -> int:
+    """Prints the fields of a run; ``shown`` takes the place of some on the terminal."""
     if arguments.json:
         output.print_json(found)
     else:
-        for name, value in found.items():
-            shown = f"{value:,.0f}" if isinstance(value, float) else value
-            print(f"{name:>16}  {shown}")
-    return int(not found["agrees"])
+        for name, value in (vars(found) | shown).items():
+            print(f"{name:>16}  {f'{value:,.0f}' if isinstance(value, float) else value}")
+    return int(not found.agrees)

@@ -20,11 +20,11 @@ def run(arguments: Any) -> int:
     from icl_sim.reproduction import reproduce
 
     with ProgressBar() as progress:
-        results = reproduce(
+        findings = reproduce(
             profile=arguments.profile,
             seed=arguments.seed,
             out=arguments.out,
             resume=arguments.resume,
             progress=progress,
         )
-    return output.report(results, arguments.out, arguments)
+    return output.report(findings, arguments.out, arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from icl_sim.cli import flags, output
@@ -28,20 +27,18 @@ def run(arguments: Any) -> int:
     """Prints every size that is defined."""
     from icl_sim.bounds import sample_size
 
-    size = asdict(
-        sample_size(
-            vocab=arguments.vocab,
-            eps=arguments.eps,
-            delta=arguments.delta,
-            contexts=arguments.contexts,
-            length=arguments.length,
-            dim=arguments.dim,
-        )
+    size = sample_size(
+        vocab=arguments.vocab,
+        eps=arguments.eps,
+        delta=arguments.delta,
+        contexts=arguments.contexts,
+        length=arguments.length,
+        dim=arguments.dim,
     )
     if arguments.json:
         output.print_json(size)
         return 0
-    for name, value in size.items():
+    for name, value in vars(size).items():
         if value is not None:
             print(f"{name:>14}  {value:,}" if isinstance(value, int) else f"{name:>14}  {value}")
     return 0

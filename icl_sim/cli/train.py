@@ -36,6 +36,7 @@ def add(commands: Any) -> None:
 
 def run_base(arguments: Any) -> int:
     """Pretrains a base; it is written if it passes the gate."""
+    from icl_sim.report.findings import Findings
     from icl_sim.training.runs import train_base
 
     steps = {} if arguments.steps is None else {"steps": arguments.steps}
@@ -48,21 +49,22 @@ def run_base(arguments: Any) -> int:
             progress=progress,
             **steps,
         )
-    output.pages({"pretraining": [found]}, arguments.out)
+    output.pages(Findings(pretraining=(found,)), arguments.out)
     if arguments.json:
         output.print_json(found)
     else:
-        gates = {arguments.seed: found["gate"]} | found["replicas"]
+        gates = {arguments.seed: found.gate, **found.replicas}
         for seed, gate in gates.items():
-            distances = (f"{d['icl_to_bayes']:.3f} at N = {n}" for n, d in gate["sizes"].items())
-            outcome = "passed" if gate["passed"] else "FAILED"
+            distances = (f"{d.icl_to_bayes:.3f} at N = {n}" for n, d in gate.sizes.items())
+            outcome = "passed" if gate.passed else "FAILED"
             print(f"seed {seed}: gate {outcome}: TV to Bayes {', '.join(distances)}")
-        print(f"base: {found['path'] or 'not written'}; {found['cpu_seconds']:.0f} CPU seconds")
-    return int(not found["passed"])
+        print(f"base: {found.path or 'not written'}; {found.cpu_seconds:.0f} CPU seconds")
+    return int(not found.passed)
 
 
 def run_sft(arguments: Any) -> int:
     """Fine-tunes the base on tables, all copies at once."""
+    from icl_sim.report.findings import Findings
     from icl_sim.training.runs import fine_tuning_config, train_sft
 
     names = ("rank", "optimizer", "learning_rate", "steps")
@@ -79,12 +81,12 @@ def run_sft(arguments: Any) -> int:
             resume=arguments.resume,
             progress=progress,
         )
-    page = output.pages({"training": [found]}, arguments.out)
+    page = output.pages(Findings(training=(found,)), arguments.out)
     if arguments.json:
         output.print_json(found)
         return 0
-    for size, curves in found["curves"].items():
+    for size, curves in found.curves.items():
         ends = (f"{curve[-1]:.4f} to {name}" for name, curve in curves.items() if name != "loss")
         print(f"N = {size}: mean TV {', '.join(ends)}")
-    print(f"{found['copies']} copies, {found['tokens_per_second']:,} tokens/s; report: {page}")
+    print(f"{found.copies} copies, {found.tokens_per_second:,} tokens/s; report: {page}")
     return 0

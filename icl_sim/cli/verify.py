@@ -19,10 +19,11 @@ def add(commands: Any) -> None:
 def run(arguments: Any) -> int:
     """Judges, and tells by the exit code whether theory and run agree."""
     flags.require_out(arguments)
+    from icl_sim.report.findings import Findings
     from icl_sim.reproduction import verify
 
     with ProgressBar() as progress:
-        results = verify(
+        audit = verify(
             arguments.names,
             profile=arguments.profile,
             seed=arguments.seed,
@@ -30,5 +31,6 @@ def run(arguments: Any) -> int:
             resume=arguments.resume,
             progress=progress,
         )
-    output.show(results, arguments)
-    return output.failed(results)
+    findings = Findings(audit)
+    output.show(findings, arguments)
+    return output.exit_code_of(findings)

@@ -19,6 +19,7 @@ from icl_sim.comparison.classification import (
     classify,
     is_classification,
 )
+from icl_sim.comparison.result import Comparison
 from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
@@ -26,7 +27,7 @@ from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
 from icl_sim.predictors import Predictor, get_predictor
-from icl_sim.storage.store import Store
+from icl_sim.storage.result_store import MemoryStore, ResultStore
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 TRUTH = "truth"
@@ -44,10 +45,10 @@ def compare(
     seeds: int = 1,
     contexts: int = 8,
     vocab: int = 8,
-    key: jax.Array,
-    store: Store,
+    key: jax.Array | None = None,
+    store: ResultStore | None = None,
     progress: Progress = quiet,
-) -> dict[str, Any]:
+) -> Comparison:
     """Every predictor on the same data: pairwise total variation, and each one's distance to truth.
 
     Args:
@@ -58,29 +59,22 @@ def compare(
         usual routes.
       tasks, seeds: the number of tables, and of data sets of each.
       contexts, vocab: m and V of tables.
-      key: root of all randomness; not consumed.
-      store: each predictor's laws at each size are recorded there, and found again on resuming.
+      key: root of all randomness, not consumed; by default `jax.random.key(0)`.
+      store: each predictor's laws at each size are recorded there, and found again on resuming; by
+        default nothing outlives the call.
       progress: called as progress(label, done, total).
-
-    Returns:
-      task, sizes, predictors ("truth" the last), tasks, seeds, contexts, vocab; by str(size)
-
-      - matrix[size][row][column]: mean, low, high (95 % bootstrap interval over tasks) of the mean
-        over contexts, and max (over contexts, averaged over data sets);
-      - paired[size][row][column]: mean, low, high of the difference of their distances to truth;
-      - lengths[size][l][row]: distance to truth of the law of l symbols, output number y leading
-        to context number y (only where m = V);
-      - order[size][row]: how far the law moves when the demonstrations are permuted, for those
-        that read their order;
-
-      and rates[row]: slope, low, high of the distance to truth against N, over the sizes at which
-      every context is seen (8 m and more); empty with fewer than two of them.
 
     Raises:
       InputError: unknown names, sizes below 1, beyond a predictor's window or beyond what memory
         lasts for.
       FloatingPointError: a predictor's law is not finite.
+
+    >>> found = compare("tables", sizes=(32,), predictors=("counts", "lookup"), tasks=2)
+    >>> found.matrix[32]["counts"]["lookup"].max < 1e-6
+    True
     """
+    key = jax.random.key(0) if key is None else key
+    store = MemoryStore() if store is None else store
     classes = is_classification(task)
     if predictors is None:
         predictors = tuple(CLASSIFIERS) if classes else ROUTES
@@ -91,10 +85,10 @@ def compare(
         raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
     if tasks < 1 or seeds < 1:
         raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")
-    about = {
+    about: dict[str, Any] = {
         "task": task,
-        "sizes": list(sizes),
-        "predictors": list(names),
+        "sizes": tuple(sizes),
+        "predictors": names,
         "tasks": tasks,
         "seeds": seeds,
     }
@@ -110,7 +104,7 @@ def compare(
     if classes:
         check_classification(task, sizes, predictors)
         every = {n: _classified(task, n, names, tasks, seeds, key, store, progress) for n in sizes}
-        return about | _summed_up(every, names, tasks, seen=1)
+        return Comparison(**about, **_summed_up(every, names, tasks, seen=1))
     for size in sizes:
         for name in predictors:
             _require_room(name, size, contexts, vocab)
@@ -132,10 +126,10 @@ def compare(
                     f"{record}/permuted", partial(_predict, name, draw, key, shown, permute=True)
                 )
                 moved[name] = _moved(answers[-1], again)
-        order[str(size)] = moved
+        order[size] = moved
         every[size] = np.array([*answers, laws], np.float32)
     found = _summed_up(every, names, tasks, seen=SEEN * contexts)
-    return about | found | {"order": order, "contexts": contexts, "vocab": vocab}
+    return Comparison(**about | found | {"order": order}, contexts=contexts, vocab=vocab)
 
 
 def comparison_bytes(
@@ -159,12 +153,12 @@ def _summed_up(
     distance = {size: pairwise.distances(laws, tasks) for size, laws in every.items()}
     fitted = {size: found for size, found in distance.items() if size >= seen}
     return {
-        "matrix": {str(n): pairwise.matrix(found, names) for n, found in distance.items()},
-        "paired": {str(n): pairwise.paired(found, names) for n, found in distance.items()},
+        "matrix": {n: pairwise.matrix(found, names) for n, found in distance.items()},
+        "paired": {n: pairwise.paired(found, names) for n, found in distance.items()},
         "lengths": {
-            str(n): pairwise.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
+            n: pairwise.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
         },
-        "order": {str(n): {} for n in every},
+        "order": {n: {} for n in every},
         "rates": pairwise.rates(fitted, names) if len(fitted) > 1 else {},
     }
 
@@ -176,7 +170,7 @@ def _classified(
     tasks: int,
     seeds: int,
     key: jax.Array,
-    store: Store,
+    store: ResultStore,
     progress: Progress,
 ) -> np.ndarray:
     """float32 [P, R, m, 2]: every classifier's laws on the held-out inputs."""

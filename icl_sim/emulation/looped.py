@@ -6,6 +6,7 @@ import functools
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -31,6 +32,37 @@ MOST_STEPS = 2**63 - 1  # no certificate ends: this is where a counter of 64 bit
 BLOCK = 1 << 19  # outputs kept between two looks at progress
 BATCH = 64  # states verified at once, or fewer, so that they take at most
 BATCH_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class LoopedEmulation:
+    """A SUBLEQ program's run, looped through a transformer's weights.
+
+    Attributes:
+      machine, construction, engine: names of what was run, and how.
+      inputs: the words of the input.
+      steps: instructions, a loop each.
+      halted: whether the program has halted.
+      counter: address of the next instruction.
+      memory: all words, padded to the transformer's size.
+      answer: what the program leaves as its answer; None unless halted.
+      certified_steps: all that can be counted: no certificate ends.
+      agrees: whether memory, counter and halt are the interpreter's after every step.
+      steps_per_second: without compilation.
+    """
+
+    machine: str
+    construction: str
+    engine: str
+    inputs: list[int]
+    steps: int
+    halted: bool
+    counter: int
+    memory: list[int]
+    answer: list[int] | None
+    certified_steps: int
+    agrees: bool
+    steps_per_second: float
 
 
 class States(NamedTuple):
@@ -89,7 +121,7 @@ def emulate_looped(
     engine: str = "dense",
     max_steps: int | None = None,
     progress: Progress = quiet,
-) -> dict[str, Any]:
+) -> LoopedEmulation:
     """A SUBLEQ program's run, looped through a transformer's weights and compared.
 
     Args:
@@ -100,11 +132,6 @@ def emulate_looped(
         that looping yields them.
       max_steps: where to stop; by default when the program halts.
       progress: called as progress(label, steps done, max_steps).
-
-    Returns:
-      machine, construction, engine, inputs, steps, halted, counter, memory, answer (None unless
-      halted), certified_steps (all that can be counted), agrees (memory, counter and halt after
-      every step, with the interpreter) and steps_per_second (compilation excluded).
 
     Raises:
       InputError: an unknown program or engine, inputs out of its domain, or too many of them.
@@ -140,20 +167,20 @@ def emulate_looped(
         progress(f"{name}, steps", done, done if max_steps is None else max_steps)
     halted = bool(last.halted[-1])
     final = last.memory[-1].tolist()
-    return {
-        "machine": name,
-        "construction": "looped",
-        "engine": engine,
-        "inputs": inputs,
-        "steps": done,
-        "halted": halted,
-        "counter": int(last.counter[-1]),
-        "memory": final,
-        "answer": program.answer(final, inputs) if halted else None,
-        "certified_steps": MOST_STEPS,
-        "agrees": agrees,
-        "steps_per_second": done / max(spent, 1e-9),
-    }
+    return LoopedEmulation(
+        machine=name,
+        construction="looped",
+        engine=engine,
+        inputs=inputs,
+        steps=done,
+        halted=halted,
+        counter=int(last.counter[-1]),
+        memory=final,
+        answer=program.answer(final, inputs) if halted else None,
+        certified_steps=MOST_STEPS,
+        agrees=agrees,
+        steps_per_second=done / max(spent, 1e-9),
+    )
 
 
 def looped_bytes(spec: TransformerSpec, words: int) -> int:

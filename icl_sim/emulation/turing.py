@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,36 @@ MACHINE_ENGINES = (*ENGINES, "verify")
 BLOCK = 1 << 20  # tokens decoded between two looks at progress
 SAVE_EVERY = 8  # blocks between two checkpoints
 DENSE_LIMIT = 1 << 14  # steps; dense attention costs O(t) memory and time a step
+
+
+@dataclass(frozen=True)
+class Emulation:
+    """A machine's run through a transformer's weights.
+
+    Attributes:
+      machine, construction, engine: names of what was run, and how.
+      steps: taken; a transition into a halting state counts.
+      halted: whether the machine has halted.
+      state: the state it is in, by its name.
+      head, tape_start: cells, counted from the first cell of the input, which is 0.
+      tape: the symbols of the visited span, from the cell ``tape_start`` on.
+      certified_steps: what the certificate reaches.
+      agrees: whether all of it is the interpreter's run, token for token.
+      steps_per_second: without compilation where more than one block was run.
+    """
+
+    machine: str
+    construction: str
+    engine: str
+    steps: int
+    halted: bool
+    state: str
+    head: int
+    tape_start: int
+    tape: list[str]
+    certified_steps: int
+    agrees: bool
+    steps_per_second: float
 
 
 def find_machine(name: str) -> TuringMachine:
@@ -106,7 +137,7 @@ def emulate(
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress = quiet,
-) -> dict[str, Any]:
+) -> Emulation:
     """A machine's run, decoded from a transformer's weights and compared with the interpreter.
 
     Args:
@@ -120,14 +151,13 @@ def emulate(
       resume: take up the run that the directory holds.
       progress: called as progress(label, steps done, max_steps).
 
-    Returns:
-      machine, construction, engine, steps, halted, state, head, tape (symbols of the visited span),
-      tape_start, certified_steps, agrees (with the interpreter, token for token) and
-      steps_per_second (compilation excluded where more than one block was run).
-
     Raises:
       InputError: an unknown symbol, a machine too large, more steps than certified, an address out
         of the certified range.
+
+    >>> found = emulate(find_machine("bb2"), engine="cached", max_steps=50)
+    >>> found.steps, found.halted, "".join(found.tape), found.agrees
+    (6, True, '1111', True)
     """
     if engine not in MACHINE_ENGINES:
         raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
@@ -149,15 +179,15 @@ def emulate(
         transcript, agrees, rate = _decode(
             built, machine, tape, prompt, steps, engine, checkpoints, resume, progress
         )
-    return {
-        "machine": machine.name,
-        "construction": construction,
-        "engine": engine,
+    return Emulation(
+        machine=machine.name,
+        construction=construction,
+        engine=engine,
         **transcript.named(machine),
-        "certified_steps": certified,
-        "agrees": agrees,
-        "steps_per_second": rate,
-    }
+        certified_steps=certified,
+        agrees=agrees,
+        steps_per_second=rate,
+    )
 
 
 def _require(states: int, symbols: int) -> None:

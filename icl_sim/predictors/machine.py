@@ -25,16 +25,16 @@ def universal(data: Demonstrations, key: jax.Array) -> np.ndarray:
     program = _program(m, V)
     inputs, labels = np.asarray(data.contexts), np.asarray(data.outputs)
     found = emulate(program.machine, program.encode(inputs, labels, program.domain))
-    if not (found["halted"] and found["agrees"]):
+    if not (found.halted and found.agrees):
         raise FloatingPointError("universal: the decoded run is not the machine's")
-    codes = [program.machine.alphabet.index(symbol) for symbol in found["tape"]]
+    codes = [program.machine.alphabet.index(symbol) for symbol in found.tape]
     trace = Trace(
         machine=program.machine,
-        steps=found["steps"],
-        halted=found["halted"],
-        state=found["state"],
-        head=found["head"],
-        tape_start=found["tape_start"],
+        steps=found.steps,
+        halted=found.halted,
+        state=found.state,
+        head=found.head,
+        tape_start=found.tape_start,
         cells=np.array(codes, np.uint8),
         codes=np.zeros(0, np.uint8),
     )

@@ -31,7 +31,7 @@ from icl_sim.statistics.intervals import (
     REFUTED,
     family_verdicts,
 )
-from icl_sim.storage.store import Store
+from icl_sim.storage.result_store import ResultStore
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def sweep(
     *,
     key: jax.Array,
     replicates: int,
-    store: Store,
+    store: ResultStore,
     alpha: float = ALPHA,
     progress: Progress = quiet,
 ) -> list[CellVerdict]:
@@ -124,7 +124,7 @@ def _look(
     cell: TailCell | MeanCell,
     key: jax.Array,
     trials: range,
-    store: Store,
+    store: ResultStore,
     advance: Callable[[int], None],
 ) -> Tally:
     """The tally of these trials, from the store, or run and recorded."""
