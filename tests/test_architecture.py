@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -107,8 +110,6 @@ def test_imports_go_up_the_floors_only(package, floors):
 
 
 def test_constructions_need_numpy_and_the_standard_library_only():
-    import sys
-
     for name, path in modules("constructions"):
         for target in imports(path):
             top = target.split(".")[0]
@@ -214,9 +215,29 @@ def test_public_names_exist_and_are_sorted(package):
     import importlib
 
     module = importlib.import_module(package)
-    assert module.__all__ == sorted(module.__all__)
+    # Constants, types, functions, as ruff sorts the other lists.
+    kind = lambda name: (name.startswith("_"), not name.isupper(), not name[0].isupper(), name)
+    assert module.__all__ == sorted(module.__all__, key=kind)
     for name in module.__all__:
         assert getattr(module, name) is not None
+
+
+def test_type_checkers_see_the_lazy_names_where_they_live():
+    import icl_sim
+
+    nodes = ast.parse((ROOT / "icl_sim" / "__init__.py").read_text()).body
+    (block,) = (node for node in nodes if isinstance(node, ast.If))
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert seen == {name: f"icl_sim.{home}" for name, home in icl_sim._HOME.items()}
+
+
+def test_the_version_is_the_metadata_s_and_needs_no_framework():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    program = "import sys, icl_sim; print(icl_sim.__version__); assert 'jax' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == config["metadata"]["version"], done.stderr
+    assert done.returncode == 0
 
 
 def docstrings():
