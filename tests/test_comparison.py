@@ -159,6 +159,13 @@ def test_sequences_of_one_symbol_are_the_laws_themselves(result):
             assert lengths[4][name].mean <= 1
 
 
+def test_a_comparison_needs_neither_key_nor_store(tmp_path):
+    options = {"sizes": (16,), "predictors": ("counts", "bayes"), "tasks": 2}
+    with Store(tmp_path, config={}) as store:
+        expected = compare("tables", key=jax.random.key(0), store=store, **options)
+    assert compare("tables", **options) == expected
+
+
 def test_more_demonstrations_come_nearer_to_the_truth(result):
     errors = [result.matrix[n]["counts"]["truth"].mean for n in result.sizes]
     assert errors == sorted(errors, reverse=True)
