@@ -2,7 +2,8 @@
 
 Names are imported when first used (PEP 562), so that importing this package costs nothing.
 
->>> sample_size(vocab=32, eps=0.15, delta=0.1, contexts=1).exact
+>>> import icl_sim
+>>> icl_sim.sample_size(vocab=32, eps=0.15, delta=0.1, contexts=1).exact
 304
 """
 
