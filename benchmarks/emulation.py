@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,7 @@ from constructions.machines.universal import universal
 from constructions.programs.training_machines import TRAINING
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.emulation.looped import loop_until
-from icl_sim.emulation.turing import emulate, find_machine
+from icl_sim.emulation.turing import Emulation, emulate, find_machine
 from icl_sim.transformer import embed, load
 
 STEPS = 1_000_000
@@ -195,17 +194,17 @@ def _whole(machine: TuringMachine, engine: str) -> Row:
     """BB(5) to its halt, as the command line runs it."""
     command = functools.partial(emulate, machine, engine=engine, max_steps=BB5_STEPS + 1)
     row, found = _once("bb5, decoded" if engine == "specialised" else "bb5, verified", command)
-    if found["tape"].count("1") != 4098:
+    if found.tape.count("1") != 4098:
         raise AssertionError(f"bb5, {engine}: not the known halt")
     return row
 
 
-def _once(name: str, command: Callable[[], dict[str, Any]]) -> tuple[Row, dict[str, Any]]:
+def _once(name: str, command: Callable[[], Emulation]) -> tuple[Row, Emulation]:
     """A whole command, timed as it is typed: once. Its row, and what it found."""
     taken, found = timed(command)
-    if not (found["agrees"] and found["halted"]):
+    if not (found.agrees and found.halted):
         raise AssertionError(f"{name}: not the interpreter's tokens up to its halt")
-    steps = found["steps"]
+    steps = found.steps
     row = {"name": name, "steps": steps, "median_s": taken, "steps_per_s": steps / taken}
     return row, found
 

@@ -34,6 +34,7 @@ from icl_sim.bounds.enclosures import enclosure_bytes
 from icl_sim.bounds.partial import subset_expected_total_variation
 from icl_sim.bounds.sequences import absorbing_mean_divergence
 from icl_sim.cli import exit_code, run
+from icl_sim.cli.doctor import examine
 from icl_sim.comparison import compare
 from icl_sim.comparison.run import comparison_bytes
 from icl_sim.decoding import generate_batch, sample_strings
@@ -54,7 +55,6 @@ from icl_sim.execution.memory_guard import (
     traced_bytes,
 )
 from icl_sim.execution.trials import run_blocks
-from icl_sim.inventory import examine
 from icl_sim.storage.store import Store
 from icl_sim.storage.weights import load_weights
 from icl_sim.training import Examples, TrainConfig, fine_tune_copies

@@ -16,7 +16,7 @@ from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
 from icl_sim.claims import CLAIMS, c1, judge, select
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
 from icl_sim.errors import InputError
-from icl_sim.statistics.sweep import quiet
+from icl_sim.execution.progress import quiet
 from icl_sim.storage.store import Store
 
 

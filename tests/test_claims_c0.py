@@ -15,7 +15,7 @@ from constructions.programs.training_machines import TRAINING
 from constructions.reference import forward
 from icl_sim.claims import c0, coin_sampling, controls
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Run
-from icl_sim.statistics.sweep import quiet
+from icl_sim.execution.progress import quiet
 from icl_sim.storage.store import Store
 
 

@@ -18,9 +18,9 @@ from icl_sim.bounds.classification import (
 )
 from icl_sim.claims import CLAIMS, c3, c4, halfspace_curves
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.execution.progress import quiet
 from icl_sim.execution.trials import run_blocks
 from icl_sim.halfspaces import SOLVERS, error_trial, pool, real_law
-from icl_sim.statistics.sweep import quiet
 from icl_sim.storage.store import Store
 
 

@@ -16,7 +16,7 @@ from icl_sim.bounds.tokens import mcdiarmid
 from icl_sim.claims import c1, c2, elicitation, prefixes, prompt_families, sequence_replicates
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
 from icl_sim.data.tasks import empirical_law
-from icl_sim.statistics.sweep import quiet
+from icl_sim.execution.progress import quiet
 from icl_sim.storage.store import Store
 
 

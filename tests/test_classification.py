@@ -61,16 +61,16 @@ def result(tmp_path_factory):
 
 
 def test_the_comparison_has_the_form_of_the_others(result):
-    assert result["predictors"][-1] == "truth"
-    for size in ("16", "96"):
-        cell = result["matrix"][size]["logistic"]["logistic-in-context"]
-        assert cell["max"] <= 1e-5
-        assert result["matrix"][size]["truth"]["truth"]["mean"] == 0
+    assert result.predictors[-1] == "truth"
+    for size in (16, 96):
+        cell = result.matrix[size]["logistic"]["logistic-in-context"]
+        assert cell.max <= 1e-5
+        assert result.matrix[size]["truth"]["truth"].mean == 0
 
 
 def test_the_error_falls_faster_for_the_maximal_margin(result):
     # d/n against sqrt(d/n): on the few held-out inputs only the order of the exponents is sure.
-    assert result["rates"]["svm"]["slope"] < result["rates"]["least-squares"]["slope"] < -0.2
+    assert result.rates["svm"].slope < result.rates["least-squares"].slope < -0.2
 
 
 @pytest.mark.parametrize(

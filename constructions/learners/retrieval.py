@@ -226,10 +226,7 @@ def retrieval(
                 units=(move(r, "pick", {"used": 1, "pick": -1}),),
             ),
         ),
-        out={
-            "law": np.eye(outputs, size) / nearest,
-            "used": np.eye(size)[outputs:],
-        },
+        out={"law": np.eye(outputs, size) / nearest, "used": np.eye(size)[outputs:]},
         loops=nearest,
         index="index",
     )

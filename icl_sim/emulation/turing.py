@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,52 @@ from constructions.machines.weights import build_bytes
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript, Vocabulary
-from icl_sim.decoding import Decoder, State, verify_trace
+from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
 from icl_sim.emulation.machine_files import read_machine
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import load
 
 # The universal transformers: working states and symbols, smallest first.
 SIZES = ((8, 2), (8, 4), (32, 4), (128, 8))
 # Steps and cells to certify: the first pair that covers the request is taken.
 LIMITS = ((2**20, 2**19), (2**26, 2**15))
-CONSTRUCTIONS = ("single", "universal")
-ENGINES = ("dense", "cached", "specialised", "verify")
+MACHINE_CONSTRUCTIONS = ("single", "universal")
+MACHINE_ENGINES = (*ENGINES, "verify")
 BLOCK = 1 << 20  # tokens decoded between two looks at progress
 SAVE_EVERY = 8  # blocks between two checkpoints
 DENSE_LIMIT = 1 << 14  # steps; dense attention costs O(t) memory and time a step
 
-Progress = Callable[[str, int, int], None]
+
+@dataclass(frozen=True)
+class Emulation:
+    """A machine's run through a transformer's weights.
+
+    Attributes:
+      machine, construction, engine: names of what was run, and how.
+      steps: taken; a transition into a halting state counts.
+      halted: whether the machine has halted.
+      state: the state it is in, by its name.
+      head, tape_start: cells, counted from the first cell of the input, which is 0.
+      tape: the symbols of the visited span, from the cell ``tape_start`` on.
+      certified_steps: what the certificate reaches.
+      agrees: whether all of it is the interpreter's run, token for token.
+      steps_per_second: without compilation where more than one block was run.
+    """
+
+    machine: str
+    construction: str
+    engine: str
+    steps: int
+    halted: bool
+    state: str
+    head: int
+    tape_start: int
+    tape: list[str]
+    certified_steps: int
+    agrees: bool
+    steps_per_second: float
 
 
 def find_machine(name: str) -> TuringMachine:
@@ -69,10 +99,10 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
       InputError: an unknown construction, a machine larger than every size, more steps than any
         certificate reaches, or weights that memory does not last for.
     """
-    if construction not in CONSTRUCTIONS:
+    if construction not in MACHINE_CONSTRUCTIONS:
         raise InputError(
-            f"construction: expected one of {', '.join(CONSTRUCTIONS)}, or looped for SUBLEQ "
-            f"programs, got {construction!r}"
+            f"construction: expected one of {', '.join(MACHINE_CONSTRUCTIONS)}, or looped for "
+            f"SUBLEQ programs, got {construction!r}"
         )
     wanted = LIMITS[0][0] if steps is None else steps
     limits = next((pair for pair in LIMITS if wanted <= pair[0]), None)
@@ -106,8 +136,8 @@ def emulate(
     max_steps: int | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = lambda label, done, total: None,
-) -> dict[str, Any]:
+    progress: Progress = quiet,
+) -> Emulation:
     """A machine's run, decoded from a transformer's weights and compared with the interpreter.
 
     Args:
@@ -121,17 +151,16 @@ def emulate(
       resume: take up the run that the directory holds.
       progress: called as progress(label, steps done, max_steps).
 
-    Returns:
-      machine, construction, engine, steps, halted, state, head, tape (symbols of the visited span),
-      tape_start, certified_steps, agrees (with the interpreter, token for token) and
-      steps_per_second (compilation excluded where more than one block was run).
-
     Raises:
       InputError: an unknown symbol, a machine too large, more steps than certified, an address out
         of the certified range.
+
+    >>> found = emulate(find_machine("bb2"), engine="cached", max_steps=50)
+    >>> found.steps, found.halted, "".join(found.tape), found.agrees
+    (6, True, '1111', True)
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine not in MACHINE_ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
     if max_steps is not None and max_steps < 1:
         raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
     built = build(machine, construction=construction, steps=max_steps)
@@ -150,15 +179,15 @@ def emulate(
         transcript, agrees, rate = _decode(
             built, machine, tape, prompt, steps, engine, checkpoints, resume, progress
         )
-    return {
-        "machine": machine.name,
-        "construction": construction,
-        "engine": engine,
+    return Emulation(
+        machine=machine.name,
+        construction=construction,
+        engine=engine,
         **transcript.named(machine),
-        "certified_steps": certified,
-        "agrees": agrees,
-        "steps_per_second": rate,
-    }
+        certified_steps=certified,
+        agrees=agrees,
+        steps_per_second=rate,
+    )
 
 
 def _require(states: int, symbols: int) -> None:

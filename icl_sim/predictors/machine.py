@@ -25,9 +25,9 @@ def universal(data: Demonstrations, key: jax.Array) -> np.ndarray:
     program = _program(m, V)
     inputs, labels = np.asarray(data.contexts), np.asarray(data.outputs)
     found = emulate(program.machine, program.encode(inputs, labels, program.domain))
-    if not (found["halted"] and found["agrees"]):
+    if not (found.halted and found.agrees):
         raise FloatingPointError("universal: the decoded run is not the machine's")
-    ended = trace_of(program.machine, found)
+    ended = trace_of(program.machine, vars(found))
     law: np.ndarray = np.eye(V, dtype=np.float32)[program.decode(ended)]
     return law
 

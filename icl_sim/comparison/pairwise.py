@@ -8,17 +8,19 @@ Letters: P predictors (the truth is the last), R tables times data sets, m conte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+from icl_sim.comparison.result import Distance, MeanInterval, Rate
 from icl_sim.divergence import total_variation
 
 RESAMPLES = 2000
 # More strings than this are not enumerated.
 STRINGS = 1 << 14
 
-Cells = dict[str, dict[str, dict[str, float]]]
+Cell = TypeVar("Cell", Distance, MeanInterval)
 
 
 def distances(laws: np.ndarray, tasks: int) -> np.ndarray:
@@ -32,23 +34,23 @@ def distances(laws: np.ndarray, tasks: int) -> np.ndarray:
     return found.reshape(*found.shape[:2], tasks, -1, found.shape[-1])
 
 
-def matrix(distance: np.ndarray, names: Sequence[str]) -> Cells:
-    """[row][column]: mean, low and high (interval of the mean), max (over contexts, averaged)."""
+def matrix(distance: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, Distance]]:
+    """[row][column], from `distances`."""
     by_task = distance.mean(axis=(3, 4))
     low, high = _interval(by_task)
     mean, worst = by_task.mean(axis=2), distance.max(axis=4).mean(axis=(2, 3))
-    return _named(names, {"mean": mean, "low": low, "high": high, "max": worst})
+    return _named(names, Distance, mean, low, high, worst)
 
 
-def paired(distance: np.ndarray, names: Sequence[str]) -> Cells:
+def paired(distance: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, MeanInterval]]:
     """[row][column]: by how much row is farther from the truth than column, on the same data."""
     to_truth = distance[:, -1].mean(axis=(2, 3))
     difference = to_truth[:, None] - to_truth[None, :]
     low, high = _interval(difference)
-    return _named(names, {"mean": difference.mean(axis=2), "low": low, "high": high})
+    return _named(names, MeanInterval, difference.mean(axis=2), low, high)
 
 
-def rates(by_size: Mapping[int, np.ndarray], names: Sequence[str]) -> dict[str, dict[str, float]]:
+def rates(by_size: Mapping[int, np.ndarray], names: Sequence[str]) -> dict[str, Rate]:
     """[name]: exponent of the mean distance to the truth in N, with its interval.
 
     Args:
@@ -69,7 +71,7 @@ def rates(by_size: Mapping[int, np.ndarray], names: Sequence[str]) -> dict[str, 
         exponents = x @ np.log(np.maximum(resampled, 1e-12)) / (x @ x)
         low, high = np.quantile(exponents, [0.025, 0.975])
         slope = float(x @ np.log(errors.mean(axis=1)) / (x @ x))
-        found[name] = {"slope": slope, "low": float(low), "high": float(high)}
+        found[name] = Rate(slope, float(low), float(high))
     return found
 
 
@@ -95,8 +97,8 @@ def sequence_laws(laws: np.ndarray, length: int) -> np.ndarray:
 
 def sequences(
     laws: np.ndarray, names: Sequence[str], tasks: int, lengths: Sequence[int]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """[str(l)][name]: mean distance to the truth of the law of l symbols, with its interval.
+) -> dict[int, dict[str, MeanInterval]]:
+    """[l][name]: mean distance to the truth of the law of l symbols, with its interval.
 
     Lengths whose strings are too many to enumerate are left out, and all where m differs from V.
     """
@@ -111,8 +113,8 @@ def sequences(
             distance = np.abs(sequence_laws(law, length) - truth).sum(axis=-1) / 2
             by_task = distance.reshape(tasks, -1).mean(axis=1)
             low, high = _interval(by_task)
-            rows[name] = {"mean": float(by_task.mean()), "low": float(low), "high": float(high)}
-        found[str(length)] = rows
+            rows[name] = MeanInterval(float(by_task.mean()), float(low), float(high))
+        found[length] = rows
     return found
 
 
@@ -127,10 +129,13 @@ def _interval(by_task: np.ndarray) -> np.ndarray:
     return limits
 
 
-def _named(names: Sequence[str], figures: Mapping[str, np.ndarray]) -> Cells:
+def _named(
+    names: Sequence[str], cell: Callable[..., Cell], *figures: np.ndarray
+) -> dict[str, dict[str, Cell]]:
+    """[row][column] from arrays [P, P], one for each field of a cell."""
     return {
         row: {
-            column: {figure: float(values[i, j]) for figure, values in figures.items()}
+            column: cell(*(float(values[i, j]) for values in figures))
             for j, column in enumerate(names)
         }
         for i, row in enumerate(names)

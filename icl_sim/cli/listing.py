@@ -1,12 +1,29 @@
-"""What this installation holds, and whether its arithmetic is what certificates assume."""
+"""``list``: the names of everything that this installation holds."""
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
 from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "symspellpy")
+from icl_sim.cli import flags, output
+
+
+def add(commands: Any) -> None:
+    """Adds the command and its flags."""
+    flags.add_command(commands, "list", run, "what this installation holds")
+
+
+def run(arguments: Any) -> int:
+    """Prints the names, kind by kind."""
+    found = inventory()
+    if arguments.json:
+        output.print_json(found)
+        return 0
+    for kind, items in found.items():
+        print(f"{kind}:")
+        for item in items:
+            values = [item] if isinstance(item, str) else item.values()
+            print(" ", "  ".join(" ".join(v) if isinstance(v, list) else str(v) for v in values))
+    return 0
 
 
 def inventory() -> dict[str, list[Any]]:
@@ -57,27 +74,3 @@ def inventory() -> dict[str, list[Any]]:
             for kind in KINDS.values()
         ],
     }
-
-
-def examine() -> dict[str, Any]:
-    """Versions, devices, the memory of one request, and whether matrix products keep 24 bits.
-
-    ``exact products`` multiplies 1 + 2^-12 by itself inside a matrix product of ordinary precision:
-    float32 keeps the 2^-11 and the last bits that TF32 (11 bits) and bfloat16 (8 bits) drop.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from icl_sim.execution.memory_guard import budget, format_bytes
-
-    fine = jnp.full((16, 16), 1 + 2.0**-12, jnp.float32)
-    product = jnp.dot(fine, fine, precision=jax.lax.Precision.HIGHEST)
-    exact = bool((product == jnp.float32(16 * (1 + 2.0**-12) ** 2)).all())
-    findings: dict[str, Any] = {"python": platform.python_version()}
-    findings |= {name: version(name) for name in PACKAGES}
-    findings["devices"] = ", ".join(map(str, jax.devices()))
-    findings["memory of a request"] = format_bytes(budget())
-    if jax.default_backend() != "cpu":
-        findings["memory on the host"] = format_bytes(budget(host=True))
-    findings["exact products"] = exact
-    return findings
