@@ -17,7 +17,7 @@ from icl_sim.comparison import compare, costs
 from icl_sim.errors import InputError
 from icl_sim.predictors.selected import CHOICES
 from icl_sim.statistics.sweep import Progress, quiet
-from icl_sim.storage.records import Record, digest, merge, read_directory
+from icl_sim.storage.records import Record, digest, read_run
 from icl_sim.storage.store import Store
 from icl_sim.training.runs import train_sft
 
@@ -174,20 +174,15 @@ class _Recorded:
     """The results of a finished run: like a store, but nothing is computed and nothing written."""
 
     def __init__(self, directory: str | Path) -> None:
-        files = read_directory(Path(directory))
-        headers = [file.header for file in files if file.header is not None]
-        if not headers:
-            raise InputError(
-                f"expected records-*.jsonl in {directory}, found none; name a directory of results"
-            )
-        self.directory, self.config = directory, headers[0]["config"]
-        self._records = merge(files)
+        self.directory = directory
+        self.config, records = read_run(directory)
+        self._records = {record.key: record for record in records}
 
     def has(self, key: str) -> bool:
         return key in self._records
 
     def records(self) -> list[Record]:
-        return [self._records[key] for key in sorted(self._records)]
+        return list(self._records.values())
 
     def result(self, key: str, compute: Callable[[], Any]) -> Any:
         del compute

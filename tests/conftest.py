@@ -17,6 +17,17 @@ hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fixed")
 
 
+@pytest.fixture
+def run(tmp_path):
+    """What an experiment of a statement gets: smoke, the key of seed 0, an empty store."""
+    from icl_sim.claims.claim import Run
+    from icl_sim.statistics.sweep import quiet
+    from icl_sim.storage.store import Store
+
+    with Store(tmp_path / "run", config={}) as store:
+        yield Run("smoke", jax.random.key(0), store, quiet)
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
 

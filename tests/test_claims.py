@@ -9,21 +9,14 @@ import subprocess
 import sys
 import time
 
-import jax
 import pytest
 
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
 from icl_sim.claims import CLAIMS, c1, judge, select
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.errors import InputError
 from icl_sim.statistics.sweep import quiet
 from icl_sim.storage.store import Store
-
-
-@pytest.fixture
-def run(tmp_path):
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
 
 
 def test_the_abstract_s_size_for_one_token_holds_and_is_loose(run):

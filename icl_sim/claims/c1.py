@@ -16,7 +16,17 @@ from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.hash_bit import hash_bit_failure
 from icl_sim.bounds.sizes import sample_size
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import (
+    FALSE,
+    HOLDS,
+    LOOSE,
+    OPEN,
+    REPLICATES,
+    Claim,
+    Outcome,
+    Run,
+    Statement,
+)
 from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
@@ -38,7 +48,6 @@ GRID = {
     "full": ((2, 8, 32, 128), (1, 10, 100, 1000), ("0.2", "0.1", "0.05"), (0.1, 0.01, 0.001)),
 }
 # First look of the sampled part; up to eight times as many replicates follow.
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 
 SizeFormula = Callable[..., int]
 

@@ -19,7 +19,7 @@ from icl_sim.bounds.sequences import (
     sup_norm_size,
 )
 from icl_sim.bounds.suprema import independent_events_failure, sup_norm_failure_probability
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, REPLICATES, Claim, Outcome, Run, Statement
 from icl_sim.claims.elicitation import elicitation_experiment
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.hash_bits import Size, refute
@@ -42,7 +42,6 @@ GRID = {
     "full": (((2, 2), (2, 8), (4, 4), (4, 8), (32, 3)), ("0.1", "0.05", "0.02"), (0.3, 0.05, 1e-3)),
 }
 SAMPLED = {"smoke": ((2, 2), (4, 3)), "standard": ((2, 2), (4, 3), (4, 4)), "full": ((4, 4),)}
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 DELTA = 0.05
 
 

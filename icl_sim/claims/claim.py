@@ -19,6 +19,8 @@ FALSE = "FALSE-AS-STATED"  # with a counterexample family and a corrected statem
 OPEN = "INCONCLUSIVE"
 
 PROFILES = ("smoke", "standard", "full")
+# Trials of a sampled cell, where a statement has no reason for others.
+REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 
 Figures = dict[str, list[dict[str, Any]]]
 

@@ -93,14 +93,14 @@ def english_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     (('the', 'to'), ('the', 'be', 'a'))
     """
     _check_sizes(index, contexts, vocab)
-    eligible = _eligible(vocab)
-    if (index + 1) * contexts > len(eligible):
+    tables = english_tables(contexts=contexts, vocab=vocab)
+    if index >= tables:
         raise InputError(
-            f"english: expected a table index below {len(eligible) // contexts} for {contexts} "
-            f"contexts and {vocab} outputs, got {index}"
+            f"english: expected a table index below {tables} for {contexts} contexts and {vocab} "
+            f"outputs, got {index}"
         )
     bigrams = english_bigrams()
-    left = eligible[index * contexts : (index + 1) * contexts]
+    left = _eligible(vocab)[index * contexts : (index + 1) * contexts]
     share: dict[str, float] = {}
     for word in left:
         total = sum(bigrams[word].values())

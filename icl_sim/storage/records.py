@@ -168,16 +168,17 @@ def merge(files: Iterable[RecordFile]) -> dict[str, Record]:
     return merged
 
 
-def read_records(directory: str | Path) -> list[Record]:
-    """The records of a directory, sorted by key, each key once; takes no lock.
+def read_run(directory: str | Path) -> tuple[dict[str, Any], list[Record]]:
+    """The configuration of a run and its records, sorted by key, each key once; takes no lock.
 
     Raises:
       InputError: no records, a corrupt line, or two results for one key.
     """
     files = read_directory(Path(directory))
-    if not files:
+    headers = [file.header for file in files if file.header is not None]
+    if not headers:
         raise InputError(
             f"expected records-*.jsonl in {directory}, found none; name a directory of results"
         )
     merged = merge(files)
-    return [merged[key] for key in sorted(merged)]
+    return headers[0]["config"], [merged[key] for key in sorted(merged)]
