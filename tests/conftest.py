@@ -28,6 +28,14 @@ def run(tmp_path):
         yield Run("smoke", jax.random.key(0), store, quiet)
 
 
+@pytest.fixture
+def two_gib(monkeypatch):
+    """The memory that a request may take."""
+    from icl_sim.execution.memory_guard import VARIABLE
+
+    monkeypatch.setenv(VARIABLE, "2GiB")
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
 
