@@ -31,6 +31,7 @@ from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
+from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell
 from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 
@@ -131,7 +132,7 @@ def skewed_laws(vocab: int) -> dict[str, np.ndarray]:
     >>> skewed_laws(4)["point mass and tail"].tolist()
     [9, 1, 1, 1]
     """
-    rng = np.random.default_rng([1, vocab])
+    rng = Fixed.SKEWED_LAWS.stream(vocab)
     return {
         "zipf": np.ceil(420 / np.arange(1, vocab + 1)).astype(np.int32),
         "dirichlet(.1)": np.ceil(4000 * rng.dirichlet(np.full(vocab, 0.1))).astype(np.int32),

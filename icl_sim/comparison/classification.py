@@ -22,6 +22,7 @@ import optax
 from constructions import CONSTRUCTIONS
 from constructions.construction import Construction
 from icl_sim.errors import InputError
+from icl_sim.execution.streams import Fixed
 from icl_sim.halfspaces import hard_margin_svm, least_squares, perceptron, real_data
 from icl_sim.transformer import forward
 
@@ -71,7 +72,7 @@ def split(task: str, index: int, size: int, rng: np.random.Generator) -> Split:
     (20, 5)
     """
     if task == "gaussian":
-        teacher = np.random.default_rng([13, index]).standard_normal(GAUSSIAN_DIM)
+        teacher = Fixed.TEACHERS.stream(index).standard_normal(GAUSSIAN_DIM)
         features = np.rint(GRID * rng.standard_normal((size + HELD_OUT, GAUSSIAN_DIM)))
         # A rounded input can lie on the teacher's boundary only with probability 0.
         labels = np.where(features @ teacher >= 0, 1, -1)

@@ -18,6 +18,7 @@ import numpy as np
 from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letters
 from icl_sim.data.sampling import integer_thresholds
 from icl_sim.errors import InputError
+from icl_sim.execution.streams import Fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ def random_table(
     [1.0, 1.0]
     """
     _check_sizes(index, contexts, vocab)
-    rng = np.random.default_rng([7, index, contexts, vocab])
+    rng = Fixed.TABLES.stream(index, contexts, vocab)
     if concentration is None:
         concentration = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
     if not concentration > 0:
@@ -171,7 +172,7 @@ def text_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
             f"text: expected at most {len(alphabet)} contexts and outputs, its letters, got "
             f"{contexts} and {vocab}"
         )
-    rng = np.random.default_rng([11, index, contexts, vocab])
+    rng = Fixed.TEXT.stream(index, contexts, vocab)
     while True:
         left, right = (rng.permutation(len(alphabet))[:size] for size in (contexts, vocab))
         counts = pairs[np.ix_(left, right)]
