@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
+from icl_sim.execution.streams import stream
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 from icl_sim.statistics.sweep import CellVerdict, Progress, sweep
@@ -40,6 +42,10 @@ class Run:
     key: jax.Array
     store: Store
     progress: Progress
+
+    def stream(self, *name: str | int) -> np.random.Generator:
+        """`icl_sim.execution.streams.stream` of this run's key."""
+        return stream(self.key, *name)
 
     def sweep(
         self,
