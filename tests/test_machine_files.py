@@ -11,6 +11,7 @@ from cases_machines import BB5
 
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import TuringMachine
+from icl_sim.emulation import machine_files
 from icl_sim.emulation.machine_files import (
     MAX_BYTES,
     MAX_DEPTH,
@@ -263,3 +264,15 @@ def test_an_unreadable_file_is_refused(write, monkeypatch):
     monkeypatch.setattr(type(path), "open", refuse)
     with pytest.raises(InputError, match="cannot be read: Permission denied"):
         read_machine(path)
+
+
+def test_a_format_in_the_list_is_all_that_a_reader_needs(write, monkeypatch):
+    def parse(text, name):
+        return PROGRAMS[text.split()[1]].machine
+
+    mine = machine_files.Format("a name after 'run'", lambda text: text.startswith("run "), parse)
+    monkeypatch.setattr(machine_files, "FORMATS", (mine, *machine_files.FORMATS))
+    assert read_machine(write("run bb3")) is PROGRAMS["bb3"].machine
+    assert read_machine(write(BB5)) == TuringMachine.from_bbchallenge(BB5, name="machine")
+    with pytest.raises(InputError, match="expected a name after 'run' or a bbchallenge line or"):
+        read_machine(write(" "))
