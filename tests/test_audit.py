@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from test_report import RESULTS, STATEMENT_JSON, typed_judgement
 
-from icl_sim.report.audit import looseness
+from icl_sim import claims
+from icl_sim.report.audit import PICTURES, looseness
 from icl_sim.report.pages import render_audit
 
 
@@ -79,3 +82,9 @@ def test_a_table_of_that_name_is_drawn_beside_its_statement(name):
     text = render_audit(audit_of(figures={name: FIGURES[name]}))
     assert text.count("<svg") == 1
     assert f"table {name}" in text
+
+
+def test_every_picture_is_of_a_table_that_an_experiment_makes():
+    sources = "\n".join(path.read_text() for path in Path(claims.__file__).parent.glob("*.py"))
+    made = set(re.findall(r'"([\w-]+)":', sources))
+    assert made >= PICTURES.keys() == FIGURES.keys() | {"sizes"}

@@ -11,16 +11,8 @@ from icl_sim.bounds.retrieval import retrieval_error, softmax_leak
 from icl_sim.claims import access_replicates, c5, c6
 from icl_sim.claims.claim import FALSE, HOLDS, Run
 from icl_sim.data.tasks import Demonstrations
-from icl_sim.execution.progress import quiet
 from icl_sim.predictors import PREDICTORS, Predictor, get_predictor
 from icl_sim.statistics.sweep import CellVerdict
-from icl_sim.storage.store import Store
-
-
-@pytest.fixture
-def run(tmp_path):
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
 
 
 def all_certified(run, name, cells, **_):

@@ -17,23 +17,20 @@ from icl_sim.bounds.classification import (
     statistic_size,
 )
 from icl_sim.claims import CLAIMS, c3, c4, halfspace_curves
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
-from icl_sim.execution.progress import quiet
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.execution.trials import run_blocks
 from icl_sim.halfspaces import SOLVERS, error_trial, pool, real_law
-from icl_sim.storage.store import Store
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(run, monkeypatch):
     """A run whose sampled part is small; the exact parts are whole."""
     monkeypatch.setattr(c3, "POOLS", ("iris-0-1",))
     monkeypatch.setattr(c3, "real_data_rows", lambda run, learners: [])
     monkeypatch.setitem(c3.MEAN_REPLICATES, "smoke", 500)
     monkeypatch.setitem(halfspace_curves.GAUSSIAN, "smoke", (3, (40, 160), 192))
     monkeypatch.setitem(c4.DIMENSIONS, "smoke", (5,))
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
+    return run
 
 
 def refuted(outcome):

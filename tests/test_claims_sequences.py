@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import pytest
 
 from icl_sim.bounds.elicitation import elicitation_size
@@ -14,16 +13,8 @@ from icl_sim.bounds.sequences import (
 )
 from icl_sim.bounds.tokens import mcdiarmid
 from icl_sim.claims import c1, c2, elicitation, prefixes, prompt_families, sequence_replicates
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.data.tasks import empirical_law
-from icl_sim.execution.progress import quiet
-from icl_sim.storage.store import Store
-
-
-@pytest.fixture
-def run(tmp_path):
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
 
 
 def scaled(size, factor):

@@ -81,19 +81,23 @@ def test_a_long_run_is_resumed_to_the_same_end(tmp_path, monkeypatch):
     assert replace(resumed, steps_per_second=whole.steps_per_second) == whole
 
 
-def test_a_flipped_byte_of_a_checkpoint_is_not_used(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("damaged", "first"), [(1, 2000), (2, 512)])
+def test_a_flipped_byte_of_a_checkpoint_is_not_used(damaged, first, tmp_path, monkeypatch):
     monkeypatch.setattr(emulation, "BLOCK", 512)
     monkeypatch.setattr(emulation, "SAVE_EVERY", 1)
     machine = find_machine(BB5)
     options = {"engine": "cached", "max_steps": 2000, "checkpoints": tmp_path}
     whole = emulate(machine, **options)
-    file = next(tmp_path.glob("*.npz"))
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(bytes(data))
+    steps = sorted(tmp_path.glob("emulate-*/*"), key=lambda path: int(path.name))
+    assert [int(path.name) for path in steps] == [1536, 2000]
+    for step in steps[-damaged:]:
+        (file,) = (step / "manifest").glob("metadata")  # the transcript is in it
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(bytes(data))
     seen = []
     again = emulate(machine, resume=True, progress=lambda *a: seen.append(a[1]), **options)
-    assert seen[0] == 512
+    assert seen[0] == first
     assert again.tape == whole.tape
 
 

@@ -8,7 +8,6 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from constructions.construction import Construction, machine_io
@@ -125,11 +124,6 @@ class _Reader:
         return trace_of(machine, answer), same, len(written)
 
 
-def _rng(run: Run, *where: int) -> np.random.Generator:
-    root = np.asarray(jax.random.key_data(run.key)).tolist()
-    return np.random.default_rng([*root, *where])
-
-
 def _trained(
     run: Run, reader: _Reader, program: Callable[..., TrainingProgram], task: list[Any]
 ) -> dict[str, Any]:
@@ -138,7 +132,7 @@ def _trained(
     built = program(**options)
 
     def compute(i: int) -> dict[str, int]:
-        rng = _rng(run, len(built.name), i)
+        rng = run.stream("trained", built.name, i)
         inputs, labels = built.sample(rng, n)
         one = int(rng.integers(len(built.domain)))
         found = {"wrong": 0, "queries": 0, "differing": 0, "tokens": 0}
@@ -184,7 +178,7 @@ def _wrong(program: TrainingProgram, ended: Trace | None, expected: np.ndarray) 
 def _drawn(run: Run, reader: _Reader, b: int, rounding: coin_sampling.Rounding) -> dict[str, Any]:
     """A row: the law of an output that b coins of the model pick, over all strings of coins."""
     V = len(coin_sampling.OUTPUTS)
-    law = _random_law(_rng(run, 0, b), V)
+    law = _random_law(run.stream("drawn", b), V)
     table = "".join(
         y * units for y, units in zip(coin_sampling.OUTPUTS, rounding(law, b), strict=True)
     )
@@ -224,7 +218,7 @@ def _enumerated(run: Run, rounding: coin_sampling.Rounding) -> list[dict[str, An
     vocabularies, lengths, numbers = ENUMERATED[run.profile]
     rows = []
     for V, length in itertools.product(vocabularies, lengths):
-        rng = _rng(run, 1, V, length)
+        rng = run.stream("enumerated", V, length)
         laws = [_random_law(rng, V) for _ in range(V + 1)]
         for b in numbers:
             error = coin_sampling.sequence_error(laws, b, length, rounding)
@@ -262,7 +256,7 @@ def arbitrary_experiment(
     """C0.arbitrary: do the three families of base models fail for every prompt, as proved?"""
     found = {}
     for done, (name, control) in enumerate(controls.items()):
-        found[name] = control(_rng(run, done))
+        found[name] = control(run.stream(name))
         run.progress("C0.arbitrary", done + 1, len(controls))
     standing = [name for name, control in found.items() if control.stands]
     rows = {name: list(control.rows) for name, control in found.items()}

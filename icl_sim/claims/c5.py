@@ -27,7 +27,7 @@ from icl_sim.claims.access_replicates import (
     prompts,
     subset_trial,
 )
-from icl_sim.claims.claim import FALSE, HOLDS, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, REPLICATES, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.execution.trials import BLOCK, run_blocks
 from icl_sim.predictors import get_predictor
@@ -46,7 +46,6 @@ SAMPLED = {
     "standard": (60, "0.2", (8, 15, 30)),
     "full": (240, "0.15", (15, 30, 60, 120)),
 }
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 # Pools, given by their counts, whose exact means are compared with the bound.
 EXACT = ((10, 10), (1, 19), (100, 100), (13, 13, 14), (50, 30, 15, 5), (25,) * 8, (300, 60, 30, 10))
 # Pools whose every sub-multiset is taken away in turn.

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
 from icl_sim.execution.progress import Progress
+from icl_sim.execution.streams import stream
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 from icl_sim.statistics.sweep import CellVerdict, sweep
@@ -19,6 +21,9 @@ HOLDS = "HOLDS"
 LOOSE = "HOLDS-LOOSE"  # true, and a better bound is given
 FALSE = "FALSE-AS-STATED"  # with a counterexample family and a corrected statement
 OPEN = "INCONCLUSIVE"
+
+# Trials of a sampled cell, where a statement has no reason for others.
+REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 
 Figures = dict[str, list[dict[str, Any]]]
 
@@ -38,6 +43,10 @@ class Run:
     key: jax.Array
     store: ResultStore
     progress: Progress
+
+    def stream(self, *name: str | int) -> np.random.Generator:
+        """`icl_sim.execution.streams.stream` of this run's key."""
+        return stream(self.key, *name)
 
     def sweep(
         self,

@@ -15,6 +15,7 @@ import numpy as np
 
 from icl_sim.data.sampling import multinomial_counts
 from icl_sim.data.tasks import empirical_law
+from icl_sim.execution.streams import Fixed
 
 # Counts int [M, V] of what followed each prefix context -> its law, from them or one more of each.
 ESTIMATES: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -85,6 +86,6 @@ def prefix_laws(name: str, vocab: int, length: int) -> np.ndarray:
     M = prefix_contexts(vocab, length)
     if name == "uniform":
         return np.full((M, vocab), 1 / vocab, np.float32)
-    rng = np.random.default_rng([3, vocab, length])
+    rng = Fixed.PREFIX_LAWS.stream(vocab, length)
     concentration = {"dirichlet": 1.0, "skewed": 0.1}[name]
     return rng.dirichlet(np.full(vocab, concentration), M).astype(np.float32)

@@ -19,6 +19,7 @@ from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letters
 from icl_sim.data.sampling import integer_thresholds
 from icl_sim.data.vectors import VECTOR_TASKS
 from icl_sim.errors import InputError
+from icl_sim.execution.streams import Fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def random_table(
     [1.0, 1.0]
     """
     _check_sizes(index, contexts, vocab)
-    rng = np.random.default_rng([7, index, contexts, vocab])
+    rng = Fixed.TABLES.stream(index, contexts, vocab)
     if concentration is None:
         concentration = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
     if not concentration > 0:
@@ -94,14 +95,14 @@ def english_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     (('the', 'to'), ('the', 'be', 'a'))
     """
     _check_sizes(index, contexts, vocab)
-    eligible = _eligible(vocab)
-    if (index + 1) * contexts > len(eligible):
+    tables = english_tables(contexts=contexts, vocab=vocab)
+    if index >= tables:
         raise InputError(
-            f"english: expected a table index below {len(eligible) // contexts} for {contexts} "
-            f"contexts and {vocab} outputs, got {index}"
+            f"english: expected a table index below {tables} for {contexts} contexts and {vocab} "
+            f"outputs, got {index}"
         )
     bigrams = english_bigrams()
-    left = eligible[index * contexts : (index + 1) * contexts]
+    left = _eligible(vocab)[index * contexts : (index + 1) * contexts]
     share: dict[str, float] = {}
     for word in left:
         total = sum(bigrams[word].values())
@@ -172,7 +173,7 @@ def text_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
             f"text: expected at most {len(alphabet)} contexts and outputs, its letters, got "
             f"{contexts} and {vocab}"
         )
-    rng = np.random.default_rng([11, index, contexts, vocab])
+    rng = Fixed.TEXT.stream(index, contexts, vocab)
     while True:
         left, right = (rng.permutation(len(alphabet))[:size] for size in (contexts, vocab))
         counts = pairs[np.ix_(left, right)]

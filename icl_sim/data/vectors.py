@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from icl_sim.errors import InputError
+from icl_sim.execution.streams import Fixed
 
 GRID = 4
 HELD_OUT = 64
@@ -70,7 +71,7 @@ def split(
     if most is not None and size > most:
         raise InputError(f"--sizes: expected at most {most} examples of {task}, got {size}")
     if task == "gaussian":
-        teacher = np.random.default_rng([13, index]).standard_normal(GAUSSIAN_DIM)
+        teacher = Fixed.TEACHERS.stream(index).standard_normal(GAUSSIAN_DIM)
         features = np.rint(GRID * rng.standard_normal((size + HELD_OUT, GAUSSIAN_DIM)))
         # A rounded input can lie on the teacher's boundary only with probability 0.
         labels = np.where(features @ teacher >= 0, 1, -1)

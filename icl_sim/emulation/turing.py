@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from icl_sim.emulation.machine_files import read_machine
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
 from icl_sim.transformer import load
 
 # The universal transformers: working states and symbols, smallest first.
@@ -282,58 +281,36 @@ def _checked(call: Callable[[], Any]) -> Any:
 
 
 class _Checkpoint:
-    """The state of one long run: one file, replaced whole, checked by its SHA-256."""
+    """The state of one long run; a directory of its own, made when there is something to keep."""
 
     def __init__(
         self, directory: Path, machine: TuringMachine, tape: str, built: Construction
     ) -> None:
         shapes = {name: leaf.shape for name, leaf in built.params.items()}
         what = repr((machine.delta, machine.start, machine.alphabet, tape, built.spec, shapes))
-        self.identity = hashlib.sha256(what.encode()).hexdigest()
-        self.path = directory / f"emulate-{self.identity[:16]}.npz"
-        self.sidecar = self.path.with_suffix(".json")
+        identity = hashlib.sha256(what.encode()).hexdigest()
+        self._directory = directory / f"emulate-{identity[:16]}"
+        self._config = {"run": identity}
+        self._going_on = False  # the directory holds earlier steps of this very run
 
     def save(self, state: State, transcript: Transcript) -> None:
-        leaves = {f"leaf_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(state))}
-        buffer = io.BytesIO()
-        np.savez(buffer, **leaves)  # type: ignore[arg-type]
-        data = buffer.getvalue()
-        sidecar = {
-            "identity": self.identity,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "transcript": transcript.saved(),
-        }
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # The sidecar names the data that it belongs to, so a kill between the two is seen.
-            _replace(self.path, data)
-            _replace(self.sidecar, json.dumps(sidecar).encode())
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror}): choose another directory"
-            ) from None
+        if not self._going_on and self._directory.exists():
+            discard(self._directory)
+        with Checkpoints(self._directory, config=self._config) as checkpoints:
+            checkpoints.save(transcript.steps, state, note=transcript.saved())
+        self._going_on = True
 
     def load(self, state: State, transcript: Transcript) -> State:
-        """The saved state; the given one, from the start, if there is no whole checkpoint."""
+        """The saved state; the given one, from the start, if no checkpoint is intact."""
+        if not self._directory.exists():
+            return state
         try:
-            sidecar, data = json.loads(self.sidecar.read_bytes()), self.path.read_bytes()
-        except (OSError, ValueError):
+            with Checkpoints(self._directory, config=self._config) as checkpoints:
+                found = checkpoints.restore(state)
+        except CheckpointError:
             return state
-        if sidecar["identity"] != self.identity:
-            raise InputError(f"{self.path} belongs to another run: choose another directory")
-        if hashlib.sha256(data).hexdigest() != sidecar["sha256"]:
+        if found is None:
             return state
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            leaves, tree = jax.tree.flatten(state)
-            found = [file[f"leaf_{i}"] for i in range(len(leaves))]
-        transcript.restore(sidecar["transcript"])
-        return jax.tree.unflatten(tree, [jax.numpy.asarray(x) for x in found])
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        transcript.restore(checkpoints.note)
+        self._going_on = True
+        return jax.tree.map(jax.numpy.asarray, found[1])

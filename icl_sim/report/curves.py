@@ -34,17 +34,3 @@ def pretraining_loss(axes: Axes, run: Pretraining) -> None:
     axes.plot(steps, run.losses, color="#000000", linewidth=1.4)
     axes.set(xlabel="steps", ylabel="loss, nats per predicted symbol")
     axes.set_title("pretraining")
-
-
-def temperatures(axes: Axes, rows: Any) -> None:
-    """Error of the softmax-only form against its temperature; rows of the suite ``learners``."""
-    eps = [float(row["recipe"].split()[1]) for row in rows]
-    for name, color, marker in (("float64", "#0072B2", "o"), ("float32", "#D55E00", "s")):
-        errors = [row[name] for row in rows]
-        axes.loglog(eps, errors, marker, color=color, linestyle="-", label=name)
-    slope = [rows[0]["float64"] * (e / eps[0]) ** 2 for e in eps]
-    axes.loglog(eps, slope, color="#000000", linestyle=":", label="slope 2")
-    axes.set(xlabel="temperature of the reflected tokens", ylabel="largest total variation")
-    axes.set(ylim=(min(row["float64"] for row in rows) / 2, 1))
-    axes.set_title(f"{rows[0]['steps']} steps of SGD by softmax heads only")
-    axes.legend(fontsize=8)

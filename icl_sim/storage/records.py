@@ -168,13 +168,13 @@ def merge(files: Iterable[RecordFile]) -> dict[str, Record]:
     return merged
 
 
-def read_run(directory: Path) -> tuple[dict[str, Any], list[Record]]:
+def read_run(directory: str | Path) -> tuple[dict[str, Any], list[Record]]:
     """The configuration of a directory's run, and its records, sorted by key, each key once.
 
     Raises:
       InputError: no records, a corrupt line, or two results for one key.
     """
-    files = read_directory(directory)
+    files = read_directory(Path(directory))
     if not files:
         raise InputError(
             f"expected records-*.jsonl in {directory}, found none; name a directory of results"
@@ -183,8 +183,3 @@ def read_run(directory: Path) -> tuple[dict[str, Any], list[Record]]:
     headers = [file.header for file in files if file.header is not None]
     merged = merge(files)
     return headers[0]["config"] if headers else {}, [merged[key] for key in sorted(merged)]
-
-
-def read_records(directory: str | Path) -> list[Record]:
-    """The records of `read_run`; takes no lock."""
-    return read_run(Path(directory))[1]

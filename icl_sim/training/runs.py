@@ -6,7 +6,6 @@ Both are resumable.
 from __future__ import annotations
 
 import platform
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -26,7 +25,7 @@ from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
-from icl_sim.storage.checkpoints import Checkpoints
+from icl_sim.storage.checkpoints import Checkpoints, discard
 from icl_sim.storage.json_form import json_form
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.base_model import (
@@ -96,7 +95,7 @@ def train_base(
         if passed:
             save_base(replace(first, about=about), path)
         for one in gates:
-            _remove(_checkpoints(Path(out), one))
+            discard(_checkpoints(Path(out), one))
     return Pretraining(
         path=f"{path}.safetensors" if passed else None,
         passed=passed,
@@ -137,14 +136,6 @@ def _pretrained(
 
 def _parts(values: np.ndarray, size: int) -> list[np.ndarray]:
     return [values[i : i + size] for i in range(0, len(values), size)]
-
-
-def _remove(directory: Path) -> None:
-    """Removes checkpoints; a kill meanwhile leaves nothing that a later run would read."""
-    old = directory.with_name(f"{directory.name}-old")
-    shutil.rmtree(old, ignore_errors=True)
-    directory.rename(old)
-    shutil.rmtree(old)
 
 
 def _fresh(directory: Path, resume: bool) -> None:
@@ -250,7 +241,7 @@ def train_sft(
                 Transformer(base.spec), base.params, stacked, checkpoints=checkpoints, **arguments
             )
         if is_first():
-            _remove(directory)
+            discard(directory)
     rate = copies * 8 * config.steps / (time.perf_counter() - wall)
     of_size = {
         size: slice(i * tasks * seeds, (i + 1) * tasks * seeds) for i, size in enumerate(sizes)

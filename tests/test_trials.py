@@ -21,7 +21,7 @@ from icl_sim.execution.hosts import on_all_devices
 from icl_sim.execution.row_blocks import join_rows, map_rows, split_rows
 from icl_sim.execution.trials import device_mesh, exact_sum, iter_blocks, run_blocks
 
-PROGRAM = Path(__file__).with_name("program_blocks.py")
+PROGRAM = Path(__file__).with_name("program_trials.py")
 KEY = jax.random.key(11)
 
 

@@ -23,7 +23,7 @@ from icl_sim.errors import InputError
 from icl_sim.statistics.cells import MeanCell, TailCell, exceeds
 from icl_sim.statistics.intervals import mean_limits
 from icl_sim.statistics.sweep import sweep
-from icl_sim.storage.records import digest, read_records
+from icl_sim.storage.records import digest, read_run
 from icl_sim.storage.store import Store
 
 KEY = jax.random.key(21)
@@ -210,7 +210,7 @@ def start(directory, cache, *process, devices=1, samples):
 
 
 def keys_in(directory):
-    return {record.key for record in read_records(directory)} if directory.exists() else set()
+    return {record.key for record in read_run(directory)[1]} if directory.exists() else set()
 
 
 def kill_and_resume(tmp_path, kills):
@@ -232,7 +232,7 @@ def kill_and_resume(tmp_path, kills):
         run.stdout.close()
         assert run.wait() in (0, -signal.SIGKILL)
         acknowledged |= {line.decode().strip() for line in told if line.endswith(b"\n")}
-        found = read_records(directory)
+        found = read_run(directory)[1]
         assert acknowledged <= {record.key for record in found} <= everything
         if len(found) < len(everything):
             cut_short += 1
@@ -292,5 +292,5 @@ def test_two_processes_know_the_same_records_and_the_first_writes_them(tmp_path)
     missing = first - keys_in(directory)
     assert two_processes([directory, elsewhere], tmp_path / "cache", 500) == [missing, missing]
     assert len(missing) == 1
-    assert digest(read_records(directory)) == expected
+    assert digest(read_run(directory)[1]) == expected
     assert not elsewhere.exists()

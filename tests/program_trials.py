@@ -1,4 +1,4 @@
-"""Run by test_blocks.py in fresh processes: one digest of all results for each mesh size.
+"""Run by test_trials.py in fresh processes: one digest of all results for each mesh size.
 
 Arguments: output file, mesh sizes with commas; then, for one of two processes, its index and port.
 """
