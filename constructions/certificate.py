@@ -41,7 +41,7 @@ class Address:
     remainder: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What is certified of one head or MLP.
 

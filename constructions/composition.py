@@ -269,7 +269,9 @@ def _composed(
     if wires:
         carried = ", ".join(f"{source} to {target}" for source, target in wires)
         part = f"layer_{layer - 1} mlp"
-        records.append(Record(part, "wires", np.inf, 0.0, exact=True, note=carried))
+        records.append(
+            Record(part=part, kind="wires", margin=np.inf, magnitude=0.0, exact=True, note=carried)
+        )
     return Certificate(
         dtype=second.dtype,
         limits=limits,

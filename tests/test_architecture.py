@@ -20,6 +20,7 @@ CONSTRUCTION_FLOORS = [
     "reference",
     "certificate",
     "blueprint",
+    "gadgets",
     "construction",
     "machines",
     "learners",

@@ -219,7 +219,7 @@ def test_impossible_options_are_refused_with_the_numbers(name, options, message)
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("ridge", {"features": np.eye(3)}, r"features: expected shape \['n', 4\], got \[3, 3\]"),
+        ("ridge", {"features": np.eye(3)}, r"features: expected shape \[n, 4\], got \[3, 3\]"),
         ("ridge", {"targets": [1.0]}, r"targets: expected shape \[4\], got \[1\]"),
         ("ridge", {"targets": [1.0, 0, 0, 2]}, "up to 1 .certified., got 1 and 2"),
         ("ridge", {"weights": [1.0, 0, 0, 2]}, "weights: expected numbers >= 0 of sum <= 1"),

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, move, products
-from constructions.learners.terms import embedding, product
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
+from constructions.gadgets import clear, embedding, move, product, signed_product
 from constructions.residual import Residual
 
 SCHEDULES = ("constant", "cosine", "linear")
@@ -109,13 +109,13 @@ def describe(
         logits=outputs, law=outputs, error=outputs, velocity=outputs,
     )  # fmt: skip
     first = [
-        move(s, "law", {"law": -1.0}),
+        *clear(s, "law"),
         move(s, "velocity", {"velocity": r.momentum - 1.0}),
     ]
     for source, gain in (("law", 1.0), ("label", -1.0)):
-        pair = products(s, "active", source, "error", gain)
+        pair = signed_product(s, "active", source, "error", gain)
         first += pair if r.temperature else pair[:1]
-    second = [move(s, "error", {"error": -1.0})]
+    second = list(clear(s, "error"))
     changes = [("velocity", 1.0)]
     if r.weight_decay and r.decoupled:
         changes.append(("logits", r.weight_decay))
@@ -124,7 +124,7 @@ def describe(
     extra = {"active": ("weight", 0, 0)}
     if r.clocked:
         extra["clock"] = ("one", 0, 0)
-        first.append(move(s, "active", {"active": -1.0}))
+        first += clear(s, "active")
         for source, gain in changes:
             second.append(product(s, "clock", source, "logits", -gain, weights=r.rates))
         shift = np.eye(steps, k=1) - np.eye(steps)
@@ -147,7 +147,7 @@ def describe(
         ]
     else:
         pulls = [Head({("features", "features"): 1.0}, {("error", "velocity"): 1.0})]
-    last = Block(
+    last = LayerBlueprint(
         tuple(pulls),
         tuple(second),
         attend="softmax" if r.temperature else "linear",
@@ -157,7 +157,7 @@ def describe(
     blueprint = Blueprint(
         residual=s,
         embed=embedding(fields, s, extra),
-        layers=(Block((law,), tuple(first), mask=mask), last),
+        layers=(LayerBlueprint((law,), tuple(first), mask=mask), last),
         out={"logits": np.eye(outputs)},
         inputs="vectors",
         readout="logits",

@@ -14,32 +14,39 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint
+from constructions.blueprint import Blueprint, LayerBlueprint
 from constructions.certificate import UNIT
-from constructions.learners.examples import (
-    embedding,
-    regression,
-    within,
-)
+from constructions.gadgets import embedding
+from constructions.learners.prompt import regression, within
 from constructions.residual import Residual
 
 
+def example_fields(dim: int) -> Residual:
+    """The columns of an input vector: an example, or the query."""
+    return Residual(x=dim, label=1, query=dim, one=1)
+
+
 def plan_of(
-    r: Residual, layers: tuple[Block, ...], loops: int, *, scale: float, index: str | None = None
+    r: Residual,
+    layers: tuple[LayerBlueprint, ...],
+    loops: int,
+    *,
+    scale: float,
+    positions: tuple[str, ...] = (),
 ) -> Blueprint:
     """The blueprint that reads out ``scale`` times ``weights`` [d] and ``score``."""
     dim = r.sizes["weights"]
     return Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(example_fields(dim), r),
         layers=layers,
         out={
             "weights": scale * np.eye(dim, dim + 1),
             "score": scale * np.eye(dim + 1)[dim:],
         },
         loops=loops,
-        index=index,
+        positions=positions,
     )
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, gain, offset_head, products
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, value_map
 from constructions.construction import Construction
-from constructions.learners.examples import stream
+from constructions.gadgets import offset_head, signed_product
+from constructions.learners.prompt import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -102,18 +103,18 @@ def hash_lookup(
             "hash": symbols @ codes[0],
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 heads=tuple(
                     offset_head(j, {("symbol", "hash"): codes[j]}) for j in range(1, order)
                 ),
-                units=products(r, "hash", "hash", "square"),
+                units=signed_product(r, "hash", "hash", "square"),
             ),
-            Block(
+            LayerBlueprint(
                 heads=(
                     offset_head(1, {("hash", "before"): 1.0, ("square", "before_square"): 1.0}),
                 ),
             ),
-            Block(
+            LayerBlueprint(
                 scale=beta / width,
                 heads=(
                     Head(
@@ -138,7 +139,7 @@ def hash_lookup(
         drawn += [value_map(params, 0, j)[r["symbol"], r["hash"]] for j in range(order - 1)]
         least = math.floor(_least_distance(np.stack(drawn)))
         scale = spec.layers[2].scale
-        half = -float(gain(spec, params, r, (2, 0), ("one", "start"))[0, 0])
+        half = -float(score_gain(spec, params, r, (2, 0), ("one", "start"))[0, 0])
         match = scale * least
         magnitude = 4.0 * order**2 * width
         if least < 1:
@@ -161,19 +162,37 @@ def hash_lookup(
             )
         note = f"different contexts are {least} or more apart (squared), of {2 * width} on average"
         records = [
-            Record(f"layer_0 head {j}", f"code {j + 1} back", 64.0, order, True)
+            Record(
+                part=f"layer_0 head {j}",
+                kind=f"code {j + 1} back",
+                margin=64.0,
+                magnitude=order,
+                exact=True,
+            )
             for j in range(order - 1)
         ]
         records += [
-            Record("layer_0 mlp", "square", math.inf, order**2 * width, True),
-            Record("layer_1 head 0", "previous code", 64.0, order**2 * width, True),
             Record(
-                "layer_2 head 0",
-                "match and average",
-                min(half, match - half),
-                magnitude,
-                True,
-                note,
+                part="layer_0 mlp",
+                kind="square",
+                margin=math.inf,
+                magnitude=order**2 * width,
+                exact=True,
+            ),
+            Record(
+                part="layer_1 head 0",
+                kind="previous code",
+                margin=64.0,
+                magnitude=order**2 * width,
+                exact=True,
+            ),
+            Record(
+                part="layer_2 head 0",
+                kind="match and average",
+                margin=min(half, match - half),
+                magnitude=magnitude,
+                exact=True,
+                note=note,
             ),
         ]
         return Certificate(

@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, gain, move, products
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
-from constructions.learners.examples import (
-    embedding,
-    prompt,
-    regression,
-    weights_and_score,
-    within,
-)
+from constructions.gadgets import clear, embedding, signed_product
+from constructions.learners.halfspace import example_fields
+from constructions.learners.prompt import prompt, regression, weights_and_score, within
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -86,7 +82,7 @@ def lasso(
             down={"weights": gain * same},
         )
 
-    descend = Block(
+    descend = LayerBlueprint(
         attend="linear",
         heads=(
             Head(
@@ -102,13 +98,13 @@ def lasso(
             above(-1, 0, 1),
         ),
     )
-    score = Block(
-        units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1}))
+    score = LayerBlueprint(
+        units=(*signed_product(r, "weights", "query", "score"), *clear(r, "score"))
     )
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(example_fields(dim), r),
         layers=(descend, score),
         out={"weights": np.eye(dim, dim + 1), "score": np.eye(dim + 1)[dim:]},
         loops=loops,
@@ -117,7 +113,7 @@ def lasso(
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("lasso", spec, params)
-        residuals = gain(spec, params, r, (0, 0), ("weights", "x"))
+        residuals = score_gain(spec, params, r, (0, 0), ("weights", "x"))
         if not np.array_equal(residuals, same):
             raise ValueError(f"lasso: expected residuals of gain 1, got {residuals[0, 0]:g}")
         u = UNIT[dtype]
@@ -144,15 +140,27 @@ def lasso(
             )
         records = (
             Record(
-                "layer_0 head 0",
-                "gradient",
-                math.inf,
-                largest(length) * radius,
-                False,
-                "w -= step sum (<w, x_i> - y_i) x_i",
+                part="layer_0 head 0",
+                kind="gradient",
+                margin=math.inf,
+                magnitude=largest(length) * radius,
+                exact=False,
+                note="w -= step sum (<w, x_i> - y_i) x_i",
             ),
-            Record("layer_0 mlp", "soft threshold", math.inf, largest(length), False),
-            Record("layer_1 mlp", "product", math.inf, largest(length) * radius, False),
+            Record(
+                part="layer_0 mlp",
+                kind="soft threshold",
+                margin=math.inf,
+                magnitude=largest(length),
+                exact=False,
+            ),
+            Record(
+                part="layer_1 mlp",
+                kind="product",
+                margin=math.inf,
+                magnitude=largest(length) * radius,
+                exact=False,
+            ),
         )
         return Certificate(
             dtype,

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, move
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
-from constructions.learners.prompt import as_array
-from constructions.learners.terms import embedding, tokens
+from constructions.gadgets import clear, embedding, move
+from constructions.learners.prompt import as_array, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -89,12 +89,12 @@ def describe(rate: float, penalty: float, steps: int, features: int) -> tuple[Bl
         units = (
             move(residual, "pull", {"prediction": -rate}),
             move(residual, "prediction", {"prediction": -rate * penalty}),
-            move(residual, "pull", {"pull": -1.0}),
+            *clear(residual, "pull"),
         )
     blueprint = Blueprint(
         residual=residual,
         embed=embedding(fields, residual),
-        layers=(Block((head,), units, attend="linear", mask="prefix"),),
+        layers=(LayerBlueprint((head,), units, attend="linear", mask="prefix"),),
         out={"prediction": np.eye(1)},
         inputs="vectors",
         loops=steps,
@@ -146,7 +146,16 @@ def certify(
     records = [record]
     if penalty:
         note = "prediction -= rate (pull + penalty prediction)"
-        records.append(Record("layer_0 mlp", "step", math.inf, Z * Y, exact=False, note=note))
+        records.append(
+            Record(
+                part="layer_0 mlp",
+                kind="step",
+                margin=math.inf,
+                magnitude=Z * Y,
+                exact=False,
+                note=note,
+            )
+        )
     return Certificate(
         dtype="float32",
         limits={"length": limit},

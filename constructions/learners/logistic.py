@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, move, products
+from constructions.blueprint import Blueprint, Head, LayerBlueprint
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
+from constructions.gadgets import clear, embedding, product, signed_product
 from constructions.learners import descent
 from constructions.learners.descent import MASK, Recipe, schedule_rates
 from constructions.learners.least_squares import check_sizes
-from constructions.learners.prompt import Data, Shape, as_array, encode, parse
+from constructions.learners.prompt import Data, Shape, as_array, encode, parse, tokens
 from constructions.learners.softmax_head import certify
-from constructions.learners.terms import embedding, product, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -203,18 +203,17 @@ def describe_normalized(features: int, rate: float, steps: int) -> tuple[Bluepri
         ("loss", "with_loss"): -1.0,
         ("one", "other"): -MASK,
     }
-    newton = Block((Head(scores, {("vote", "loss"): 1.0}),), mask="prefix")
+    newton = LayerBlueprint((Head(scores, {("vote", "loss"): 1.0}),), mask="prefix")
     update = Head({("one", "loss"): -1.0, ("one", "hidden"): -MASK}, {("signed", "w"): rate})
-    clear = tuple(move(residual, name, {name: -1.0}) for name in ("margin", "loss"))
-    margins = products(residual, "w", "signed", "margin")
+    margins = signed_product(residual, "w", "signed", "margin")
     blueprint = Blueprint(
         residual=residual,
         embed=embedding(fields, residual),
         layers=(
-            Block(units=(product(residual, "margin", "one", "loss"),), mask="prefix"),
+            LayerBlueprint(units=(product(residual, "margin", "one", "loss"),), mask="prefix"),
             *(newton,) * 3,
-            Block((update,), clear, mask="prefix"),
-            Block(units=margins, mask="prefix"),
+            LayerBlueprint((update,), clear(residual, "margin", "loss"), mask="prefix"),
+            LayerBlueprint(units=margins, mask="prefix"),
         ),
         out={"margin": np.eye(1)},
         inputs="vectors",
@@ -282,7 +281,7 @@ def certify_normalized(
         exact=False,
     )
     units = [
-        Record(f"layer_{i} mlp", kind, margin=math.inf, magnitude=top, exact=exact)
+        Record(part=f"layer_{i} mlp", kind=kind, margin=math.inf, magnitude=top, exact=exact)
         for i, kind, exact in (
             (0, "loss := max(margin, 0)", True),
             (4, "clears", True),

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, match_head, offset_head
+from constructions.blueprint import Blueprint, LayerBlueprint
 from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
 from constructions.construction import Construction
+from constructions.gadgets import match_head, offset_head
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -88,13 +89,13 @@ def lookup(
             "output": symbols[:, alphabet - vocab :] + start / vocab,
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 heads=tuple(
                     offset_head(j, {("symbol", name): 1.0})
                     for j, name in enumerate(previous, start=1)
                 ),
             ),
-            Block(
+            LayerBlueprint(
                 scale=beta,
                 heads=(
                     # The symbol before the next one is the query token itself: query offsets

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, gain
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
 from constructions.construction import Construction
-from constructions.learners.examples import integers
+from constructions.learners.prompt import integers
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -123,11 +123,11 @@ def _build(
             "table": of_hypotheses(laws),
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 attend="linear",
                 heads=(Head(score={("one", "one"): 1.0}, value={("pair", "counts"): 1.0}),),
             ),
-            Block(
+            LayerBlueprint(
                 attend="hardmax" if hard else "softmax",
                 gate="hard_sigmoid",
                 heads=(
@@ -159,7 +159,7 @@ def _build(
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify(name, spec, params)
-        above = float(gain(spec, params, r, (1, 0), ("one", "hypothesis"))[0, 0])
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "hypothesis"))[0, 0])
         lowest = float(params["embed"][:, r["prior"]].min())
 
         def error(length: int) -> float:
@@ -178,17 +178,26 @@ def _build(
             )
         best = "largest" if hard else "posterior"
         records = (
-            Record("layer_0 head 0", "counts", math.inf, length, True, "sums of one-hot pairs"),
             Record(
-                "layer_1 head 0",
-                best,
-                above + lowest - length * spread,
-                length * spread + above,
-                False,
-                f"log-likelihoods are rounded by at most {rounding(length):.1e}; the margin is "
-                "that of hypotheses over other tokens",
+                part="layer_0 head 0",
+                kind="counts",
+                margin=math.inf,
+                magnitude=length,
+                exact=True,
+                note="sums of one-hot pairs",
             ),
-            Record("layer_1 mlp", "the query's row", 1.0, 1.0, True),
+            Record(
+                part="layer_1 head 0",
+                kind=best,
+                margin=above + lowest - length * spread,
+                magnitude=length * spread + above,
+                exact=False,
+                note=f"log-likelihoods are rounded by at most {rounding(length):.1e}; the margin "
+                "is that of hypotheses over other tokens",
+            ),
+            Record(
+                part="layer_1 mlp", kind="the query's row", margin=1.0, magnitude=1.0, exact=True
+            ),
         )
         return Certificate(
             dtype, {"length": length}, records, error, "total variation", digest(spec, params)

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, move
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
+from constructions.gadgets import clear, embedding, move, product, signed_product
 from constructions.learners.descent import MASK, softmax
 from constructions.learners.least_squares import check_sizes
-from constructions.learners.prompt import as_array
-from constructions.learners.terms import embedding, product, signed_product, tokens
+from constructions.learners.prompt import as_array, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -178,14 +178,11 @@ def describe(
         {("one", "hide"): -MASK},
         {(f"{w}_gradient", f"{w}_velocity"): 1.0 for w in ("inner", "outer")},
     )
-    update = []
+    update: list[Units] = []
     for w in ("inner", "outer"):
         update.append(move(s, f"{w}_velocity", {w: -rate}))
         if decay:
             update.append(product(s, "ready", w, w, -rate * decay))
-
-    def clear(*names: str) -> list[Units]:
-        return [move(s, name, {name: -1.0}) for name in names]
 
     slow = [move(s, f"{w}_velocity", {f"{w}_velocity": momentum - 1.0}) for w in ("inner", "outer")]
     backward = [
@@ -193,25 +190,25 @@ def describe(
         product(s, ("z", under), ("error", label), "outer_gradient"),
     ]
     compare = [move(s, "law", {"error": 1.0}), move(s, "label", {"error": -1.0})]
-    update += clear("a", "z", "error", "delta", "inner_gradient", "outer_gradient")
+    update += clear(s, "a", "z", "error", "delta", "inner_gradient", "outer_gradient")
     layers = (
-        Block((law,), (*compare, *clear("law", "logits"))),
-        Block(units=signed_product(s, "outer", ("error", label), ("back", under))),
-        Block(
-            units=(product(s, "a", "back", "delta", slope=SLOPE), *clear("back")),
+        LayerBlueprint((law,), (*compare, *clear(s, "law", "logits"))),
+        LayerBlueprint(units=signed_product(s, "outer", ("error", label), ("back", under))),
+        LayerBlueprint(
+            units=(product(s, "a", "back", "delta", slope=SLOPE), *clear(s, "back")),
             gate="hard_sigmoid",
         ),
-        Block(units=(*backward, *slow)),
-        Block((mean,), tuple(update)),
-        Block(
+        LayerBlueprint(units=(*backward, *slow)),
+        LayerBlueprint((mean,), tuple(update)),
+        LayerBlueprint(
             units=(
                 *signed_product(s, "inner", ("x", feature), ("a", unit)),
                 move(s, "one", {"ready": 1.0}),
-                *clear("ready"),
+                *clear(s, "ready"),
             )
         ),
-        Block(units=(product(s, "a", "one", "z"),)),
-        Block(units=(product(s, ("z", under), "outer", ("logits", label)),)),
+        LayerBlueprint(units=(product(s, "a", "one", "z"),)),
+        LayerBlueprint(units=(product(s, ("z", under), "outer", ("logits", label)),)),
     )
     blueprint = Blueprint(
         residual=s,
@@ -262,7 +259,7 @@ def certify(
     size = 2 * min(reach, 1e30) * norm
     softmax_note = "exp(-margin) is 0 while logits stay above -16,000"
     step_note = "the derivative itself outside 0 < a < 2^-20"
-    kinds: tuple[tuple[str, str, float, float, bool, str], ...] = (
+    kinds: tuple[tuple[Any, ...], ...] = (
         ("layer_0 head 0", "softmax of the logits", MASK, MASK, False, softmax_note),
         ("layer_4 head 0", "mean gradient", MASK, size, False, "sums first, one division"),
         ("layer_0 mlp", "error := law - label", math.inf, 1.0, False, ""),
@@ -274,7 +271,8 @@ def certify(
         ("layer_6 mlp", "z := relu(a)", math.inf, size, True, ""),
         ("layer_7 mlp", "logits := W z", math.inf, size, False, ""),
     )
-    records = tuple(Record(*kind) for kind in kinds)
+    names = ("part", "kind", "margin", "magnitude", "exact", "note")
+    records = tuple(Record(**dict(zip(names, kind, strict=True))) for kind in kinds)
     return Certificate(
         dtype="float32",
         limits={"length": limit},

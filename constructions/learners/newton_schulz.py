@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, move
+from constructions.blueprint import Blueprint, Head, LayerBlueprint
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
+from constructions.gadgets import clear, embedding
 from constructions.learners.least_squares import check_sizes, parse
-from constructions.learners.terms import embedding, tokens
+from constructions.learners.prompt import tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -112,28 +113,28 @@ def describe(features: int, penalty: float, steps: int) -> tuple[Blueprint, Resi
         row=d, x=d, key=d, y=1, gram=d, image=d, inverse=d, direction=d, prediction=1
     )
     fields = Residual(row=d, x=d, key=d, y=1, inverse=d)
-    clear = {name: move(residual, name, {name: -1.0}) for name in residual.sizes}
     heads_and_units = (
         (Head({("row", "key"): 1.0}, {("x", "gram"): 1.0}), ()),
         (
             Head({("gram", "row"): 1.0, ("row", "row"): penalty}, {("inverse", "image"): 1.0}),
-            (clear["gram"],),
+            clear(residual, "gram"),
         ),
         (
             Head({("inverse", "row"): 1.0}, {("row", "inverse"): 1.0, ("image", "inverse"): -1.0}),
-            (clear["image"], clear["prediction"]),
+            clear(residual, "image", "prediction"),
         ),
         (Head({("x", "row"): 1.0}, {("inverse", "direction"): 1.0}), ()),
         (
             Head({("direction", "key"): 1.0}, {("y", "prediction"): 1.0}),
-            (clear["direction"],),
+            clear(residual, "direction"),
         ),
     )
     blueprint = Blueprint(
         residual=residual,
         embed=embedding(fields, residual),
         layers=tuple(
-            Block((head,), units, attend="linear", mask="prefix") for head, units in heads_and_units
+            LayerBlueprint((head,), units, attend="linear", mask="prefix")
+            for head, units in heads_and_units
         ),
         out={"prediction": np.eye(1)},
         inputs="vectors",
@@ -191,11 +192,17 @@ def certify(
         ("prediction", Z * Z * Y * largest),
     )
     records = [
-        Record(f"layer_{i} head 0", kind, margin=penalty / size, magnitude=magnitude, exact=False)
+        Record(
+            part=f"layer_{i} head 0",
+            kind=kind,
+            margin=penalty / size,
+            magnitude=magnitude,
+            exact=False,
+        )
         for i, (kind, magnitude) in enumerate(heads)
     ]
     records += [
-        Record(f"layer_{i} mlp", "clears", margin=math.inf, magnitude=largest, exact=True)
+        Record(part=f"layer_{i} mlp", kind="clears", margin=math.inf, magnitude=largest, exact=True)
         for i in (1, 2, 4)
     ]
     return Certificate(

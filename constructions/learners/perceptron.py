@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Head, Units, gain, move, products
+from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
-from constructions.learners.examples import (
-    prompt,
-    weights_and_score,
-)
+from constructions.gadgets import clear, signed_product
 from constructions.learners.halfspace import check_sizes, labeled, plan_of
+from constructions.learners.prompt import prompt, weights_and_score
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -65,22 +63,21 @@ def perceptron(
         one=1, index=1, x=dim, label=1, query=dim, z=dim, weights=dim, pick=dim, margin=1, score=1
     )
     priority = float(2 ** (length - 1).bit_length())
-    change = Block(
+    change = LayerBlueprint(
         gate="hard_sigmoid",
         units=(
-            *products(r, "label", "x", "z"),
-            move(r, "z", {"z": -1}),  # so that the next loop finds y x again, not 2 y x
+            *signed_product(r, "label", "x", "z"),
+            *clear(r, "z"),  # so that the next loop finds y x again, not 2 y x
             Units(
                 gate={"margin": -np.ones((1, dim))},
                 gate_bias=1.0,
                 up={"pick": np.eye(dim)},
                 down={"weights": np.eye(dim)},
             ),
-            move(r, "pick", {"pick": -1}),
-            move(r, "margin", {"margin": -1}),
+            *clear(r, "pick", "margin"),
         ),
     )
-    pick = Block(
+    pick = LayerBlueprint(
         attend="hardmax",
         heads=(
             Head(
@@ -89,17 +86,17 @@ def perceptron(
             ),
         ),
         units=(
-            *products(r, "weights", "pick", "margin"),
-            *products(r, "weights", "query", "score"),
-            move(r, "score", {"score": -1}),
+            *signed_product(r, "weights", "pick", "margin"),
+            *signed_product(r, "weights", "query", "score"),
+            *clear(r, "score"),
         ),
     )
-    plan = plan_of(r, (change, pick), loops, scale=1.0, index="index")
+    plan = plan_of(r, (change, pick), loops, scale=1.0, positions=("index",))
     spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("perceptron", spec, params)
-        found = -float(gain(spec, params, r, (1, 0), ("weights", "z"))[0, 0])
+        found = -float(score_gain(spec, params, r, (1, 0), ("weights", "z"))[0, 0])
         least = math.ceil(found)
         magnitude = found * math.sqrt(loops) * radius**2 + length
         if magnitude * UNIT[dtype] > 1:
@@ -109,11 +106,30 @@ def perceptron(
                 "loops, fewer tokens or a coarser grid"
             )
         records = (
-            Record("layer_0 mlp", "update", 1.0, magnitude, True, "w += z if the margin is <= 0"),
             Record(
-                "layer_1 head 0", "least margin", 1.0, magnitude, True, "equal ones: the earliest"
+                part="layer_0 mlp",
+                kind="update",
+                margin=1.0,
+                magnitude=magnitude,
+                exact=True,
+                note="w += z if the margin is <= 0",
             ),
-            Record("layer_1 mlp", "products", math.inf, magnitude, True, "margin and score"),
+            Record(
+                part="layer_1 head 0",
+                kind="least margin",
+                margin=1.0,
+                magnitude=magnitude,
+                exact=True,
+                note="equal ones: the earliest",
+            ),
+            Record(
+                part="layer_1 mlp",
+                kind="products",
+                margin=math.inf,
+                magnitude=magnitude,
+                exact=True,
+                note="margin and score",
+            ),
         )
         return Certificate(
             dtype,

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, gain, move, products
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
 from constructions.construction import Construction
-from constructions.learners.examples import embedding, integers, rows, within
+from constructions.gadgets import clear, embedding, move, signed_product
+from constructions.learners.prompt import integers, rows, within
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -73,10 +74,10 @@ def nadaraya_watson(
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(Residual(x=dim, label=outputs, query=dim, one=1), r),
         layers=(
-            Block(units=products(r, "x", "x", "square")),
-            Block(
+            LayerBlueprint(units=signed_product(r, "x", "x", "square")),
+            LayerBlueprint(
                 scale=bandwidth**-2,
                 heads=(
                     Head(
@@ -98,7 +99,7 @@ def nadaraya_watson(
         plan.verify("nadaraya-watson", spec, params)
         u = UNIT[dtype]
         scale = spec.layers[1].scale
-        above = float(gain(spec, params, r, (1, 0), ("one", "label")).min())
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "label")).min())
         margin = above - 1.5 * scale * radius**2
         # d products for |x|^2, d + 2 more for the score, and its product with the scale.
         rounding = (2 * dim + 6) * u * (above + 1.5 * scale * radius**2)
@@ -116,14 +117,16 @@ def nadaraya_watson(
                 f"{length:,}: widen the bandwidth or shrink the radius"
             )
         records = (
-            Record("layer_0 mlp", "square", math.inf, radius**2, False),
             Record(
-                "layer_1 head 0",
-                "Gaussian kernel",
-                margin,
-                above,
-                False,
-                "the margin is that of examples over the query's own token",
+                part="layer_0 mlp", kind="square", margin=math.inf, magnitude=radius**2, exact=False
+            ),
+            Record(
+                part="layer_1 head 0",
+                kind="Gaussian kernel",
+                margin=margin,
+                magnitude=above,
+                exact=False,
+                note="the margin is that of examples over the query's own token",
             ),
         )
         return Certificate(
@@ -210,10 +213,10 @@ def retrieval(
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "slot", "query", "one"),
+        embed=embedding(Residual(x=dim, label=outputs, slot=items, query=dim, one=1), r),
         layers=(
-            Block(units=(*products(r, "x", "x", "square"), move(r, "square", {"square": -1}))),
-            Block(
+            LayerBlueprint(units=(*signed_product(r, "x", "x", "square"), *clear(r, "square"))),
+            LayerBlueprint(
                 attend="hardmax",
                 heads=(
                     Head(
@@ -235,14 +238,14 @@ def retrieval(
             "used": np.eye(size)[outputs:],
         },
         loops=nearest,
-        index="index",
+        positions=("index",),
     )
     spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("retrieval", spec, params)
-        scale = -float(gain(spec, params, r, (1, 0), ("one", "square"))[0, 0])
-        above = float(gain(spec, params, r, (1, 0), ("one", "slot")).min())
+        scale = -float(score_gain(spec, params, r, (1, 0), ("one", "square"))[0, 0])
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "slot")).min())
         # |2 <q, x>| <= 2 R^2 by partial sums, |x|^2 <= R^2, and two bonuses.
         magnitude = scale * 3 * radius**2 + 2 * above + items
         if magnitude * UNIT[dtype] > 1:
@@ -252,16 +255,20 @@ def retrieval(
                 "coarser grid"
             )
         records = (
-            Record("layer_0 mlp", "square", math.inf, radius**2, True),
             Record(
-                "layer_1 head 0",
-                "nearest unused",
-                1.0,
-                magnitude,
-                True,
-                "equal distances: the earliest",
+                part="layer_0 mlp", kind="square", margin=math.inf, magnitude=radius**2, exact=True
             ),
-            Record("layer_1 mlp", "mark as used", math.inf, 1, True),
+            Record(
+                part="layer_1 head 0",
+                kind="nearest unused",
+                margin=1.0,
+                magnitude=magnitude,
+                exact=True,
+                note="equal distances: the earliest",
+            ),
+            Record(
+                part="layer_1 mlp", kind="mark as used", margin=math.inf, magnitude=1, exact=True
+            ),
         )
         return Certificate(
             dtype,

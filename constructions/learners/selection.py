@@ -12,18 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import (
-    Block,
-    Blueprint,
-    Head,
-    Units,
-    gain,
-    match_head,
-    offset_head,
-)
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
 from constructions.construction import Construction
-from constructions.learners.examples import stream
+from constructions.gadgets import match_head, offset_head
+from constructions.learners.prompt import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -111,13 +104,13 @@ def selection(
         residual=r,
         embed=embed,
         layers=(
-            Block(
+            LayerBlueprint(
                 heads=tuple(
                     offset_head(j, {("symbol", name): 1.0})
                     for j, name in enumerate(previous, start=1)
                 )
             ),
-            Block(
+            LayerBlueprint(
                 scale=beta,
                 heads=tuple(
                     match_head(
@@ -128,7 +121,7 @@ def selection(
                     for j in range(K)
                 ),
             ),
-            Block(
+            LayerBlueprint(
                 heads=(offset_head(1, dict.fromkeys(zip(laws, before, strict=True), 1.0)),),
                 units=tuple(
                     Units(
@@ -139,8 +132,8 @@ def selection(
                     for j, name in enumerate(before)
                 ),
             ),
-            Block(heads=(Head(value={("hit", "mean"): 1.0}),)),
-            Block(
+            LayerBlueprint(heads=(Head(value={("hit", "mean"): 1.0}),)),
+            LayerBlueprint(
                 scale=sharpness,
                 heads=(
                     Head(
@@ -166,7 +159,7 @@ def selection(
         plan.verify("selection", spec, params)
         step = spec.layers[1].scale
         sharp = spec.layers[4].scale
-        above = float(gain(spec, params, r, (4, 0), ("one", "algorithm")).min())
+        above = float(score_gain(spec, params, r, (4, 0), ("one", "algorithm")).min())
         u = UNIT["float32"]
 
         def error(length: int) -> float:
@@ -186,26 +179,55 @@ def selection(
                 "lower the sharpness"
             )
         records = [
-            Record(f"layer_0 head {j - 1}", f"symbol {j} back", 64.0, 64.0, True)
+            Record(
+                part=f"layer_0 head {j - 1}",
+                kind=f"symbol {j} back",
+                margin=64.0,
+                magnitude=64.0,
+                exact=True,
+            )
             for j in range(1, K)
         ]
         records += [
-            Record(f"layer_1 head {j}", f"lookup of order {j}", step / 2, (j + 1) * step, False)
+            Record(
+                part=f"layer_1 head {j}",
+                kind=f"lookup of order {j}",
+                margin=step / 2,
+                magnitude=(j + 1) * step,
+                exact=False,
+            )
             for j in range(K)
         ]
         records += [
-            Record("layer_2 head 0", "laws one back", 64.0, 64.0, False),
-            Record("layer_2 mlp", "hits", 1.0, 1.0, True, "p(x) of the symbol that came"),
-            Record("layer_3 head 0", "mean", math.inf, length, False),
             Record(
-                "layer_4 head 0",
-                "choice",
-                above,
-                sharp + above,
-                False,
-                "the margin is that of algorithm tokens over the others",
+                part="layer_2 head 0",
+                kind="laws one back",
+                margin=64.0,
+                magnitude=64.0,
+                exact=False,
             ),
-            Record("layer_4 mlp", "weighted sum", math.inf, 1.0, False),
+            Record(
+                part="layer_2 mlp",
+                kind="hits",
+                margin=1.0,
+                magnitude=1.0,
+                exact=True,
+                note="p(x) of the symbol that came",
+            ),
+            Record(
+                part="layer_3 head 0", kind="mean", margin=math.inf, magnitude=length, exact=False
+            ),
+            Record(
+                part="layer_4 head 0",
+                kind="choice",
+                margin=above,
+                magnitude=sharp + above,
+                exact=False,
+                note="the margin is that of algorithm tokens over the others",
+            ),
+            Record(
+                part="layer_4 mlp", kind="weighted sum", margin=math.inf, magnitude=1.0, exact=False
+            ),
         ]
         return Certificate(
             "float32",

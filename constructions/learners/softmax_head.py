@@ -210,7 +210,14 @@ def certify(
         ("step", "logits -= rate velocity"),
     )
     units = [
-        Record(f"layer_{i} mlp", kind, math.inf, norm**2, exact=False, note=note)
+        Record(
+            part=f"layer_{i} mlp",
+            kind=kind,
+            margin=math.inf,
+            magnitude=norm**2,
+            exact=False,
+            note=note,
+        )
         for i, (kind, note) in enumerate(parts)
     ]
     if law.margin < 200:

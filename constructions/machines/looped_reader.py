@@ -144,7 +144,14 @@ class _Reader:
             self.error[target] = 2 * others + (self.words + 4) * self.u
             note = f"the other columns weigh up to {others:.2g}"
         self.records.append(
-            Record(f"layer_{layer} head {head}", "pointer", gap, gain * w, exact, note)
+            Record(
+                part=f"layer_{layer} head {head}",
+                kind="pointer",
+                margin=gap,
+                magnitude=gain * w,
+                exact=exact,
+                note=note,
+            )
         )
 
     def mlp(self, layer: int, units: tuple[Unit, ...]) -> None:
@@ -164,7 +171,16 @@ class _Reader:
                 "sums that are off by more than its thresholds forgive: raise the temperature"
             )
         note = f"thresholds with {least:.3g} to spare, and the end of scratch pads"
-        self.records.append(Record(f"layer_{layer} mlp", "threshold", least, largest, True, note))
+        self.records.append(
+            Record(
+                part=f"layer_{layer} mlp",
+                kind="threshold",
+                margin=least,
+                magnitude=largest,
+                exact=True,
+                note=note,
+            )
+        )
 
     def unit(self, layer: int, m: int, unit: Unit) -> tuple[float, float]:
         """What is left of a unit's tolerance, and its largest sum in units of its terms."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,8 +105,10 @@ class _Reader:
         self.features = token_features(vocabulary)
         self.records: list[Record] = []
 
-    def record(self, part: str, kind: str, margin: float, magnitude: float, **more: object) -> None:
-        self.records.append(Record(part, kind, margin, magnitude, **more))  # type: ignore[arg-type]
+    def record(self, part: str, kind: str, margin: float, magnitude: float, **more: Any) -> None:
+        self.records.append(
+            Record(part=part, kind=kind, margin=margin, magnitude=magnitude, **more)
+        )
 
     def unit(
         self,
