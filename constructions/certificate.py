@@ -16,6 +16,12 @@ from constructions.spec import Params, TransformerSpec
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
 
 
+def check_dtype(dtype: str) -> None:
+    """Raises ValueError for an arithmetic that is no key of `UNIT`."""
+    if dtype not in UNIT:
+        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+
+
 @dataclass(frozen=True)
 class Address:
     """Where an addressed head looks: a query answers with the keys whose code equals its own.
@@ -173,13 +179,13 @@ def value_map(params: Params, layer: int, head: int) -> np.ndarray:
     return w_v @ w_o
 
 
-def softmax_leak(losers: int, gap: float) -> float:
+def losing_mass(losers: int, gap: float) -> float:
     """Largest softmax mass on ``losers`` keys, each ``gap`` logits or more below one best key.
 
     One winner has weight 1 and the losers at most exp(-gap) each, so their share is at most
     losers exp(-gap) / (1 + losers exp(-gap)).
 
-    >>> f"{softmax_leak(1000, 20.0):.2g}"
+    >>> f"{losing_mass(1000, 20.0):.2g}"
     '2.1e-06'
     """
     if losers == 0 or gap == math.inf:

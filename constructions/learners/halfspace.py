@@ -8,15 +8,15 @@ on the least <w, z_i>.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, LayerBlueprint
-from constructions.certificate import UNIT
+from constructions.certificate import check_dtype
 from constructions.gadgets import embedding
+from constructions.learners.options import check_positive, check_sizes
 from constructions.learners.prompt import regression, within
 from constructions.residual import Residual
 
@@ -62,12 +62,8 @@ def labeled(
     return inputs, labels, query
 
 
-def check_sizes(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:
+def check_halfspace(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:
     """Raises ValueError for a size out of range."""
-    for name, value, least in (("dim", dim, 1), ("loops", loops, 2), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius: expected a positive number, got {radius}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(dim=(dim, 1), loops=(loops, 2), length=(length, 2))
+    check_positive(radius=radius)
+    check_dtype(dtype)

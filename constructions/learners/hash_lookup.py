@@ -16,6 +16,8 @@ from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, value_map
 from constructions.construction import Construction
 from constructions.gadgets import offset_head, signed_product
+from constructions.learners.lookup import law_after
+from constructions.learners.options import check_sizes
 from constructions.learners.prompt import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -64,14 +66,7 @@ def hash_lookup(
     """
     if width is None:
         width = 2 ** (4 * order * vocab - 1).bit_length()
-    for name, value, least in (
-        ("vocab", vocab, 2),
-        ("order", order, 1),
-        ("width", width, 1),
-        ("length", length, order + 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    check_sizes(vocab=(vocab, 2), order=(order, 1), width=(width, 1), length=(length, order + 1))
     if not 0 < beta <= 2.0**20:
         raise ValueError(f"beta: expected 0 < beta <= 1,048,576 (scores overflow), got {beta}")
     if 4.0 * order**2 * width * UNIT["float32"] > 1:
@@ -212,12 +207,7 @@ def hash_lookup(
         return np.concatenate([np.full(order, vocab), tokens]).astype(np.int32)
 
     def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        tokens = stream(problem, vocab).tolist()
-        counts = np.zeros(vocab)
-        for t in range(order, len(tokens)):
-            if tokens[t - order : t] == tokens[len(tokens) - order :]:
-                counts[tokens[t]] += 1
-        return counts / counts.sum() if counts.any() else np.full(vocab, 1 / vocab)
+        return law_after(stream(problem, vocab).tolist(), order, vocab)
 
     return Construction(
         name="hash-lookup",

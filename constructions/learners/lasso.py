@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest
 from constructions.construction import Construction
 from constructions.gadgets import clear, embedding, signed_product
 from constructions.learners.halfspace import example_fields
+from constructions.learners.options import check_positive, check_sizes
 from constructions.learners.prompt import prompt, regression, weights_and_score, within
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -60,15 +61,10 @@ def lasso(
     >>> built.oracle(problem)["weights"].round(6).tolist()
     [1.5, 0.0]
     """
-    for name, value, least in (("dim", dim, 1), ("loops", loops, 1), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    check_sizes(dim=(dim, 1), loops=(loops, 1), length=(length, 2))
     step = 1 / (length * radius**2) if step is None else step
-    for name, number in (("penalty", penalty), ("radius", radius), ("step", step)):
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name}: expected a positive number, got {number}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_positive(penalty=penalty, radius=radius, step=step)
+    check_dtype(dtype)
     rate, threshold = float(np.float32(step)), float(np.float32(step * penalty))
     r = Residual(one=1, x=dim, label=1, query=dim, weights=dim, score=1)
     same = np.eye(dim)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
 from constructions.gadgets import clear, embedding, product, signed_product
 from constructions.learners import descent
-from constructions.learners.descent import MASK, Recipe, schedule_rates
-from constructions.learners.least_squares import check_sizes
-from constructions.learners.prompt import Data, Shape, as_array, encode, parse, tokens
+from constructions.learners.descent import MASK, HeadData, HeadTask, Recipe, schedule_rates
+from constructions.learners.options import check_sizes
+from constructions.learners.prompt import as_array, encode, longest, parse, tokens
+from constructions.learners.regression import Regression
 from constructions.learners.softmax_head import certify
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -54,21 +56,22 @@ def logistic(
     >>> one.oracle({"features": [[1.0]], "labels": [1], "queries": [[1.0]]}).round(4).tolist()
     [0.6225]
     """
-    check_sizes(features, steps, queries, norm, 1.0, length)
+    check_sizes(
+        features=(features, 1), steps=(steps, 1), queries=(queries, 1), length=(length, queries)
+    )
     recipe = Recipe(schedule_rates(learning_rate, schedule, steps), momentum, weight_decay)
     descent.check_recipe(recipe, norm)
-    blueprint, fields = descent.describe(recipe, 1, features, "prefix")
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, blueprint, recipe, 2, features, norm, length, "logistic")
-
+    task = HeadTask(free=CLASSES, features=features, queries=queries, norm=norm, length=length)
+    blueprint, fields = descent.describe(recipe, task)
     spec, params = blueprint.spec, blueprint.build()
+    certify_weights = partial(
+        certify, name="logistic", blueprint=blueprint, recipe=recipe, task=task
+    )
     certificate = certify_weights(spec, params)
-    shape = Shape(CLASSES, features, queries, norm)
 
-    def data(problem: Mapping[str, Any]) -> Data:
+    def data(problem: Mapping[str, Any]) -> HeadData:
         labels = (_signs(problem["labels"]) + 1) // 2
-        return parse({**problem, "labels": labels}, recipe, shape)
+        return parse({**problem, "labels": labels}, recipe, task)
 
     return Construction(
         name="logistic",
@@ -76,9 +79,9 @@ def logistic(
         spec=spec,
         params=params,
         residual=blueprint.residual,
-        encode=lambda problem: encode(data(problem), recipe, fields, shape, certificate),
+        encode=lambda problem: encode(data(problem), recipe, fields, task, certificate),
         decode=lambda outputs: _sigmoid(np.asarray(outputs)[..., -queries:, 0]),
-        oracle=lambda problem: _sigmoid(descent.train(recipe, *data(problem), CLASSES)[:, 0]),
+        oracle=lambda problem: _sigmoid(descent.train(recipe, data(problem), CLASSES)[:, 0]),
         certificate=certificate,
         source="gradient descent by linear attention: von Oswald et al. 2023 (arXiv:2212.07677)",
         proof=(
@@ -110,27 +113,25 @@ def normalized_logistic(
     Args:
       features, steps, learning_rate, queries, norm, length: as in `softmax_head`.
     """
-    check_sizes(features, steps, queries, norm, 1.0, length)
+    options = Regression(
+        features=features, steps=steps, learning_rate=learning_rate,
+        queries=queries, norm=norm, length=length,
+    )  # fmt: skip
     if not 0 < learning_rate * norm**2 <= 64:
         raise ValueError(
             f"learning_rate: expected 0 < learning_rate norm^2 <= 64, got {learning_rate:g} "
             f"{norm:g}^2"
         )
-    blueprint, fields = describe_normalized(features, learning_rate, steps)
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify_normalized(
-            spec, params, blueprint, features, learning_rate, steps, norm, length
-        )
-
+    blueprint, fields = describe_normalized(options)
     spec, params = blueprint.spec, blueprint.build()
+    certify_weights = partial(certify_normalized, blueprint=blueprint, options=options)
     certificate = certify_weights(spec, params)
 
     def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         x = as_array("features", problem["features"], (None, features))
         y = as_array("labels", _signs(problem["labels"]), (len(x),))
-        queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, features))
-        largest = float(np.sqrt((np.concatenate([x, queried]) ** 2).sum(axis=1)).max())
+        queried = options.queried(problem)
+        largest = longest(x, queried)
         if not len(x) or largest > norm * (1 + 1e-6):
             raise ValueError(
                 f"features: expected at least one row, norms up to {norm:g} (certified), got "
@@ -167,7 +168,7 @@ def normalized_logistic(
         params=params,
         residual=blueprint.residual,
         encode=encoded,
-        decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
+        decode=options.answers,
         oracle=oracle,
         certificate=certificate,
         source=NORMALIZED,
@@ -180,7 +181,7 @@ def normalized_logistic(
     )
 
 
-def describe_normalized(features: int, rate: float, steps: int) -> tuple[Blueprint, Residual]:
+def describe_normalized(options: Regression) -> tuple[Blueprint, Residual]:
     """Six layers, looped once a step, and the fields of an input vector.
 
     Proof. Layer 0 sets ``loss`` to max(margin, 0), within ln 2 of L = log(1 + exp(margin)).
@@ -192,7 +193,7 @@ def describe_normalized(features: int, rate: float, steps: int) -> tuple[Bluepri
     sigmoid(-margin_i) / sum_j sigmoid(-margin_j); w += eta times their average; margin, loss := 0.
     Layer 5: margin := <w, y_i x_i> by two units a product; of queries, <w, x>. QED
     """
-    d = features
+    d = options.features
     residual = Residual(
         one=1, other=1, hidden=1, with_margin=1, with_loss=1, vote=1,
         signed=d, w=d, margin=1, loss=1,
@@ -204,7 +205,8 @@ def describe_normalized(features: int, rate: float, steps: int) -> tuple[Bluepri
         ("one", "other"): -MASK,
     }
     newton = LayerBlueprint((Head(scores, {("vote", "loss"): 1.0}),), mask="prefix")
-    update = Head({("one", "loss"): -1.0, ("one", "hidden"): -MASK}, {("signed", "w"): rate})
+    scores = {("one", "loss"): -1.0, ("one", "hidden"): -MASK}
+    update = Head(scores, {("signed", "w"): options.learning_rate})
     margins = signed_product(residual, "w", "signed", "margin")
     blueprint = Blueprint(
         residual=residual,
@@ -217,20 +219,13 @@ def describe_normalized(features: int, rate: float, steps: int) -> tuple[Bluepri
         ),
         out={"margin": np.eye(1)},
         inputs="vectors",
-        loops=steps,
+        loops=options.steps,
     )
     return blueprint, fields
 
 
 def certify_normalized(
-    spec: TransformerSpec,
-    params: Params,
-    blueprint: Blueprint,
-    features: int,
-    rate: float,
-    steps: int,
-    norm: float,
-    length: int,
+    spec: TransformerSpec, params: Params, *, blueprint: Blueprint, options: Regression
 ) -> Certificate:
     """The weights are the described ones; the error of <x, w> is that of rounding.
 
@@ -242,7 +237,8 @@ def certify_normalized(
     two answers can differ by at all, after long ones.
     """
     blueprint.verify("normalized-logistic", spec, params)
-    unit, Z = UNIT["float32"], norm
+    unit, Z = UNIT["float32"], options.norm
+    rate, steps = options.learning_rate, options.steps
 
     def error(length: int) -> float:
         E = o = 0.0
@@ -250,12 +246,11 @@ def certify_normalized(
             W = rate * t * Z
             M = W * Z
             E += rate * Z * (o + unit * (3 * M + 2 * length + 40)) + 2 * unit * W
-            o = (features + 2) * unit * M + Z * E
+            o = (options.features + 2) * unit * M + Z * E
             if o > 2 * M:
                 return 2 * rate * steps * Z * Z
         return o
 
-    limit = min(length, 2**20)
     top = rate * steps * Z * Z
     if top > MASK / 2:
         raise ValueError(
@@ -290,7 +285,7 @@ def certify_normalized(
     ]
     return Certificate(
         dtype="float32",
-        limits={"length": limit},
+        limits={"length": options.limit},
         records=(*newton, average, *units),
         error=error,
         unit="absolute error",

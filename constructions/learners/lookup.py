@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, LayerBlueprint
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
 from constructions.construction import Construction
 from constructions.gadgets import match_head, offset_head
+from constructions.learners.options import check_sizes
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -151,7 +152,7 @@ def certify(
     for j in range(1, order + 1):
         bias = params["layer_0.bias"][j - 1].astype(np.float64)
         margin = float(bias[j] - np.delete(bias, j).max())
-        leak = softmax_leak(length - 1, margin)
+        leak = losing_mass(length - 1, margin)
         records.append(
             Record(
                 part=f"layer_0 head {j - 1}",
@@ -211,14 +212,11 @@ def certify(
 def _check(
     vocab: int, contexts: int | None, order: int, smoothing: float, beta: float, length: int
 ) -> None:
-    sizes = {"vocab": (vocab, 2), "order": (order, 1), "length": (length, order + 1)}
+    check_sizes(vocab=(vocab, 2), order=(order, 1), length=(length, order + 1))
     if contexts is not None:
-        sizes["contexts"] = (contexts, 1)
+        check_sizes(contexts=(contexts, 1))
         if order != 1:
             raise ValueError(f"order: expected 1 with contexts (pairs), got {order}")
-    for name, (value, least) in sizes.items():
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
     if smoothing < 0 or not math.isfinite(smoothing):
         raise ValueError(f"smoothing: expected a finite number >= 0, got {smoothing}")
     if not 0 < beta <= 80:
@@ -260,17 +258,31 @@ def _oracle(
     problem: Mapping[str, Any], vocab: int, contexts: int | None, order: int, smoothing: float
 ) -> np.ndarray:
     """The definition: count what followed the query's context."""
-    counts = np.zeros(vocab)
     if contexts is None:
-        stream = list(problem["stream"])
-        last = stream[len(stream) - order :]
-        for t in range(order, len(stream)):
-            if len(last) == order and stream[t - order : t] == last:
-                counts[stream[t]] += 1
+        counts = _counts_after(list(problem["stream"]), order, vocab)
     else:
+        counts = np.zeros(vocab)
         for context, output in problem["pairs"]:
             if context == problem["query"]:
                 counts[output] += 1
     if counts.sum() + smoothing == 0:
         return np.full(vocab, 1 / vocab)
     return (counts + smoothing) / (counts.sum() + smoothing * vocab)
+
+
+def law_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:
+    """The law [V] of what followed the last ``order`` symbols; uniform if nothing did.
+
+    >>> law_after([0, 0, 1, 0, 0, 1, 0, 0], 2, 2).tolist()
+    [0.0, 1.0]
+    """
+    counts = _counts_after(symbols, order, vocab)
+    return counts / counts.sum() if counts.any() else np.full(vocab, 1 / vocab)
+
+
+def _counts_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:
+    counts = np.zeros(vocab)
+    for t in range(order, len(symbols)):
+        if symbols[t - order : t] == symbols[len(symbols) - order :]:
+            counts[symbols[t]] += 1
+    return counts

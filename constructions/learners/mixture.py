@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
 from constructions.construction import Construction
+from constructions.learners.options import check_sizes
 from constructions.learners.prompt import integers
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -83,10 +84,8 @@ def _build(
     name: str, laws: np.ndarray, log_prior: np.ndarray, length: int, dtype: str
 ) -> Construction:
     K, m, V = laws.shape
-    if length < K + 2:
-        raise ValueError(f"length: expected at least {K + 2}, got {length}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(length=(length, K + 2))
+    check_dtype(dtype)
     hard = name == "prompt-choice"
     logs = np.log(laws) - np.log(laws).max(axis=0)
     spread = -float(logs.min())
@@ -167,7 +166,7 @@ def _build(
             if hard:  # encode refuses choices within the rounding; equal ones are averaged
                 return (K + 3) * u
             # Weights are off by a factor exp(rounding), numerator and denominator alike.
-            leak = softmax_leak(length, above + lowest - length * spread)
+            leak = losing_mass(length, above + lowest - length * spread)
             return math.expm1(2 * min(rounding(length), 300.0)) + leak + (K + 8) * u
 
         if not hard and error(length) > 5e-2:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
 from constructions.gadgets import clear, embedding, move, product, signed_product
-from constructions.learners.descent import MASK, softmax
-from constructions.learners.least_squares import check_sizes
-from constructions.learners.prompt import as_array, tokens
+from constructions.learners.descent import MASK, Recipe, check_recipe, softmax
+from constructions.learners.options import check_ranges, check_sizes
+from constructions.learners.prompt import as_array, longest, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -29,6 +30,43 @@ SOURCE = (
 )
 # relu'(a) is clip(2^20 a, 0, 1): the derivative itself unless 0 < a < 2^-20.
 SLOPE = 2.0**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTask:
+    """What is trained and certified for; the same for all prompts of one construction.
+
+    Args:
+      classes, features, hidden: C, d and h.
+      queries: m.
+      norm: the largest Euclidean norm of a feature vector.
+      weight_norm: the largest Frobenius norm of U and of W at the start.
+      length: the longest prompt, in tokens.
+
+    Raises:
+      ValueError: a number out of range.
+    """
+
+    classes: int
+    features: int
+    hidden: int
+    queries: int
+    norm: float
+    weight_norm: float
+    length: int
+
+    def __post_init__(self) -> None:
+        check_sizes(
+            features=(self.features, 1),
+            queries=(self.queries, 1),
+            length=(self.length, self.queries),
+        )
+        check_ranges(
+            classes=(self.classes, 2, 2**16),
+            hidden=(self.hidden, 1, 2**16),
+            norm=(self.norm, 2.0**-20, 2.0**20),
+            weight_norm=(self.weight_norm, 2.0**-20, 2.0**20),
+        )
 
 
 def network(
@@ -65,22 +103,18 @@ def network(
     >>> network().spec.loops
     5
     """
-    check_sizes(features, steps, queries, norm, weight_norm, length)
-    for name, value, low, high in (
-        ("classes", classes, 2, 2**16), ("hidden", hidden, 1, 2**16),
-        ("learning_rate", learning_rate, 0, 1e3), ("momentum", momentum, 0, 1 - 2.0**-20),
-        ("weight_decay", weight_decay, 0, 1e3),
-    ):  # fmt: skip
-        if not low <= value <= high:
-            raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
     C, d, h = classes, features, hidden
-    recipe = (learning_rate, momentum, weight_decay)
-    blueprint, fields = describe(C, d, h, steps, *recipe)
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, blueprint, C, d, h, steps, *recipe, norm, weight_norm, length)
-
+    task = NetworkTask(
+        classes=C, features=d, hidden=h,
+        queries=queries, norm=norm, weight_norm=weight_norm, length=length,
+    )  # fmt: skip
+    check_sizes(steps=(steps, 1))
+    check_ranges(learning_rate=(learning_rate, 0, 1e3))
+    recipe = Recipe((learning_rate,) * steps, momentum, weight_decay)
+    check_recipe(recipe, norm)
+    blueprint, fields = describe(task, recipe)
     spec, params = blueprint.spec, blueprint.build()
+    certify_weights = partial(certify, blueprint=blueprint, task=task, recipe=recipe)
     certificate = certify_weights(spec, params)
 
     def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
@@ -92,7 +126,7 @@ def network(
         queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, d))
         U = as_array("inner", problem["inner"], (h, d))
         W = as_array("outer", problem["outer"], (C, h))
-        largest = float(np.sqrt((np.concatenate([x, queried]) ** 2).sum(axis=1)).max())
+        largest = longest(x, queried)
         weight = max(float(np.linalg.norm(U)), float(np.linalg.norm(W)))
         if largest > norm * (1 + 1e-6) or weight > weight_norm * (1 + 1e-6):
             raise ValueError(
@@ -148,9 +182,7 @@ def network(
     )
 
 
-def describe(
-    C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float
-) -> tuple[Blueprint, Residual]:
+def describe(task: NetworkTask, recipe: Recipe) -> tuple[Blueprint, Residual]:
     """Eight layers, looped steps + 1 times: backward, update, forward; and the input's fields.
 
     Proof. With a, z = relu(a), logits of the loop before:
@@ -163,6 +195,7 @@ def describe(
     5. a := U x.   6. z := relu(a).   7. logits := W z, z >= 0 by one unit a product.
     In the first loop a = z = 0, so the gradients are 0 and only ``ready`` keeps the decay out. QED
     """
+    C, d, h, rate = task.classes, task.features, task.hidden, recipe.rates[0]
     U, W = h * d, C * h
     s = Residual(
         one=1, other=1, hide=1, ready=1, **{"class": C}, label=C, x=d, inner=U, outer=W,
@@ -181,10 +214,13 @@ def describe(
     update: list[Units] = []
     for w in ("inner", "outer"):
         update.append(move(s, f"{w}_velocity", {w: -rate}))
-        if decay:
-            update.append(product(s, "ready", w, w, -rate * decay))
+        if recipe.weight_decay:
+            update.append(product(s, "ready", w, w, -rate * recipe.weight_decay))
 
-    slow = [move(s, f"{w}_velocity", {f"{w}_velocity": momentum - 1.0}) for w in ("inner", "outer")]
+    slow = [
+        move(s, f"{w}_velocity", {f"{w}_velocity": recipe.momentum - 1.0})
+        for w in ("inner", "outer")
+    ]
     backward = [
         *signed_product(s, ("delta", unit), ("x", feature), "inner_gradient"),
         product(s, ("z", under), ("error", label), "outer_gradient"),
@@ -217,16 +253,19 @@ def describe(
         out={"logits": np.eye(C)},
         inputs="vectors",
         readout="logits",
-        loops=steps + 1,
+        loops=len(recipe.rates) + 1,
     )
     return blueprint, fields
 
 
 def certify(
-    spec: TransformerSpec, params: Params, blueprint: Blueprint,
-    C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float,
-    norm: float, weight_norm: float, length: int,
-) -> Certificate:  # fmt: skip
+    spec: TransformerSpec,
+    params: Params,
+    *,
+    blueprint: Blueprint,
+    task: NetworkTask,
+    recipe: Recipe,
+) -> Certificate:
     """The weights are the described ones; the error is that of rounding, while no kink is met.
 
     With |U|, |W| <= B and |x| <= Z: |f| <= B^2 Z, and the gradient is at most 2 B Z. It errs by
@@ -238,13 +277,14 @@ def certify(
     bound without that proviso exists. The law moves by Z B |E| / 2 in total variation.
     """
     blueprint.verify("network", spec, params)
-    unit, Z = UNIT["float32"], norm
+    unit, Z, C = UNIT["float32"], task.norm, task.classes
+    momentum, decay, rate = recipe.momentum, recipe.weight_decay, recipe.rates[0]
 
     def error(length: int) -> float:
-        gamma = (length + d + h + C + 32) * unit
+        gamma = (length + task.features + task.hidden + C + 32) * unit
         law = unit * (2 * math.log(C) + 2 * C + 12)
-        B, E, speed, drift = weight_norm, 0.0, 0.0, 0.0
-        for _ in range(steps):
+        B, E, speed, drift = task.weight_norm, 0.0, 0.0, 0.0
+        for _ in recipe.rates:
             local = 2 * B * Z * (gamma + law + gamma * B * B * Z)
             drift = momentum * drift + local + (math.sqrt(2) * Z + Z * Z * B * B) * E
             speed = momentum * speed + 2 * B * Z
@@ -254,9 +294,8 @@ def certify(
                 return 1.0
         return min(1.0, Z * B * E / 2 + (law + gamma * B * B * Z) / 2)
 
-    limit = min(length, 2**20)
-    reach = weight_norm * (1 + 2 * rate * norm / (1 - momentum)) ** steps
-    size = 2 * min(reach, 1e30) * norm
+    reach = task.weight_norm * (1 + 2 * rate * Z / (1 - momentum)) ** len(recipe.rates)
+    size = 2 * min(reach, 1e30) * Z
     softmax_note = "exp(-margin) is 0 while logits stay above -16,000"
     step_note = "the derivative itself outside 0 < a < 2^-20"
     kinds: tuple[tuple[Any, ...], ...] = (
@@ -275,7 +314,7 @@ def certify(
     records = tuple(Record(**dict(zip(names, kind, strict=True))) for kind in kinds)
     return Certificate(
         dtype="float32",
-        limits={"length": limit},
+        limits={"length": min(task.length, 2**20)},
         records=records,
         error=error,
         unit="total variation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from constructions.blueprint import Blueprint, Head, LayerBlueprint
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
 from constructions.gadgets import clear, embedding
-from constructions.learners.least_squares import check_sizes, parse
 from constructions.learners.prompt import tokens
+from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -42,29 +43,27 @@ def newton_schulz(
       steps: k.
       queries, norm, target, length: as in `least_squares`.
     """
-    check_sizes(features, steps, queries, norm, target, length)
-    if not 0 < penalty < math.inf:
-        raise ValueError(f"penalty: expected a finite number > 0, got {penalty}")
-    blueprint, fields = describe(features, penalty, steps)
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, blueprint, features, penalty, steps, norm, target, length)
-
+    check_penalty(penalty)
+    options = Regression(
+        features=features, steps=steps, penalty=penalty,
+        queries=queries, norm=norm, target=target, length=length,
+    )  # fmt: skip
+    blueprint, fields = describe(options)
     spec, params = blueprint.spec, blueprint.build()
+    certify_weights = partial(certify, blueprint=blueprint, options=options)
     certificate = certify_weights(spec, params)
-    start = 1 / (norm**2 + penalty)
+    start, eye = 1 / (norm**2 + penalty), np.eye(features)
 
     def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        A = x.T @ (weights[:, None] * x) + penalty * np.eye(features)
-        X = start * np.eye(features)
+        x, y, weights, queried = options.parse(problem)
+        A = x.T @ (weights[:, None] * x) + penalty * eye
+        X = start * eye
         for _ in range(steps):
             X = 2 * X - X @ A @ X
         return np.asarray(queried @ (X @ (x.T @ (weights * y))))
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        eye = np.eye(features)
+        x, y, weights, queried = options.parse(problem)
         inputs = np.concatenate(
             [
                 tokens(fields, features, {"row": eye, "inverse": start * eye}),
@@ -82,7 +81,7 @@ def newton_schulz(
         params=params,
         residual=blueprint.residual,
         encode=encode,
-        decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
+        decode=options.answers,
         oracle=oracle,
         certificate=certificate,
         source=SOURCE,
@@ -95,7 +94,7 @@ def newton_schulz(
     )
 
 
-def describe(features: int, penalty: float, steps: int) -> tuple[Blueprint, Residual]:
+def describe(options: Regression) -> tuple[Blueprint, Residual]:
     """Five layers, looped once a step, and the fields of an input vector.
 
     ``row`` is e_k on row token k and zero elsewhere, ``x`` and ``key`` = w_i x_i are zero on row
@@ -108,7 +107,7 @@ def describe(features: int, penalty: float, steps: int) -> tuple[Blueprint, Resi
     3. all tokens: direction += sum_k x_k inverse_k = x' X.
     4. prediction += sum_i <direction, w_i x_i> y_i; direction := 0.
     """
-    d = features
+    d, penalty = options.features, options.penalty
     residual = Residual(
         row=d, x=d, key=d, y=1, gram=d, image=d, inverse=d, direction=d, prediction=1
     )
@@ -138,21 +137,13 @@ def describe(features: int, penalty: float, steps: int) -> tuple[Blueprint, Resi
         ),
         out={"prediction": np.eye(1)},
         inputs="vectors",
-        loops=steps,
+        loops=options.steps,
     )
     return blueprint, fields
 
 
 def certify(
-    spec: TransformerSpec,
-    params: Params,
-    blueprint: Blueprint,
-    features: int,
-    penalty: float,
-    steps: int,
-    norm: float,
-    target: float,
-    length: int,
+    spec: TransformerSpec, params: Params, *, blueprint: Blueprint, options: Regression
 ) -> Certificate:
     """The weights are the described ones; the error is that of rounding.
 
@@ -164,25 +155,25 @@ def certify(
     adds sqrt(d) gamma |X| Z^2 Y.
     """
     blueprint.verify("newton-schulz", spec, params)
-    unit, d, Z, Y = UNIT["float32"], features, norm, target
+    unit, d = UNIT["float32"], options.features
+    Z, Y, penalty = options.norm, options.target, options.penalty
     size, largest = Z * Z + penalty, 1 / penalty
 
     def error(length: int) -> float:
         gamma = (length + 2 * d + 8) * unit
         E, X, R = unit / size, 1 / size, 1 - penalty / size
-        for _ in range(steps):
+        for _ in range(options.steps):
             E = 2 * R * E + size * E * E + 2 * d * gamma * (X + X * X * size)
             X, R = min(2 * X, largest), R * R
             if E > 1e9:
                 return math.inf
         return E * Z * Z * Y + gamma * (X + E) * Z * Z * Y * math.sqrt(d)
 
-    limit = min(length, 2**20)
-    if not error(limit) < target:
+    if not error(options.limit) < Y:
         raise ValueError(
-            f"newton-schulz: with penalty {penalty:g}, norm {norm:g}, {steps} steps and {limit:,} "
-            f"tokens float32 may err by {error(limit):.1e} on targets of {target:g}: raise the "
-            "penalty, or shorten the prompt"
+            f"newton-schulz: with penalty {penalty:g}, norm {Z:g}, {options.steps} steps and "
+            f"{options.limit:,} tokens float32 may err by {error(options.limit):.1e} on targets of "
+            f"{Y:g}: raise the penalty, or shorten the prompt"
         )
     heads = (
         ("rows of A", Z * Z),
@@ -207,7 +198,7 @@ def certify(
     ]
     return Certificate(
         dtype="float32",
-        limits={"length": limit},
+        limits={"length": options.limit},
         records=tuple(records),
         error=error,
         unit="absolute error",

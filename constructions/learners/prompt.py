@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from constructions.certificate import Certificate
-from constructions.learners.descent import LOGITS, Recipe
+from constructions.learners.descent import LOGITS, HeadData, HeadTask, Recipe
 from constructions.residual import Residual
 
 
@@ -57,11 +57,16 @@ def stream(problem: Mapping[str, Any], vocab: int) -> np.ndarray:
     return integers("stream", values, len(values), 0, vocab - 1)
 
 
+def longest(*rows: np.ndarray) -> float:
+    """The largest Euclidean norm of a row."""
+    return float(np.sqrt((np.concatenate(rows) ** 2).sum(axis=1).max(initial=0)))
+
+
 def within(name: str, vectors: np.ndarray, radius: float) -> None:
     """Raises ValueError if a row is longer than ``radius``, the norm that is certified."""
-    longest = float(np.sqrt((vectors**2).sum(axis=1).max(initial=0)))
-    if longest > radius * (1 + 1e-6):
-        raise ValueError(f"{name}: expected rows of norm at most {radius:g}, got {longest:g}")
+    norm = longest(vectors)
+    if norm > radius * (1 + 1e-6):
+        raise ValueError(f"{name}: expected rows of norm at most {radius:g}, got {norm:g}")
 
 
 def regression(problem: Mapping[str, Any], dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -112,80 +117,46 @@ def weights_and_score(outputs: Any) -> dict[str, Any]:
     return {"weights": outputs[..., -1, :-1], "score": outputs[..., -1, -1]}
 
 
-class Shape(NamedTuple):
-    """What a problem must look like.
-
-    Args:
-      free: [k, O], the outputs' row of each class token: softmax(logits free') is the law.
-      features, queries, norm: d, m and the largest norm of a row of features.
-      mask: of the layers; the causal one needs a copy of the data for each step.
-      jacobian: rows of features are Jacobians [O, d].
-    """
-
-    free: np.ndarray
-    features: int
-    queries: int
-    norm: float
-    mask: str = "prefix"
-    jacobian: bool = False
-
-
-class Data(NamedTuple):
-    """A checked problem, in float64.
-
-    Args:
-      features: [n + m, d] or [n + m, O, d].
-      labels: [n, O].
-      weights: [B, n].
-      logits: [n + m, O].
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    logits: np.ndarray
-
-
-def parse(problem: Mapping[str, Any], recipe: Recipe, shape: Shape) -> Data:
+def parse(problem: Mapping[str, Any], recipe: Recipe, task: HeadTask) -> HeadData:
     """The problem in float64, checked.
 
     Raises:
       ValueError: arrays of other shapes, or values beyond what is certified.
     """
-    d, m, outputs = shape.features, shape.queries, shape.free.shape[1]
-    row = (outputs, d) if shape.jacobian else (d,)
+    d, m, outputs = task.features, task.queries, task.outputs
+    row = (outputs, d) if task.jacobian else (d,)
     x = as_array("features", problem["features"], (None, *row))
     n = len(x)
     queries = np.asarray(problem["queries"])
     z = np.concatenate(
         [x, as_array("queries", queries.reshape(-1, *queries.shape[-len(row) :]), (m, *row))]
     )
-    largest = float(np.sqrt((z * z).reshape(len(z), -1).sum(axis=1)).max())
-    if largest > shape.norm * (1 + 1e-6):
+    largest = longest(z.reshape(len(z), -1))
+    if largest > task.norm * (1 + 1e-6):
         raise ValueError(
-            f"features: expected Euclidean norms up to {shape.norm:g} (certified), got "
+            f"features: expected Euclidean norms up to {task.norm:g} (certified), got "
             f"{largest:.4g}: build with norm={largest:.4g}, or scale them"
         )
     labels = np.asarray(problem["labels"])
     if labels.ndim == 1 and labels.dtype.kind in "iu":
-        k = len(shape.free)
+        k = task.classes
         if len(labels) != n or not 0 <= labels.min(initial=0) <= labels.max(initial=0) < k:
             raise ValueError(f"labels: expected {n} integers from 0 to {k - 1}, got {labels}")
-        labels = shape.free[labels]
+        labels = task.free[labels]
     labels = as_array("labels", labels, (n, outputs))
     if "logits" in problem and "head" in problem:
         raise ValueError("expected logits or a head, got both")
     logits = np.zeros((n + m, outputs))
     if "logits" in problem:
         logits = as_array("logits", problem["logits"], (n + m, outputs))
-    elif "head" in problem and not shape.jacobian:
+    elif "head" in problem and not task.jacobian:
         logits = z @ as_array("head", problem["head"], (d, outputs))
     if np.abs(logits).max() > LOGITS:
         raise ValueError(
             f"logits: expected -{LOGITS:g} to {LOGITS:g} at the start (certified), got "
             f"{logits.min():.4g} to {logits.max():.4g}: subtract a constant"
         )
-    return Data(z, labels, _weights(problem, recipe.batches, n), logits)
+    return HeadData(z, labels, _weights(problem, recipe.batches, n), logits)
 
 
 def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
@@ -212,14 +183,14 @@ def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
 
 
 def encode(
-    data: Data, recipe: Recipe, fields: Residual, shape: Shape, certificate: Certificate
+    data: HeadData, recipe: Recipe, fields: Residual, task: HeadTask, certificate: Certificate
 ) -> np.ndarray:
     """float32 [T, I]: class tokens, examples (copies or reflections of them), queries."""
     z, labels, weights, logits = data
-    n, m = len(labels), shape.queries
-    k = len(shape.free)
+    n, m = len(labels), task.queries
+    k = task.classes
     hidden = {"hidden": 1} if recipe.temperature else {}
-    parts = [tokens(fields, k, {"one": 1, "class": shape.free, **hidden})]
+    parts = [tokens(fields, k, {"one": 1, "class": task.free, **hidden})]
     example = {
         "one": 1, "other": 1, "label": labels, "logits": logits[:n],
         "weight": weights.T, **_features(z[:n]),
@@ -228,7 +199,7 @@ def encode(
         for sign in (1, -1):
             scaled = sign * n * weights.T
             parts.append(tokens(fields, n, {**example, "key": sign * z[:n], "weight": scaled}))
-    elif shape.mask == "causal":
+    elif task.mask == "causal":
         for t in range(recipe.batches):
             weight = np.zeros((n, recipe.batches))
             weight[:, t] = weights[t % len(weights)]

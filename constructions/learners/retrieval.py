@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
 from constructions.construction import Construction
 from constructions.gadgets import clear, embedding, move, signed_product
+from constructions.learners.options import check_positive, check_sizes
 from constructions.learners.prompt import integers, rows, within
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -108,7 +109,7 @@ def nadaraya_watson(
             # A weight is off by a factor exp(rounding), its exp by a few units, a sum of n
             # positive terms by n units; numerator and denominator alike.
             relative = math.expm1(min(rounding, 700.0)) + (length + 6) * u
-            return 2 * relative + softmax_leak(1, margin)
+            return 2 * relative + losing_mass(1, margin)
 
         if margin <= 0 or error(length) > 1e-2:
             raise ValueError(
@@ -350,10 +351,6 @@ def _parse(
 
 
 def _check(dim: int, outputs: int, radius: float, length: int, dtype: str) -> None:
-    for name, value, least in (("dim", dim, 1), ("outputs", outputs, 2), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius: expected a positive number, got {radius}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(dim=(dim, 1), outputs=(outputs, 2), length=(length, 2))
+    check_positive(radius=radius)
+    check_dtype(dtype)

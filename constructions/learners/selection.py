@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
 from constructions.construction import Construction
 from constructions.gadgets import match_head, offset_head
+from constructions.learners.lookup import law_after
+from constructions.learners.options import check_positive, check_sizes
 from constructions.learners.prompt import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -57,15 +59,8 @@ def selection(
     [1.0, 0.0]
     """
     K = order + 1
-    for name, value, least in (
-        ("vocab", vocab, 2),
-        ("order", order, 1),
-        ("length", length, K + order + 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < sharpness < math.inf:
-        raise ValueError(f"sharpness: expected a positive number, got {sharpness}")
+    check_sizes(vocab=(vocab, 2), order=(order, 1), length=(length, K + order + 1))
+    check_positive(sharpness=sharpness)
     if not 0 < beta <= 80:
         raise ValueError(f"beta: expected 0 < beta <= 80 (exp underflows beyond), got {beta}")
     previous = [f"previous_{j}" for j in range(1, K)]
@@ -169,7 +164,7 @@ def selection(
             # A mean of hits between 0 and 1, each off by 2 law.
             mean = 2 * law + (length + 2) * u
             score = sharp * mean + (K + 4) * u * (sharp + above)
-            weights = math.expm1(2 * min(score, 300.0)) + softmax_leak(length, above)
+            weights = math.expm1(2 * min(score, 300.0)) + losing_mass(length, above)
             return weights + law + (K + 2) * u
 
         if error(length) > 1e-2:
@@ -250,10 +245,11 @@ def selection(
         symbols = stream(problem, vocab).tolist()
         tokens = K + order + len(symbols)
         hits = [
-            sum(_lookup(symbols[:t], j, vocab)[x] for t, x in enumerate(symbols)) for j in range(K)
+            sum(law_after(symbols[:t], j, vocab)[x] for t, x in enumerate(symbols))
+            for j in range(K)
         ]
         share = np.exp(sharpness * (np.array(hits) - max(hits)) / tokens)
-        return share @ [_lookup(symbols, j, vocab) for j in range(K)] / share.sum()
+        return share @ [law_after(symbols, j, vocab) for j in range(K)] / share.sum()
 
     return Construction(
         name="selection",
@@ -269,12 +265,3 @@ def selection(
         proof=PROOF,
         certify=certify,
     )
-
-
-def _lookup(symbols: list[int], order: int, vocab: int) -> np.ndarray:
-    """The law of what followed the last ``order`` symbols; uniform if nothing did."""
-    counts = np.zeros(vocab)
-    for t in range(order, len(symbols)):
-        if symbols[t - order : t] == symbols[len(symbols) - order :]:
-            counts[symbols[t]] += 1
-    return counts / counts.sum() if counts.any() else np.full(vocab, 1 / vocab)

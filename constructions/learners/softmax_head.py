@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint
-from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.certificate import Certificate, Record, check_dtype, digest
 from constructions.construction import Construction
 from constructions.learners import descent
-from constructions.learners.descent import LOGITS, MASK, Recipe, schedule_rates
-from constructions.learners.prompt import Shape, encode, parse
+from constructions.learners.descent import LOGITS, MASK, HeadTask, Recipe, schedule_rates
+from constructions.learners.options import check_sizes
+from constructions.learners.prompt import encode, parse
 from constructions.spec import Params, TransformerSpec
 
 SOURCE = (
@@ -92,14 +94,11 @@ def softmax_head(
     >>> sgd.oracle({"features": np.eye(2), "labels": [0, 1], "queries": [[1, 0]]}).round(3).tolist()
     [[0.763, 0.237]]
     """
-    for name, value, least in (
-        ("classes", classes, 2), ("features", features, 1), ("steps", steps, 1),
-        ("queries", queries, 1), ("length", length, classes + 2),
-    ):  # fmt: skip
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(
+        classes=(classes, 2), features=(features, 1), steps=(steps, 1),
+        queries=(queries, 1), length=(length, classes + 2),
+    )  # fmt: skip
+    check_dtype(dtype)
     if mask not in ("prefix", "causal"):
         raise ValueError(f"mask: expected prefix or causal, got {mask!r}")
     if mask == "causal" and temperature is not None:
@@ -117,18 +116,15 @@ def softmax_head(
     # Repeated once a step, a copy of the data is a batch of its own.
     recipe = replace(asked, batches=steps) if mask == "causal" and steps > 1 else asked
     descent.check_recipe(recipe, norm)
-    blueprint, fields = descent.describe(recipe, classes, features, mask, jacobian)
-
+    task = HeadTask(
+        free=np.eye(classes), features=features, queries=queries, norm=norm, length=length,
+        mask=mask, jacobian=jacobian, dtype=dtype,
+    )  # fmt: skip
+    blueprint, fields = descent.describe(recipe, task)
     name = "softmax-head" if temperature is None else "softmax-head-softmax-only"
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(
-            spec, params, blueprint, recipe, classes, features, norm, length, name, dtype
-        )
-
+    certify_weights = partial(certify, name=name, blueprint=blueprint, recipe=recipe, task=task)
     spec, params = blueprint.spec, blueprint.build()
     certificate = certify_weights(spec, params)
-    shape = Shape(np.eye(classes), features, queries, norm, mask, jacobian)
     return Construction(
         name=name,
         kind="learner",
@@ -136,11 +132,11 @@ def softmax_head(
         params=params,
         residual=blueprint.residual,
         encode=lambda problem: encode(
-            parse(problem, asked, shape), recipe, fields, shape, certificate
+            parse(problem, asked, task), recipe, fields, task, certificate
         ),
         decode=lambda outputs: descent.softmax(np.asarray(outputs)[..., -queries:, :]),
         oracle=lambda problem: descent.softmax(
-            descent.train(asked, *parse(problem, asked, shape), shape.free)
+            descent.train(asked, parse(problem, asked, task), task.free)
         ),
         certificate=certificate,
         source=SOURCE,
@@ -157,14 +153,11 @@ def softmax_only(*, temperature: float = 0.01, **options: Any) -> Construction:
 def certify(
     spec: TransformerSpec,
     params: Params,
+    *,
+    name: str,
     blueprint: Blueprint,
     recipe: Recipe,
-    classes: int,
-    features: int,
-    norm: float,
-    length: int,
-    name: str,
-    dtype: str = "float32",
+    task: HeadTask,
 ) -> Certificate:
     """The weights are, entry by entry, the described ones; then `descent.bound` holds.
 
@@ -172,17 +165,12 @@ def certify(
       ValueError: a weight that is not, or rounding that leaves nothing of a gradient.
     """
     blueprint.verify(name, spec, params)
-    unit = max(UNIT[dtype], UNIT["float32"])  # weights and prompts are float32
-
-    def error(length: int) -> float:
-        return descent.bound(recipe, classes, features, norm, length, unit)
-
-    step = descent.local_error(recipe, classes, features, norm, length, unit)
-    limit = min(length, 2**20)
+    step = descent.local_error(recipe, task, task.length)
+    norm, limit = task.norm, min(task.length, 2**20)
     if not step[0] < norm**2:
         form = f"temperature {recipe.temperature:g}" if recipe.temperature else "linear heads"
         raise ValueError(
-            f"{dtype}, {form}: at norm {norm:g} and length {limit:,} a gradient of size "
+            f"{task.dtype}, {form}: at norm {norm:g} and length {limit:,} a gradient of size "
             f"{norm**2:g} may err by {step[0]:.1e}, expected less: take float32, a shorter prompt, "
             "or a temperature near 0.01 / norm^2"
         )
@@ -226,10 +214,10 @@ def certify(
             "hide the other tokens: lower the learning rate, the steps or the norm"
         )
     return Certificate(
-        dtype=dtype,
+        dtype=task.dtype,
         limits={"length": limit},
         records=(law, *gradients, *units),
-        error=error,
+        error=lambda length: descent.bound(recipe, task, length),
         unit="total variation",
         weights=digest(spec, params),
     )

@@ -12,7 +12,7 @@ from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest
 from constructions.construction import Construction
 from constructions.gadgets import clear, signed_product
-from constructions.learners.halfspace import check_sizes, labeled, plan_of
+from constructions.learners.halfspace import check_halfspace, labeled, plan_of
 from constructions.learners.prompt import prompt, weights_and_score
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -56,7 +56,7 @@ def svm(
     >>> built.oracle(problem)["weights"].round(3).tolist()
     [0.4, 0.8]
     """
-    check_sizes(dim, radius, loops, length, dtype)
+    check_halfspace(dim, radius, loops, length, dtype)
     r = Residual(
         one=1,
         x=dim,

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from constructions.certificate import UNIT, Certificate, Ledger, Record, digest, softmax_leak
+from constructions.certificate import (
+    UNIT,
+    Certificate,
+    Ledger,
+    Record,
+    check_dtype,
+    digest,
+    losing_mass,
+)
 from constructions.machines.looped_units import Unit, residual_of, units_of
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -28,8 +36,7 @@ def certify(
     Raises:
       ValueError: weights that are not of the proven form, or a size that the dtype cannot hold.
     """
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_dtype(dtype)
     reader = _Reader(spec, params, residual, dtype)
     reader.read()
     return Certificate(
@@ -140,7 +147,7 @@ class _Reader:
             note = "all other columns weigh exactly nothing"
         else:
             # Each of the two sums is off by the leak and by its own rounding.
-            others = softmax_leak(self.words + 1, gap)
+            others = losing_mass(self.words + 1, gap)
             self.error[target] = 2 * others + (self.words + 4) * self.u
             note = f"the other columns weigh up to {others:.2g}"
         self.records.append(
