@@ -18,7 +18,7 @@ from constructions.gadgets import Steps
 from constructions.machines.vocabulary import Vocabulary
 from constructions.machines.weights import (
     Features,
-    Numbers,
+    SimulatorNumbers,
     describe,
     token_features,
     usual_numbers,
@@ -121,7 +121,7 @@ def read_weights(
 
 def _numbers_of(
     name: str, spec: TransformerSpec, residual: Residual, vocabulary: Vocabulary
-) -> Numbers:
+) -> SimulatorNumbers:
     """What the spec alone says of the numbers; the rest as usual."""
     digits = residual.sizes["read_digits"]
     if len(spec.layers) != digits + 3 or spec.layers[0].attend == "linear":
@@ -136,7 +136,9 @@ def _numbers_of(
     return replace(usual, tape_scale=spec.layers[-2].scale, rule_scale=spec.layers[-1].scale)
 
 
-def _measure(name: str, params: Params, residual: Residual, numbers: Numbers) -> Numbers:
+def _measure(
+    name: str, params: Params, residual: Residual, numbers: SimulatorNumbers
+) -> SimulatorNumbers:
     """The numbers as they stand in the weights, of which nothing else is known yet."""
 
     def steps(layer: int, rows: int | np.ndarray, units: np.ndarray) -> Steps:
@@ -187,7 +189,7 @@ def _position() -> tuple[Record, Record]:
     return mean, product
 
 
-def _digits(numbers: Numbers) -> Iterator[Record]:
+def _digits(numbers: SimulatorNumbers) -> Iterator[Record]:
     """Each layer's record has the least tolerance so far: errors pass on to the next digit."""
     least, j = math.inf, np.arange(1, numbers.base)
     for i, pair in enumerate(numbers.digits, start=1):
@@ -206,7 +208,7 @@ def _digits(numbers: Numbers) -> Iterator[Record]:
         )
 
 
-def _tape(numbers: Numbers, residual: Residual) -> Record:
+def _tape(numbers: SimulatorNumbers, residual: Residual) -> Record:
     """The head that reads a cell."""
     base, n, sink, scale = numbers.base, len(numbers.digits), numbers.sink, numbers.tape_scale
     power = tuple(float(base**k) for k in range(n))
@@ -230,7 +232,7 @@ def _tape(numbers: Numbers, residual: Residual) -> Record:
 
 
 def _rules(
-    numbers: Numbers, vocabulary: Vocabulary, features: Features, *, in_prompt: bool
+    numbers: SimulatorNumbers, vocabulary: Vocabulary, features: Features, *, in_prompt: bool
 ) -> Record:
     """The head that reads the prompt's rule table, or the units that hold the rules."""
     layer = f"layer_{len(numbers.digits) + 2}"

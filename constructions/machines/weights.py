@@ -97,7 +97,7 @@ def build_bytes(states: int, symbols: int) -> int:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class SimulatorNumbers:
     """What the proof leaves open of the weights: the certificate measures how well it is chosen.
 
     Args:
@@ -122,11 +122,11 @@ class Numbers:
 
 def usual_numbers(
     *, base: int, digits: int, symbols: int, tokens: int, attend: str = "softmax"
-) -> Numbers:
+) -> SimulatorNumbers:
     """Thresholds halfway between what they tell apart, for up to that number of tokens."""
     slope = 2.0 ** math.ceil(math.log2(1.5 * tokens))
     steps = [digit_steps(base, place) for place in reversed(range(digits))]
-    return Numbers(
+    return SimulatorNumbers(
         base=base,
         offset=base**digits // 2,
         digits=tuple((step, step) for step in steps),
@@ -171,7 +171,10 @@ def build(
 
 
 def describe(
-    vocabulary: Vocabulary, features: Features, actions: np.ndarray | None, numbers: Numbers
+    vocabulary: Vocabulary,
+    features: Features,
+    actions: np.ndarray | None,
+    numbers: SimulatorNumbers,
 ) -> Blueprint:
     """The blueprint of the weights; ``features`` are the vocabulary's `token_features`."""
     r = residual_of(vocabulary, features, len(numbers.digits), actions is None)
@@ -213,7 +216,7 @@ def residual_of(
     return Residual(**{name: sizes[name] for name in order.split() if name not in absent})
 
 
-def _position(r: Residual, numbers: Numbers, *, first: int) -> LayerBlueprint:
+def _position(r: Residual, numbers: SimulatorNumbers, *, first: int) -> LayerBlueprint:
     """Layer 0: the head's cell, the cells of the tape tokens (from index ``first``), the rows.
 
     Proof. Without scores all tokens weigh the same, so the head takes the mean of all moves. Its
@@ -232,7 +235,7 @@ def _position(r: Residual, numbers: Numbers, *, first: int) -> LayerBlueprint:
     return LayerBlueprint((mean,), tuple(units), attend=numbers.attend, gate="hard_sigmoid")
 
 
-def _digits(r: Residual, numbers: Numbers) -> list[LayerBlueprint]:
+def _digits(r: Residual, numbers: SimulatorNumbers) -> list[LayerBlueprint]:
     """Layers 1 .. n: a digit each of both addresses, the highest first."""
     layers = []
     for place, steps in zip(reversed(range(len(numbers.digits))), numbers.digits, strict=True):
@@ -252,7 +255,7 @@ def _digits(r: Residual, numbers: Numbers) -> list[LayerBlueprint]:
     return layers
 
 
-def _symbol(r: Residual, numbers: Numbers) -> LayerBlueprint:
+def _symbol(r: Residual, numbers: SimulatorNumbers) -> LayerBlueprint:
     """Layer n + 1: the symbol under the head.
 
     Proof. A step changes its cell by onehot(written) - onehot(read), with 0 for the blank, and a
@@ -282,7 +285,10 @@ def _symbol(r: Residual, numbers: Numbers) -> LayerBlueprint:
 
 
 def _rule(
-    vocabulary: Vocabulary, features: Features, actions: np.ndarray | None, numbers: Numbers
+    vocabulary: Vocabulary,
+    features: Features,
+    actions: np.ndarray | None,
+    numbers: SimulatorNumbers,
 ) -> LayerBlueprint:
     """Layer n + 2: the rule for state and symbol, from the prompt's table or by a unit a rule."""
     if actions is not None:
