@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.measure import Call, Row, measure, timed
 from benchmarks.roofline import Work, against_roof, forward_work
 from constructions import TuringMachine
-from constructions.construction import Construction
+from constructions.construction import Construction, machine_io
 from constructions.machines.looped import looped
 from constructions.machines.universal import universal
 from constructions.programs.training_machines import TRAINING
@@ -77,7 +77,7 @@ def run(*, rounds: int = 5, steps: int = STEPS, whole: bool = True) -> list[Row]
 def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: int) -> list[Row]:
     """One sequence, engine by engine; every token is compared with the interpreter's."""
     prompt = built.encode({"machine": machine, "tape": ""})
-    expected = built.transcribe(machine.run("", steps))  # type: ignore[misc]
+    expected = machine_io(built).transcribe(machine.run("", steps))
     calls: dict[str, tuple[Call, int]] = {}
     sizes: dict[str, int] = {}
     for name, engine, count in (
@@ -131,12 +131,13 @@ def _advance_lanes(decoder: Decoder, state: State, traces: list[np.ndarray], ste
 def _batches(rounds: int, steps: int = 20_000) -> list[Row]:
     """Different machines under one params, each until it halts; a machine's own steps count."""
     built = universal(steps=2**20, cells=CELLS)
+    io = machine_io(built)
     rows: dict[str, tuple[Call, int]] = {}
     for lanes in (64, 256):
         machines = _machines(lanes, steps)
-        decoder = Decoder(*load(built), engine="specialised", stop=built.stop, lanes=lanes)
+        decoder = Decoder(*load(built), engine="specialised", stop=io.stop, lanes=lanes)
         state = decoder.start([built.encode({"machine": m, "tape": ""}) for m in machines])
-        traces = [built.transcribe(m.run("", steps))[:steps] for m in machines]  # type: ignore[misc]
+        traces = [io.transcribe(m.run("", steps))[:steps] for m in machines]
 
         once = functools.partial(_advance_lanes, decoder, state, traces, steps)
         rows[f"{lanes} machines"] = (once, sum(map(len, traces)))

@@ -55,7 +55,7 @@ class Record:
       part: e.g. ``layer_1 head 0``.
       kind: what it does, e.g. ``match`` or ``mean``.
       margin: for attention, the least score gap between a right and a wrong key, in logits; for
-        an MLP, the input error it tolerates.
+        an MLP, the input error it tolerates; infinite where neither can happen.
       magnitude: the largest partial sum, in any order of summation.
       exact: every term is a multiple of a unit u with magnitude / u below 1/UNIT, so the result
         has no rounding error at all.
@@ -65,9 +65,9 @@ class Record:
 
     part: str
     kind: str
-    margin: float
+    margin: float = math.inf
     magnitude: float
-    exact: bool
+    exact: bool = False
     note: str = ""
     address: Address | None = None
 

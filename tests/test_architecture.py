@@ -16,7 +16,9 @@ NUMERIC_ONLY = {"numpy"}
 CONSTRUCTION_FLOORS = [
     "spec",
     "residual",
+    "fields",
     "programs",
+    "vocabulary",
     "reference",
     "certificate",
     "blueprint",

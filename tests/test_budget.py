@@ -309,7 +309,7 @@ def test_machines_and_their_runs_are_refused(two_gib):
     built = CONSTRUCTIONS["universal"](states=2, steps=1000, cells=100)
     model, params = load(built)
     prompt = built.encode({"machine": find_machine("1RB1LB_1LA1RZ"), "tape": ""})
-    with_room = partial(generate, model, params, prompt, stop=built.stop)
+    with_room = partial(generate, model, params, prompt, stop=built.machine.stop)
     assert built.decode(with_room(steps=1000))["tape"] == [1] * 4
     refused(lambda: with_room(steps=2**24, engine="dense"), "dense decoding", "steps")
     endless = partial(generate, model, params, prompt, engine="specialised")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -97,22 +96,6 @@ class HeadTask:
     def unit(self) -> float:
         """Unit roundoff; weights and prompts are float32, whatever the arithmetic."""
         return max(UNIT[self.dtype], UNIT["float32"])
-
-
-class HeadData(NamedTuple):
-    """A checked problem, in float64.
-
-    Args:
-      features: [n + m, d] or [n + m, O, d].
-      labels: [n, O].
-      weights: [B, n].
-      logits: [n + m, O].
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    logits: np.ndarray
 
 
 def schedule_rates(learning_rate: float, schedule: str, steps: int) -> tuple[float, ...]:
@@ -283,38 +266,42 @@ def bound(recipe: Recipe, task: HeadTask, length: int) -> float:
     return min(1.0, (o + Z * A) / math.sqrt(8))
 
 
-def train(recipe: Recipe, data: HeadData, free: np.ndarray) -> np.ndarray:
+def train(
+    recipe: Recipe, free: np.ndarray, *, features: np.ndarray, queries: np.ndarray,
+    labels: np.ndarray, weights: np.ndarray, logits: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """float64 [m, O]: the same run by its definition, in weight space, for the oracles.
 
     The model is f0 scale + z W, with scale 1 and W = 0 at first: decay acts on both alike.
 
     Args:
       recipe: the run.
-      data: features of the examples first; where they are Jacobians, W is [d].
       free: [k, O]: the law of the k classes is softmax(logits free'); the identity for a softmax
         head, and (0, 1)' for the sigmoid of one logit.
+      features, queries: [n, d] and [m, d], or Jacobians [n, O, d] and [m, O, d] (then W is [d]).
+      labels: [n, O], laws.
+      weights: [B, n].
+      logits: f0, [n + m, O].
 
     Returns:
       The logits of the m queries.
     """
-    features, labels, weights, logits = data
     n = len(labels)
     forward, back = "nd,do->no", "nd,no->do"
     W = np.zeros((features.shape[-1], logits.shape[1]))
     if features.ndim == 3:
         forward, back, W = "nod,d->no", "nod,no->d", W[:, 0]
-    z = features[:n]
     V, scale, pull = np.zeros_like(W), 1.0, 0.0
     for t, eta in enumerate(recipe.rates):
-        p = softmax((logits[:n] * scale + np.einsum(forward, z, W)) @ free.T) @ free
-        gradient = np.einsum(back, z, weights[t % recipe.batches][:, None] * (p - labels))
+        p = softmax((logits[:n] * scale + np.einsum(forward, features, W)) @ free.T) @ free
+        gradient = np.einsum(back, features, weights[t % recipe.batches][:, None] * (p - labels))
         decay = recipe.weight_decay
         before = 0.0 if recipe.decoupled else decay
         V = recipe.momentum * V + gradient + before * W
         pull = recipe.momentum * pull + before * scale
         after = decay if recipe.decoupled else 0.0
         W, scale = W - eta * (V + after * W), scale - eta * (pull + after * scale)
-    return logits[n:] * scale + np.einsum(forward, features[n:], W)
+    return logits[n:] * scale + np.einsum(forward, queries, W)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -17,13 +17,8 @@ from constructions.blueprint import Blueprint, LayerBlueprint
 from constructions.certificate import check_dtype
 from constructions.gadgets import embedding
 from constructions.learners.options import check_positive, check_sizes
-from constructions.learners.prompt import regression, within
+from constructions.learners.prompt import examples_and_query, fields_of, within
 from constructions.residual import Residual
-
-
-def example_fields(dim: int) -> Residual:
-    """The columns of an input vector: an example, or the query."""
-    return Residual(x=dim, label=1, query=dim, one=1)
 
 
 def plan_of(
@@ -33,13 +28,14 @@ def plan_of(
     *,
     scale: float,
     positions: tuple[str, ...] = (),
-) -> Blueprint:
-    """The blueprint that reads out ``scale`` times ``weights`` [d] and ``score``."""
+) -> tuple[Blueprint, Residual]:
+    """What reads out ``scale`` times ``weights`` [d] and ``score``, and the input's fields."""
     dim = r.sizes["weights"]
-    return Blueprint(
+    fields = fields_of(r, "x", "label", "query", "one")
+    blueprint = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(example_fields(dim), r),
+        embed=embedding(fields, r),
         layers=layers,
         out={
             "weights": scale * np.eye(dim, dim + 1),
@@ -48,18 +44,18 @@ def plan_of(
         loops=loops,
         positions=positions,
     )
+    return blueprint, fields
 
 
-def labeled(
-    problem: Mapping[str, Any], dim: int, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def labeled(problem: Mapping[str, Any], dim: int, radius: float) -> dict[str, np.ndarray]:
     """``inputs`` [n, d], ``labels`` [n] of +-1 and ``query`` [d]; ValueError if they are not."""
-    inputs, labels, query = regression(problem, dim)
+    data = examples_and_query(problem, dim)
+    labels = data["labels"]
     if (np.abs(labels) != 1).any():
         raise ValueError(f"labels: expected +1 or -1, got {labels[np.abs(labels) != 1][0]:g}")
-    within("inputs", inputs, radius)
-    within("query", query[None], radius)
-    return inputs, labels, query
+    within("inputs", data["inputs"], radius)
+    within("query", data["query"][None], radius)
+    return data
 
 
 def check_halfspace(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:

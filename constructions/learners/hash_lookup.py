@@ -7,14 +7,14 @@ added up in r columns, and what must be proved is that different contexts get di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, value_map
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, sequence
 from constructions.gadgets import offset_head, signed_product
 from constructions.learners.lookup import law_after
 from constructions.learners.options import check_sizes
@@ -35,14 +35,9 @@ PROOF = (
 
 
 def hash_lookup(
-    *,
-    vocab: int = 4,
-    order: int = 4,
-    width: int | None = None,
-    beta: float = 512.0,
-    length: int = 1024,
-    seed: int = 0,
-) -> Construction:
+    *, vocab: int = 4, order: int = 4, width: int | None = None,
+    beta: float = 512.0, length: int = 1024, seed: int = 0,
+) -> Construction:  # fmt: skip
     """The empirical law of the next symbol after the last k, unsmoothed.
 
     A problem is ``{"stream": [x_1, ..., x_T]}``, symbols below ``vocab``; the answer is a law [V],
@@ -126,7 +121,6 @@ def hash_lookup(
         ),
         out={"law": np.eye(vocab)},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("hash-lookup", spec, params)
@@ -167,13 +161,7 @@ def hash_lookup(
             for j in range(order - 1)
         ]
         records += [
-            Record(
-                part="layer_0 mlp",
-                kind="square",
-                margin=math.inf,
-                magnitude=order**2 * width,
-                exact=True,
-            ),
+            Record(part="layer_0 mlp", kind="square", magnitude=order**2 * width, exact=True),
             Record(
                 part="layer_1 head 0",
                 kind="previous code",
@@ -199,29 +187,26 @@ def hash_lookup(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    ranges = TokenRanges({"symbol": vocab, "start": 1})
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        tokens = stream(problem, vocab)
-        certificate.check(length=len(tokens) + order)
-        return np.concatenate([np.full(order, vocab), tokens]).astype(np.int32)
+    def fill(*, stream: Any) -> Any:
+        """The start tokens, then the stream, integers [T]."""
+        return sequence([*ranges["start"]] * order, stream)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        return law_after(stream(problem, vocab).tolist(), order, vocab)
+    def oracle(*, stream: np.ndarray) -> np.ndarray:
+        return law_after(stream.tolist(), order, vocab)
 
-    return Construction(
-        name="hash-lookup",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "hash-lookup",
+        plan,
+        fields=ranges,
+        certify=certify,
+        parse=lambda problem: stream(problem, vocab),
+        fill=fill,
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
 
 

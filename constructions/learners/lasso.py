@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.gadgets import clear, embedding, signed_product
-from constructions.learners.halfspace import example_fields
 from constructions.learners.options import check_positive, check_sizes
-from constructions.learners.prompt import prompt, regression, weights_and_score, within
+from constructions.learners.prompt import (
+    examples_and_query,
+    fields_of,
+    prompt,
+    weights_and_score,
+    within,
+)
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -29,15 +34,9 @@ PROOF = (
 
 
 def lasso(
-    *,
-    dim: int = 2,
-    penalty: float = 0.5,
-    radius: float = 2.0,
-    step: float | None = None,
-    loops: int = 64,
-    length: int = 64,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, penalty: float = 0.5, radius: float = 2.0, step: float | None = None,
+    loops: int = 64, length: int = 64, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Iterates of ISTA on |X w - y|^2 / 2 + penalty |w|_1, from w = 0.
 
     A problem is ``{"inputs": [n, d], "labels": [n] numbers, "query": [d]}``; the answer is
@@ -67,6 +66,7 @@ def lasso(
     check_dtype(dtype)
     rate, threshold = float(np.float32(step)), float(np.float32(step * penalty))
     r = Residual(one=1, x=dim, label=1, query=dim, weights=dim, score=1)
+    fields = fields_of(r, "x", "label", "query", "one")
     same = np.eye(dim)
 
     def above(sign: float, bias: float, gain: float) -> Units:
@@ -100,12 +100,11 @@ def lasso(
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(example_fields(dim), r),
+        embed=embedding(fields, r),
         layers=(descend, score),
         out={"weights": np.eye(dim, dim + 1), "score": np.eye(dim + 1)[dim:]},
         loops=loops,
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("lasso", spec, params)
@@ -138,25 +137,11 @@ def lasso(
             Record(
                 part="layer_0 head 0",
                 kind="gradient",
-                margin=math.inf,
                 magnitude=largest(length) * radius,
-                exact=False,
                 note="w -= step sum (<w, x_i> - y_i) x_i",
             ),
-            Record(
-                part="layer_0 mlp",
-                kind="soft threshold",
-                margin=math.inf,
-                magnitude=largest(length),
-                exact=False,
-            ),
-            Record(
-                part="layer_1 mlp",
-                kind="product",
-                margin=math.inf,
-                magnitude=largest(length) * radius,
-                exact=False,
-            ),
+            Record(part="layer_0 mlp", kind="soft threshold", magnitude=largest(length)),
+            Record(part="layer_1 mlp", kind="product", magnitude=largest(length) * radius),
         )
         return Certificate(
             dtype,
@@ -167,45 +152,38 @@ def lasso(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        data = examples_and_query(problem, dim)
+        within("inputs", data["inputs"], radius)
+        within("labels", data["labels"][:, None], radius)
+        within("query", data["query"][None], radius)
+        return data
 
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = regression(problem, dim)
-        within("inputs", inputs, radius)
-        within("labels", labels[:, None], radius)
-        within("query", query[None], radius)
-        return inputs, labels, query
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        inputs, labels, query = parse(problem)
-        certificate.check(length=len(inputs) + 1)
+    def check(*, inputs: np.ndarray, **others: np.ndarray) -> None:
         curvature = float(np.linalg.norm(inputs, 2) ** 2)
         if rate * curvature > 1 + 1e-6:
             raise ValueError(
                 f"inputs: expected |X|^2 <= {1 / rate:g}, the inverse of the step, got "
                 f"{curvature:g}: build with a smaller step"
             )
-        return prompt(inputs, labels, query)
 
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         w = np.zeros(dim)
         for _ in range(loops):
             w = w - rate * inputs.T @ (inputs @ w - labels)
             w = np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
         return {"weights": w, "score": w @ query}
 
-    return Construction(
-        name="lasso",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "lasso",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=parse,
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
+        check=check,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )

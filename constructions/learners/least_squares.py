@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.certificate import UNIT, Certificate, Record
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
 from constructions.gadgets import clear, embedding, move
-from constructions.learners.prompt import tokens
 from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -22,15 +21,9 @@ SOURCE = "least squares by linear attention: von Oswald et al. 2023 (arXiv:2212.
 
 
 def least_squares(
-    *,
-    features: int = 4,
-    steps: int = 32,
-    learning_rate: float = 0.5,
-    queries: int = 1,
-    norm: float = 1.0,
-    target: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, steps: int = 32, learning_rate: float = 0.5, penalty: float = 0.0,
+    queries: int = 1, norm: float = 1.0, target: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Gradient descent on (1/2) sum_i w_i (<x_i, w> - y_i)^2 from zero: predictions [m].
 
     The problem is ``{"features": [n, d], "targets": [n], "queries": [m, d]}``, and optionally
@@ -39,6 +32,7 @@ def least_squares(
     Args:
       features: d.
       steps, learning_rate: of gradient descent; eta (norm^2 + penalty) <= 2, so that it is stable.
+      penalty: of `ridge`; 0 without.
       queries: m.
       norm, target: the largest Euclidean norm of a feature vector and the largest |y| to certify.
       length: the longest prompt, in tokens, to certify.
@@ -47,37 +41,63 @@ def least_squares(
     >>> descent.oracle({"features": [[1.0]], "targets": [1.0], "queries": [[1.0]]}).tolist()
     [0.75]
     """
-    return _descent(
-        Regression(
-            features=features, steps=steps, learning_rate=learning_rate,
-            queries=queries, norm=norm, target=target, length=length,
-        )
+    options = Regression(
+        features=features, steps=steps, learning_rate=learning_rate, penalty=penalty,
+        queries=queries, norm=norm, target=target, length=length,
     )  # fmt: skip
+    rate, reach = learning_rate, norm**2 + penalty
+    if not 0 < rate * reach <= 2:
+        raise ValueError(
+            "learning_rate: expected 0 < learning_rate (norm^2 + penalty) <= 2, or descent "
+            f"diverges, got {rate:g} ({norm:g}^2 + {penalty:g}) = {rate * reach:.4g}"
+        )
+    blueprint, fields = describe(options)
+
+    def oracle(
+        *, features: np.ndarray, targets: np.ndarray, weights: np.ndarray, queries: np.ndarray
+    ) -> np.ndarray:
+        x, y = features, targets
+        w = np.zeros(x.shape[1])
+        for _ in range(steps):
+            w = w - rate * (x.T @ (weights * (x @ w - y)) + penalty * w)
+        return np.asarray(queries @ w)
+
+    def fill(*, features: Any, targets: Any, weights: Any, queries: Any) -> Any:
+        """float32 [n + m, I]: the examples, then the queries.
+
+        Args:
+          features, targets, weights: [n, d], [n] and [n], of NumPy or JAX.
+          queries: [m, d].
+        """
+        example = {"x": features, "key": weights[:, None] * features, "target": targets[:, None]}
+        return vectors(fields, (len(features), example), (len(queries), {"x": queries}))
+
+    return assemble(
+        "ridge" if penalty else "least-squares",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, blueprint=blueprint, options=options),
+        parse=options.parse,
+        fill=fill,
+        decode=options.answers,
+        oracle=oracle,
+        source=SOURCE,
+        proof=(
+            "Every token carries its prediction <x_j, w> instead of w. A linear head with W_Q = "
+            "W_K = (I, 0) and value f_i - y_i adds sum_i <x_j, x_i> w_i (f_i - y_i), which is "
+            "<x_j, gradient>; the penalty acts on each token alone. One loop is one step."
+        ),
+    )
 
 
-def ridge(
-    *,
-    features: int = 4,
-    penalty: float = 0.1,
-    steps: int = 32,
-    learning_rate: float = 0.5,
-    queries: int = 1,
-    norm: float = 1.0,
-    target: float = 1.0,
-    length: int = 512,
-) -> Construction:
+def ridge(*, penalty: float = 0.1, **options: Any) -> Construction:
     """`least_squares` with (penalty/2) |w|^2 added: gradient descent towards the ridge estimate.
 
     With kappa the condition number of sum_i w_i x_i x_i' + penalty and the step 2/(least + largest
     eigenvalue), it is within ((kappa - 1)/(kappa + 1))^steps |w| |x| of the estimate.
     """
     check_penalty(penalty)
-    return _descent(
-        Regression(
-            features=features, steps=steps, learning_rate=learning_rate, penalty=penalty,
-            queries=queries, norm=norm, target=target, length=length,
-        )
-    )  # fmt: skip
+    return least_squares(penalty=penalty, **options)
 
 
 def describe(options: Regression) -> tuple[Blueprint, Residual]:
@@ -141,76 +161,10 @@ def certify(
         kind="gradient",
         margin=Z,
         magnitude=Z * Z * (rate * options.steps * Z * Z * Y + Y),
-        exact=False,
         note=f"features of norm <= {Z:g}, targets <= {Y:g}",
     )
     records = [record]
     if penalty:
         note = "prediction -= rate (pull + penalty prediction)"
-        records.append(
-            Record(
-                part="layer_0 mlp",
-                kind="step",
-                margin=math.inf,
-                magnitude=Z * Y,
-                exact=False,
-                note=note,
-            )
-        )
-    return Certificate(
-        dtype="float32",
-        limits={"length": options.limit},
-        records=tuple(records),
-        error=error,
-        unit="absolute error",
-        weights=digest(spec, params),
-    )
-
-
-def _descent(options: Regression) -> Construction:
-    rate, norm, penalty = options.learning_rate, options.norm, options.penalty
-    reach = norm**2 + penalty
-    if not 0 < rate * reach <= 2:
-        raise ValueError(
-            "learning_rate: expected 0 < learning_rate (norm^2 + penalty) <= 2, or descent "
-            f"diverges, got {rate:g} ({norm:g}^2 + {penalty:g}) = {rate * reach:.4g}"
-        )
-    blueprint, fields = describe(options)
-    spec, params = blueprint.spec, blueprint.build()
-    certify_weights = partial(certify, blueprint=blueprint, options=options)
-    certificate = certify_weights(spec, params)
-
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = options.parse(problem)
-        w = np.zeros(options.features)
-        for _ in range(options.steps):
-            w = w - rate * (x.T @ (weights * (x @ w - y)) + penalty * w)
-        return np.asarray(queried @ w)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = options.parse(problem)
-        example = {"x": x, "key": weights[:, None] * x, "target": y[:, None]}
-        inputs = np.concatenate(
-            [tokens(fields, len(x), example), tokens(fields, options.queries, {"x": queried})]
-        )
-        certificate.check(length=len(inputs))
-        return inputs
-
-    return Construction(
-        name="ridge" if penalty else "least-squares",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
-        decode=options.answers,
-        oracle=oracle,
-        certificate=certificate,
-        source=SOURCE,
-        proof=(
-            "Every token carries its prediction <x_j, w> instead of w. A linear head with W_Q = "
-            "W_K = (I, 0) and value f_i - y_i adds sum_i <x_j, x_i> w_i (f_i - y_i), which is "
-            "<x_j, gradient>; the penalty acts on each token alone. One loop is one step."
-        ),
-        certify=certify_weights,
-    )
+        records.append(Record(part="layer_0 mlp", kind="step", magnitude=Z * Y, note=note))
+    return options.certificate(spec, params, records, error)

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.certificate import UNIT, Certificate, Record
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
 from constructions.gadgets import clear, embedding, product, signed_product
 from constructions.learners import descent
-from constructions.learners.descent import MASK, HeadData, HeadTask, Recipe, schedule_rates
+from constructions.learners.descent import MASK, HeadTask, Recipe, schedule_rates
 from constructions.learners.options import check_sizes
-from constructions.learners.prompt import as_array, encode, longest, parse, tokens
+from constructions.learners.prompt import as_array, fill, longest, parse
 from constructions.learners.regression import Regression
 from constructions.learners.softmax_head import certify
 from constructions.residual import Residual
@@ -31,17 +32,10 @@ NORMALIZED = "normalized gradient descent: Nacson et al. 2019; Ji and Telgarsky 
 
 
 def logistic(
-    *,
-    features: int = 4,
-    steps: int = 10,
-    learning_rate: float = 1.0,
-    schedule: str = "constant",
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    queries: int = 1,
-    norm: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, steps: int = 10, learning_rate: float = 1.0, schedule: str = "constant",
+    momentum: float = 0.0, weight_decay: float = 0.0,
+    queries: int = 1, norm: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Gradient descent on the mean logistic loss from zero: P(+1) at the queries, [m].
 
     The problem is ``{"features": [n, d], "labels": [n] of +-1, "queries": [m, d]}``. The weights
@@ -63,45 +57,33 @@ def logistic(
     descent.check_recipe(recipe, norm)
     task = HeadTask(free=CLASSES, features=features, queries=queries, norm=norm, length=length)
     blueprint, fields = descent.describe(recipe, task)
-    spec, params = blueprint.spec, blueprint.build()
-    certify_weights = partial(
-        certify, name="logistic", blueprint=blueprint, recipe=recipe, task=task
-    )
-    certificate = certify_weights(spec, params)
 
-    def data(problem: Mapping[str, Any]) -> HeadData:
+    def data(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         labels = (_signs(problem["labels"]) + 1) // 2
         return parse({**problem, "labels": labels}, recipe, task)
 
-    return Construction(
-        name="logistic",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=lambda problem: encode(data(problem), recipe, fields, task, certificate),
+    return assemble(
+        "logistic",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, name="logistic", blueprint=blueprint, recipe=recipe, task=task),
+        parse=data,
+        fill=partial(fill, fields, recipe, task),
         decode=lambda outputs: _sigmoid(np.asarray(outputs)[..., -queries:, 0]),
-        oracle=lambda problem: _sigmoid(descent.train(recipe, data(problem), CLASSES)[:, 0]),
-        certificate=certificate,
+        oracle=lambda **data: _sigmoid(descent.train(recipe, CLASSES, **data)[:, 0]),
         source="gradient descent by linear attention: von Oswald et al. 2023 (arXiv:2212.07677)",
         proof=(
             "Layer 0: attention to class tokens with keys 0 and 1 is sigmoid(f). Layer 1: linear "
             "attention adds sum_i <x_j, x_i> w_i (p_i - y_i), <x_j, gradient>. One loop is one "
             "step."
         ),
-        certify=certify_weights,
     )
 
 
 def normalized_logistic(
-    *,
-    features: int = 4,
-    steps: int = 8,
-    learning_rate: float = 0.5,
-    queries: int = 1,
-    norm: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, steps: int = 8, learning_rate: float = 0.5, queries: int = 1,
+    norm: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Normalized gradient descent on the logistic loss: <x, w> at the queries, [m].
 
     w <- w + eta sum_i q_i y_i x_i with q_i = sigmoid(-y_i <x_i, w>) / (their sum): the gradient
@@ -123,11 +105,8 @@ def normalized_logistic(
             f"{norm:g}^2"
         )
     blueprint, fields = describe_normalized(options)
-    spec, params = blueprint.spec, blueprint.build()
-    certify_weights = partial(certify_normalized, blueprint=blueprint, options=options)
-    certificate = certify_weights(spec, params)
 
-    def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def data(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x = as_array("features", problem["features"], (None, features))
         y = as_array("labels", _signs(problem["labels"]), (len(x),))
         queried = options.queried(problem)
@@ -137,47 +116,48 @@ def normalized_logistic(
                 f"features: expected at least one row, norms up to {norm:g} (certified), got "
                 f"{len(x)} rows and {largest:.4g}: build with norm={largest:.4g}, or scale them"
             )
-        return y[:, None] * x, queried
+        return {"features": x, "labels": y, "queries": queried}
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        signed, queried = data(problem)
-        w = np.zeros(features)
+    def oracle(*, features: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        signed = labels[:, None] * features
+        w = np.zeros(features.shape[1])
         for _ in range(steps):
             pull = _sigmoid(-signed @ w)
             w = w + learning_rate * (pull / pull.sum()) @ signed
-        return np.asarray(queried @ w)
+        return np.asarray(queries @ w)
 
-    def encoded(problem: Mapping[str, Any]) -> np.ndarray:
-        signed, queried = data(problem)
+    def fill_normalized(*, features: Any, labels: Any, queries: Any) -> Any:
+        """float32 [3 + n + m, I]: class tokens, examples, queries.
+
+        Args:
+          features, labels: [n, d] and +-1 [n], of NumPy or JAX.
+          queries: [m, d].
+        """
         classes = {"with_margin": [[1], [0], [0]], "with_loss": [[1], [1], [0]]}
         classes["vote"] = [[2], [2], [-2]]
-        inputs = np.concatenate(
-            [
-                tokens(fields, 3, {"one": 1, "hidden": 1, **classes}),
-                tokens(fields, len(signed), {"one": 1, "other": 1, "signed": signed}),
-                tokens(fields, queries, {"one": 1, "other": 1, "hidden": 1, "signed": queried}),
-            ]
+        signed = labels[:, None] * features
+        return vectors(
+            fields,
+            (3, {"one": 1, "hidden": 1, **classes}),
+            (len(features), {"one": 1, "other": 1, "signed": signed}),
+            (len(queries), {"one": 1, "other": 1, "hidden": 1, "signed": queries}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="normalized-logistic",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encoded,
+    return assemble(
+        "normalized-logistic",
+        blueprint,
+        fields=fields,
+        certify=partial(certify_normalized, blueprint=blueprint, options=options),
+        parse=data,
+        fill=fill_normalized,
         decode=options.answers,
         oracle=oracle,
-        certificate=certificate,
         source=NORMALIZED,
         proof=(
             "Every token carries w. Three Newton steps, each one softmax head over three tokens, "
             "give L_i = log(1 + exp(margin_i)); a softmax head over the examples with scores -L_i "
             "weighs them by sigmoid(-margin_i) / (their sum) and adds the average of y_i x_i to w."
         ),
-        certify=certify_weights,
     )
 
 
@@ -263,7 +243,6 @@ def certify_normalized(
             kind="Newton's step for log(1 + exp(margin))",
             margin=MASK - top,
             magnitude=MASK,
-            exact=False,
             note=f"remainder below {remainder:g}",
         )
         for i, remainder in ((1, 0.03), (2, 3e-6), (3, 2e-18))
@@ -273,24 +252,16 @@ def certify_normalized(
         kind="average of y x by sigmoid(-margin)",
         margin=MASK - top - math.log(2),
         magnitude=MASK,
-        exact=False,
     )
     units = [
-        Record(part=f"layer_{i} mlp", kind=kind, margin=math.inf, magnitude=top, exact=exact)
+        Record(part=f"layer_{i} mlp", kind=kind, magnitude=top, exact=exact)
         for i, kind, exact in (
             (0, "loss := max(margin, 0)", True),
             (4, "clears", True),
             (5, "margin := <w, y x>", False),
         )
     ]
-    return Certificate(
-        dtype="float32",
-        limits={"length": options.limit},
-        records=(*newton, average, *units),
-        error=error,
-        unit="absolute error",
-        weights=digest(spec, params),
-    )
+    return options.certificate(spec, params, (*newton, average, *units), error)
 
 
 def _signs(labels: Any) -> np.ndarray:

@@ -16,11 +16,12 @@ import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
 from constructions.gadgets import clear, embedding, move, product, signed_product
 from constructions.learners.descent import MASK, Recipe, check_recipe, softmax
 from constructions.learners.options import check_ranges, check_sizes
-from constructions.learners.prompt import as_array, longest, tokens
+from constructions.learners.prompt import as_array, longest
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -70,19 +71,10 @@ class NetworkTask:
 
 
 def network(
-    *,
-    classes: int = 3,
-    features: int = 3,
-    hidden: int = 4,
-    steps: int = 4,
-    learning_rate: float = 0.1,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    queries: int = 1,
-    norm: float = 1.0,
-    weight_norm: float = 2.0,
-    length: int = 256,
-) -> Construction:
+    *, classes: int = 3, features: int = 3, hidden: int = 4,
+    steps: int = 4, learning_rate: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0,
+    queries: int = 1, norm: float = 1.0, weight_norm: float = 2.0, length: int = 256,
+) -> Construction:  # fmt: skip
     """SGD on all weights of softmax(W relu(U x)), full batches: the laws at the queries, [m, C].
 
     The problem is ``{"features": [n, d], "labels": [n], "queries": [m, d], "inner": U [h, d],
@@ -113,11 +105,8 @@ def network(
     recipe = Recipe((learning_rate,) * steps, momentum, weight_decay)
     check_recipe(recipe, norm)
     blueprint, fields = describe(task, recipe)
-    spec, params = blueprint.spec, blueprint.build()
-    certify_weights = partial(certify, blueprint=blueprint, task=task, recipe=recipe)
-    certificate = certify_weights(spec, params)
 
-    def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x = as_array("features", problem["features"], (None, d))
         labels = np.asarray(problem["labels"])
         fits = labels.shape == (len(x),) and labels.dtype.kind in "iu"
@@ -133,10 +122,17 @@ def network(
                 f"expected features of norm up to {norm:g} and weights of norm up to "
                 f"{weight_norm:g} (certified), got {largest:.4g} and {weight:.4g}: build with these"
             )
-        return x, np.eye(C)[labels], queried, U, W
+        return {"features": x, "labels": labels, "queries": queried, "inner": U, "outer": W}
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, queried, U, W = data(problem)
+    def oracle(
+        *,
+        features: np.ndarray,
+        labels: np.ndarray,
+        queries: np.ndarray,
+        inner: np.ndarray,
+        outer: np.ndarray,
+    ) -> np.ndarray:
+        x, y, U, W = features, np.eye(C)[labels], inner, outer
         v, w = np.zeros_like(U), np.zeros_like(W)
         for _ in range(steps):
             a = x @ U.T
@@ -146,31 +142,35 @@ def network(
             w = momentum * w + error.T @ z
             U = U - learning_rate * (v + weight_decay * U)
             W = W - learning_rate * (w + weight_decay * W)
-        return softmax(np.maximum(queried @ U.T, 0) @ W.T)
+        return softmax(np.maximum(queries @ U.T, 0) @ W.T)
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, queried, U, W = data(problem)
-        base = {"one": 1, "inner": U.reshape(-1), "outer": W.reshape(-1)}
-        inputs = np.concatenate(
-            [
-                tokens(fields, C, {**base, "class": np.eye(C), "hide": 1}),
-                tokens(fields, len(x), {**base, "other": 1, "x": x, "label": y}),
-                tokens(fields, queries, {**base, "other": 1, "x": queried, "hide": 1}),
-            ]
+    def fill(*, features: Any, labels: Any, queries: Any, inner: Any, outer: Any) -> Any:
+        """float32 [C + n + m, I]: class tokens, examples, queries, each with all weights.
+
+        Args:
+          features: [n, d], of NumPy or JAX.
+          labels: integers [n].
+          queries: [m, d].
+          inner, outer: U [h, d] and W [C, h].
+        """
+        base = {"one": 1, "inner": inner.reshape(-1), "outer": outer.reshape(-1)}
+        label = labels[:, None] == np.arange(C)[None]
+        return vectors(
+            fields,
+            (C, {**base, "class": np.eye(C), "hide": 1}),
+            (len(features), {**base, "other": 1, "x": features, "label": label}),
+            (len(queries), {**base, "other": 1, "x": queries, "hide": 1}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="network",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
+    return assemble(
+        "network",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, blueprint=blueprint, task=task, recipe=recipe),
+        parse=parse,
+        fill=fill,
         decode=lambda outputs: softmax(np.asarray(outputs)[..., -queries:, :]),
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=(
             "Each token multiplies its copy of the weights with its own x (two units a product), "
@@ -178,7 +178,6 @@ def network(
             "uniform head averages the gradients over the examples, and each token moves its copy "
             "of the weights by the same average. A loop is a step, the first loop a forward pass."
         ),
-        certify=certify_weights,
     )
 
 

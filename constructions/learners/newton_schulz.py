@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.certificate import UNIT, Certificate, Record
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
 from constructions.gadgets import clear, embedding
-from constructions.learners.prompt import tokens
 from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -22,15 +21,9 @@ SOURCE = "Newton-Schulz: Schulz 1933; in context, Fu et al. 2023 (arXiv:2310.170
 
 
 def newton_schulz(
-    *,
-    features: int = 4,
-    penalty: float = 0.1,
-    steps: int = 8,
-    queries: int = 1,
-    norm: float = 1.0,
-    target: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, penalty: float = 0.1, steps: int = 8, queries: int = 1,
+    norm: float = 1.0, target: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Ridge regression by matrix inversion, X <- 2 X - X A X: predictions [m].
 
     The problem is that of `least_squares`; A = sum_i w_i x_i x_i' + penalty and X starts at
@@ -49,48 +42,48 @@ def newton_schulz(
         queries=queries, norm=norm, target=target, length=length,
     )  # fmt: skip
     blueprint, fields = describe(options)
-    spec, params = blueprint.spec, blueprint.build()
-    certify_weights = partial(certify, blueprint=blueprint, options=options)
-    certificate = certify_weights(spec, params)
     start, eye = 1 / (norm**2 + penalty), np.eye(features)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = options.parse(problem)
+    def oracle(
+        *, features: np.ndarray, targets: np.ndarray, weights: np.ndarray, queries: np.ndarray
+    ) -> np.ndarray:
+        x = features
         A = x.T @ (weights[:, None] * x) + penalty * eye
         X = start * eye
         for _ in range(steps):
             X = 2 * X - X @ A @ X
-        return np.asarray(queried @ (X @ (x.T @ (weights * y))))
+        return np.asarray(queries @ (X @ (x.T @ (weights * targets))))
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = options.parse(problem)
-        inputs = np.concatenate(
-            [
-                tokens(fields, features, {"row": eye, "inverse": start * eye}),
-                tokens(fields, len(x), {"x": x, "key": weights[:, None] * x, "y": y[:, None]}),
-                tokens(fields, queries, {"x": queried}),
-            ]
+    def fill(*, features: Any, targets: Any, weights: Any, queries: Any) -> Any:
+        """float32 [d + n + m, I]: rows of the matrices, the examples, then the queries.
+
+        Args:
+          features, targets, weights: [n, d], [n] and [n], of NumPy or JAX.
+          queries: [m, d].
+        """
+        example = {"x": features, "key": weights[:, None] * features, "y": targets[:, None]}
+        return vectors(
+            fields,
+            (len(eye), {"row": eye, "inverse": start * eye}),
+            (len(features), example),
+            (len(queries), {"x": queries}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="newton-schulz",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
+    return assemble(
+        "newton-schulz",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, blueprint=blueprint, options=options),
+        parse=options.parse,
+        fill=fill,
         decode=options.answers,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=(
             "d tokens hold the rows of A, A X and X. Linear heads: row k of A is "
             "sum_i w_i x_ik x_i'; a token with a vector a in its query reads sum_j a_j (row j of "
             "M) = a' M off the row tokens. So X += X (I - A X), then x' X and x' X sum w_i x_i y_i."
         ),
-        certify=certify_weights,
     )
 
 
@@ -183,24 +176,11 @@ def certify(
         ("prediction", Z * Z * Y * largest),
     )
     records = [
-        Record(
-            part=f"layer_{i} head 0",
-            kind=kind,
-            margin=penalty / size,
-            magnitude=magnitude,
-            exact=False,
-        )
+        Record(part=f"layer_{i} head 0", kind=kind, margin=penalty / size, magnitude=magnitude)
         for i, (kind, magnitude) in enumerate(heads)
     ]
     records += [
-        Record(part=f"layer_{i} mlp", kind="clears", margin=math.inf, magnitude=largest, exact=True)
+        Record(part=f"layer_{i} mlp", kind="clears", magnitude=largest, exact=True)
         for i in (1, 2, 4)
     ]
-    return Certificate(
-        dtype="float32",
-        limits={"length": options.limit},
-        records=tuple(records),
-        error=error,
-        unit="absolute error",
-        weights=digest(spec, params),
-    )
+    return options.certificate(spec, params, records, error)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.gadgets import clear, signed_product
 from constructions.learners.halfspace import check_halfspace, labeled, plan_of
-from constructions.learners.prompt import prompt, weights_and_score
+from constructions.learners.prompt import check_whole, prompt, weights_and_score
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -29,12 +30,7 @@ PROOF = (
 
 
 def perceptron(
-    *,
-    dim: int = 2,
-    radius: float = 8.0,
-    loops: int = 64,
-    length: int = 64,
-    dtype: str = "float32",
+    *, dim: int = 2, radius: float = 8.0, loops: int = 64, length: int = 64, dtype: str = "float32"
 ) -> Construction:
     """The perceptron on the example with the least margin, in integers, exactly.
 
@@ -91,8 +87,7 @@ def perceptron(
             *clear(r, "score"),
         ),
     )
-    plan = plan_of(r, (change, pick), loops, scale=1.0, positions=("index",))
-    spec, params = plan.spec, plan.build()
+    plan, fields = plan_of(r, (change, pick), loops, scale=1.0, positions=("index",))
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("perceptron", spec, params)
@@ -125,7 +120,6 @@ def perceptron(
             Record(
                 part="layer_1 mlp",
                 kind="products",
-                margin=math.inf,
                 magnitude=magnitude,
                 exact=True,
                 note="margin and score",
@@ -140,26 +134,12 @@ def perceptron(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        data = labeled(problem, dim, radius)
+        check_whole(f"which {dtype} adds exactly", inputs=data["inputs"], query=data["query"])
+        return data
 
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = labeled(problem, dim, radius)
-        for name, values in (("inputs", inputs), ("query", query)):
-            if (values != np.rint(values)).any():
-                wrong = values[values != np.rint(values)][0]
-                raise ValueError(
-                    f"{name}: expected integers, which {dtype} adds exactly, got {wrong:g}: "
-                    "multiply by the inverse of the data's grid"
-                )
-        return inputs, labels, query
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = parse(problem)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         z = [[int(y * v) for v in x] for x, y in zip(inputs, labels, strict=True)]
         w = [0] * dim
         for _ in range(loops - 1):
@@ -170,17 +150,15 @@ def perceptron(
         weights = np.array(w, np.float64)
         return {"weights": weights, "score": weights @ query}
 
-    return Construction(
-        name="perceptron",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "perceptron",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=parse,
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )

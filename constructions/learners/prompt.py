@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Certificate
-from constructions.learners.descent import LOGITS, HeadData, HeadTask, Recipe
+from constructions.fields import vectors
+from constructions.learners.descent import LOGITS, HeadTask, Recipe
 from constructions.residual import Residual
 
 
@@ -51,10 +51,21 @@ def integers(name: str, values: Any, size: int, least: int, most: int) -> np.nda
     return found.astype(np.int64)
 
 
-def stream(problem: Mapping[str, Any], vocab: int) -> np.ndarray:
+def stream(problem: Mapping[str, Any], vocab: int) -> dict[str, np.ndarray]:
     """The symbols of ``problem["stream"]``, int64 [T]."""
     values = np.asarray(problem["stream"]).reshape(-1)
-    return integers("stream", values, len(values), 0, vocab - 1)
+    return {"stream": integers("stream", values, len(values), 0, vocab - 1)}
+
+
+def check_whole(reason: str, **arrays: np.ndarray) -> None:
+    """Raises ValueError for a number that is no integer, with the reason why it must be one."""
+    for name, values in arrays.items():
+        wrong = values[values != np.rint(values)]
+        if wrong.size:
+            raise ValueError(
+                f"{name}: expected integers, {reason}, got {wrong[0]:g}: multiply by the inverse "
+                "of the data's grid"
+            )
 
 
 def longest(*rows: np.ndarray) -> float:
@@ -69,7 +80,7 @@ def within(name: str, vectors: np.ndarray, radius: float) -> None:
         raise ValueError(f"{name}: expected rows of norm at most {radius:g}, got {norm:g}")
 
 
-def regression(problem: Mapping[str, Any], dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def examples_and_query(problem: Mapping[str, Any], dim: int) -> dict[str, np.ndarray]:
     """``inputs`` [n, d], ``labels`` [n] and ``query`` [d] of a problem.
 
     Raises:
@@ -83,33 +94,31 @@ def regression(problem: Mapping[str, Any], dim: int) -> tuple[np.ndarray, np.nda
             f"labels: expected one for each of 1 or more inputs, got {len(labels)} for "
             f"{len(inputs)} inputs"
         )
-    return inputs, labels, query
+    return {"inputs": inputs, "labels": labels, "query": query}
 
 
-def tokens(fields: Residual, count: int, values: Mapping[str, Any]) -> np.ndarray:
-    """float32 [count, I]: input vectors with these values (broadcast) in the named fields.
-
-    >>> tokens(Residual(one=1, x=2), 2, {"one": 1, "x": [[3, 4], [5, 6]]}).tolist()
-    [[1.0, 3.0, 4.0], [1.0, 5.0, 6.0]]
-    """
-    out = np.zeros((count, fields.width), np.float32)
-    for name, value in values.items():
-        out[:, fields[name]] = value
-    return out
+def fields_of(residual: Residual, *names: str) -> Residual:
+    """The slices of these names, in this order, as the fields of an input vector."""
+    return Residual(**{name: residual.sizes[name] for name in names})
 
 
-def prompt(inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """float32 [n + 1, 2 d + 2]: rows (x, y, 0, 1) of the examples, then (0, 0, query, 1).
+def prompt(fields: Residual, *, inputs: Any, labels: Any, query: Any) -> Any:
+    """float32 [n + 1, I]: a vector for each example, then one for the query.
 
-    >>> prompt(np.array([[2.0]]), np.array([-1.0]), np.array([3.0])).tolist()
+    Args:
+      fields: ``x`` [d], ``label``, ``query`` [d] and ``one``.
+      inputs, labels, query: [n, d], [n] and [d], of NumPy or JAX.
+
+    >>> fields = Residual(x=1, label=1, query=1, one=1)
+    >>> data = {"inputs": [[2.0]], "labels": [-1.0], "query": [3.0]}
+    >>> prompt(fields, **{name: np.array(value) for name, value in data.items()}).tolist()
     [[2.0, -1.0, 0.0, 1.0], [0.0, 0.0, 3.0, 1.0]]
     """
-    n, d = inputs.shape
-    tokens = np.zeros((n + 1, 2 * d + 2), np.float32)
-    tokens[:n, :d], tokens[:n, d] = inputs, labels
-    tokens[n, d + 1 : -1] = query
-    tokens[:, -1] = 1
-    return tokens
+    return vectors(
+        fields,
+        (len(inputs), {"x": inputs, "label": labels[:, None], "one": 1}),
+        (1, {"query": query, "one": 1}),
+    )
 
 
 def weights_and_score(outputs: Any) -> dict[str, Any]:
@@ -117,8 +126,8 @@ def weights_and_score(outputs: Any) -> dict[str, Any]:
     return {"weights": outputs[..., -1, :-1], "score": outputs[..., -1, -1]}
 
 
-def parse(problem: Mapping[str, Any], recipe: Recipe, task: HeadTask) -> HeadData:
-    """The problem in float64, checked.
+def parse(problem: Mapping[str, Any], recipe: Recipe, task: HeadTask) -> dict[str, np.ndarray]:
+    """The problem in float64, checked: the keyword arguments of `fill`.
 
     Raises:
       ValueError: arrays of other shapes, or values beyond what is certified.
@@ -156,7 +165,13 @@ def parse(problem: Mapping[str, Any], recipe: Recipe, task: HeadTask) -> HeadDat
             f"logits: expected -{LOGITS:g} to {LOGITS:g} at the start (certified), got "
             f"{logits.min():.4g} to {logits.max():.4g}: subtract a constant"
         )
-    return HeadData(z, labels, _weights(problem, recipe.batches, n), logits)
+    return {
+        "features": x,
+        "queries": z[n:],
+        "labels": labels,
+        "weights": _weights(problem, recipe.batches, n),
+        "logits": logits,
+    }
 
 
 def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
@@ -182,38 +197,50 @@ def _weights(problem: Mapping[str, Any], batches: int, n: int) -> np.ndarray:
     return weights
 
 
-def encode(
-    data: HeadData, recipe: Recipe, fields: Residual, task: HeadTask, certificate: Certificate
-) -> np.ndarray:
-    """float32 [T, I]: class tokens, examples (copies or reflections of them), queries."""
-    z, labels, weights, logits = data
-    n, m = len(labels), task.queries
-    k = task.classes
+def fill(
+    fields: Residual,
+    recipe: Recipe,
+    task: HeadTask,
+    *,
+    features: Any,
+    queries: Any,
+    labels: Any,
+    weights: Any,
+    logits: Any,
+) -> Any:
+    """float32 [T, I]: class tokens, examples (copies or reflections of them), queries.
+
+    Args:
+      fields, recipe, task: of the construction.
+      features: [n, d], or Jacobians [n, O, d], of NumPy or JAX like all that follow.
+      queries: [m, d] or [m, O, d].
+      labels: laws [n, O].
+      weights: [B, n].
+      logits: [n + m, O], where training starts, the examples' first.
+    """
+    k, n, m = task.classes, len(labels), len(queries)
     hidden = {"hidden": 1} if recipe.temperature else {}
-    parts = [tokens(fields, k, {"one": 1, "class": task.free, **hidden})]
+    groups: list[tuple[int, dict[str, Any]]] = [(k, {"one": 1, "class": task.free, **hidden})]
     example = {
         "one": 1, "other": 1, "label": labels, "logits": logits[:n],
-        "weight": weights.T, **_features(z[:n]),
+        "weight": weights.T, **_features(features),
     }  # fmt: skip
     if recipe.temperature:
         for sign in (1, -1):
-            scaled = sign * n * weights.T
-            parts.append(tokens(fields, n, {**example, "key": sign * z[:n], "weight": scaled}))
+            mirrored = {"key": sign * features, "weight": sign * n * weights.T}
+            groups.append((n, {**example, **mirrored}))
     elif task.mask == "causal":
         for t in range(recipe.batches):
-            weight = np.zeros((n, recipe.batches))
-            weight[:, t] = weights[t % len(weights)]
-            parts.append(tokens(fields, n, {**example, "weight": weight}))
+            # The copy of step t has a weight for this step alone.
+            column = np.arange(recipe.batches)[None] == t
+            groups.append((n, {**example, "weight": weights[t % len(weights)][:, None] * column}))
     else:
-        parts.append(tokens(fields, n, example))
-    query = {"one": 1, "other": 1, "logits": logits[n:], **_features(z[n:]), **hidden}
-    parts.append(tokens(fields, m, query))
-    inputs = np.concatenate(parts)
-    certificate.check(length=len(inputs))
-    return inputs
+        groups.append((n, example))
+    query = {"one": 1, "other": 1, "logits": logits[n:], **_features(queries), **hidden}
+    return vectors(fields, *groups, (m, query))
 
 
-def _features(z: np.ndarray) -> dict[str, np.ndarray]:
+def _features(z: Any) -> dict[str, Any]:
     if z.ndim == 2:
         return {"features": z}
     return {f"features_{c}": z[:, c] for c in range(z.shape[1])}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from constructions.certificate import Certificate, Record, digest
 from constructions.learners.options import check_sizes
 from constructions.learners.prompt import as_array, longest
+from constructions.spec import Params, TransformerSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +51,33 @@ class Regression:
         for name, size in (("norm", self.norm), ("target", self.target)):
             if not 2.0**-20 <= size <= 2.0**20:
                 raise ValueError(f"{name}: expected 2^-20 to 2^20, got {size:g}")
+        if not 0 <= self.penalty < math.inf:
+            raise ValueError(f"penalty: expected a finite number >= 0, got {self.penalty}")
 
     @property
     def limit(self) -> int:
         """The longest prompt that float32 can be certified for."""
         return min(self.length, 2**20)
 
-    def parse(self, problem: Mapping[str, Any]) -> RegressionData:
-        """The problem, checked.
+    def certificate(
+        self,
+        spec: TransformerSpec,
+        params: Params,
+        records: Sequence[Record],
+        error: Callable[[int], float],
+    ) -> Certificate:
+        """Of the predictions' absolute error, which depends on the length of the prompt."""
+        return Certificate(
+            dtype="float32",
+            limits={"length": self.limit},
+            records=tuple(records),
+            error=error,
+            unit="absolute error",
+            weights=digest(spec, params),
+        )
+
+    def parse(self, problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The problem, checked: features [n, d], targets [n], weights [n] and queries [m, d].
 
         Raises:
           ValueError: arrays of other shapes, or values beyond what is certified.
@@ -77,7 +98,7 @@ class Regression:
                 f"weights: expected numbers >= 0 of sum <= 1, got a least weight of "
                 f"{weights.min():.4g} and a sum of {weights.sum():.4g}"
             )
-        return RegressionData(x, y, weights, queried)
+        return {"features": x, "targets": y, "weights": weights, "queries": queried}
 
     def queried(self, problem: Mapping[str, Any]) -> np.ndarray:
         """float64 [m, d]."""
@@ -87,22 +108,6 @@ class Regression:
     def answers(self, outputs: Any) -> np.ndarray:
         """[m]: what the queries' tokens, the last ones, put out."""
         return np.asarray(outputs)[..., -self.queries :, 0]
-
-
-class RegressionData(NamedTuple):
-    """A checked problem, in float64.
-
-    Args:
-      x: features, [n, d].
-      y: targets, [n].
-      weights: of the examples, [n].
-      queried: [m, d].
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    weights: np.ndarray
-    queried: np.ndarray
 
 
 def check_penalty(penalty: float) -> None:

@@ -7,14 +7,14 @@ prompt tests what they predicted for it from the symbols before, and a sharp hea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, sequence
 from constructions.gadgets import match_head, offset_head
 from constructions.learners.lookup import law_after
 from constructions.learners.options import check_positive, check_sizes
@@ -33,13 +33,9 @@ PROOF = (
 
 
 def selection(
-    *,
-    vocab: int = 3,
-    order: int = 2,
-    sharpness: float = 64.0,
-    beta: float = 64.0,
-    length: int = 128,
-) -> Construction:
+    *, vocab: int = 3, order: int = 2,
+    sharpness: float = 64.0, beta: float = 64.0, length: int = 128,
+) -> Construction:  # fmt: skip
     """The laws of the lookups of orders 0 to ``order``, weighted by how well each has predicted.
 
     A problem is ``{"stream": [x_1, ..., x_T]}``; the answer is a law [V].
@@ -148,7 +144,6 @@ def selection(
         ),
         out={"answer": same},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("selection", spec, params)
@@ -189,18 +184,11 @@ def selection(
                 kind=f"lookup of order {j}",
                 margin=step / 2,
                 magnitude=(j + 1) * step,
-                exact=False,
             )
             for j in range(K)
         ]
         records += [
-            Record(
-                part="layer_2 head 0",
-                kind="laws one back",
-                margin=64.0,
-                magnitude=64.0,
-                exact=False,
-            ),
+            Record(part="layer_2 head 0", kind="laws one back", margin=64.0, magnitude=64.0),
             Record(
                 part="layer_2 mlp",
                 kind="hits",
@@ -209,20 +197,15 @@ def selection(
                 exact=True,
                 note="p(x) of the symbol that came",
             ),
-            Record(
-                part="layer_3 head 0", kind="mean", margin=math.inf, magnitude=length, exact=False
-            ),
+            Record(part="layer_3 head 0", kind="mean", magnitude=length),
             Record(
                 part="layer_4 head 0",
                 kind="choice",
                 margin=above,
                 magnitude=sharp + above,
-                exact=False,
                 note="the margin is that of algorithm tokens over the others",
             ),
-            Record(
-                part="layer_4 mlp", kind="weighted sum", margin=math.inf, magnitude=1.0, exact=False
-            ),
+            Record(part="layer_4 mlp", kind="weighted sum", magnitude=1.0),
         ]
         return Certificate(
             "float32",
@@ -233,16 +216,14 @@ def selection(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    ranges = TokenRanges({"symbol": vocab, "start": 1, "algorithm": K})
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        symbols = stream(problem, vocab)
-        certificate.check(length=K + order + len(symbols))
-        head = np.concatenate([vocab + 1 + np.arange(K), np.full(order, vocab)])
-        return np.concatenate([head, symbols]).astype(np.int32)
+    def fill(*, stream: Any) -> Any:
+        """The algorithms, the start tokens, then the stream, integers [T]."""
+        return sequence(ranges["algorithm"], [*ranges["start"]] * order, stream)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        symbols = stream(problem, vocab).tolist()
+    def oracle(*, stream: np.ndarray) -> np.ndarray:
+        symbols = stream.tolist()
         tokens = K + order + len(symbols)
         hits = [
             sum(law_after(symbols[:t], j, vocab)[x] for t, x in enumerate(symbols))
@@ -251,17 +232,15 @@ def selection(
         share = np.exp(sharpness * (np.array(hits) - max(hits)) / tokens)
         return share @ [law_after(symbols, j, vocab) for j in range(K)] / share.sum()
 
-    return Construction(
-        name="selection",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "selection",
+        plan,
+        fields=ranges,
+        certify=certify,
+        parse=lambda problem: stream(problem, vocab),
+        fill=fill,
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )

@@ -7,7 +7,6 @@ sqrt(v) + eps has no exact form in these parts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,11 +16,11 @@ import numpy as np
 
 from constructions.blueprint import Blueprint
 from constructions.certificate import Certificate, Record, check_dtype, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.learners import descent
 from constructions.learners.descent import LOGITS, MASK, HeadTask, Recipe, schedule_rates
 from constructions.learners.options import check_sizes
-from constructions.learners.prompt import encode, parse
+from constructions.learners.prompt import fill, parse
 from constructions.spec import Params, TransformerSpec
 
 SOURCE = (
@@ -64,6 +63,9 @@ def softmax_head(
       base model's own, those of the examples first;
     - ``"weights"``, [n] or [B, n], of the examples (1/n each by default), or ``"batch"``, integers
       [n] below B: step t takes the mean over the examples of batch number t mod B.
+
+    ``fill(features=[n, d], queries=[m, d], labels=[n, C], weights=[B, n], logits=[n + m, C])``
+    takes laws for labels, and all of them; the last m outputs are the queries' logits.
 
     Args:
       classes, features: C and d.
@@ -122,26 +124,17 @@ def softmax_head(
     )  # fmt: skip
     blueprint, fields = descent.describe(recipe, task)
     name = "softmax-head" if temperature is None else "softmax-head-softmax-only"
-    certify_weights = partial(certify, name=name, blueprint=blueprint, recipe=recipe, task=task)
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-    return Construction(
-        name=name,
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=lambda problem: encode(
-            parse(problem, asked, task), recipe, fields, task, certificate
-        ),
+    return assemble(
+        name,
+        blueprint,
+        fields=fields,
+        certify=partial(certify, name=name, blueprint=blueprint, recipe=recipe, task=task),
+        parse=lambda problem: parse(problem, asked, task),
+        fill=partial(fill, fields, recipe, task),
         decode=lambda outputs: descent.softmax(np.asarray(outputs)[..., -queries:, :]),
-        oracle=lambda problem: descent.softmax(
-            descent.train(asked, parse(problem, asked, task), task.free)
-        ),
-        certificate=certificate,
+        oracle=lambda **data: descent.softmax(descent.train(asked, task.free, **data)),
         source=SOURCE,
         proof=PROOF,
-        certify=certify_weights,
     )
 
 
@@ -179,7 +172,6 @@ def certify(
         kind="softmax of the logits",
         margin=MASK - LOGITS - sum(recipe.rates) * norm**2 / (1 - recipe.momentum),
         magnitude=MASK,
-        exact=False,
         note="other tokens than classes have weight exp(-margin) = 0",
     )
     gradients = [
@@ -188,7 +180,6 @@ def certify(
             kind="gradient" if recipe.temperature is None else "gradient by reflected tokens",
             margin=norm,
             magnitude=norm**2,
-            exact=False,
             note=f"one step errs by at most {step[0]:.1e} at features of norm {norm:g}",
         )
         for h in range(spec.layers[1].heads)
@@ -198,14 +189,7 @@ def certify(
         ("step", "logits -= rate velocity"),
     )
     units = [
-        Record(
-            part=f"layer_{i} mlp",
-            kind=kind,
-            margin=math.inf,
-            magnitude=norm**2,
-            exact=False,
-            note=note,
-        )
+        Record(part=f"layer_{i} mlp", kind=kind, magnitude=norm**2, note=note)
         for i, (kind, note) in enumerate(parts)
     ]
     if law.margin < 200:

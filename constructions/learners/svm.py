@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.gadgets import clear, signed_product
 from constructions.learners.halfspace import check_halfspace, labeled, plan_of
 from constructions.learners.prompt import prompt, weights_and_score
@@ -28,13 +28,9 @@ PROOF = (
 
 
 def svm(
-    *,
-    dim: int = 2,
-    radius: float = 1.0,
-    loops: int = 1024,
-    length: int = 256,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, radius: float = 1.0,
+    loops: int = 1024, length: int = 256, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """The hard-margin SVM by Frank-Wolfe on its dual: the point of least norm in hull(y_i x_i).
 
     A problem is ``{"inputs": [n, d], "labels": [n] of +-1, "query": [d]}``; the answer is
@@ -91,8 +87,7 @@ def svm(
         units=(*signed_product(r, "weights", "query", "score"), *clear(r, "score")),
     )
     steps = loops - 1
-    plan = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
-    spec, params = plan.spec, plan.build()
+    plan, fields = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("svm", spec, params)
@@ -123,29 +118,16 @@ def svm(
                 "radius"
             )
         records = (
-            Record(
-                part="layer_0 mlp",
-                kind="step",
-                margin=math.inf,
-                magnitude=steps * radius,
-                exact=False,
-                note="U += s pick",
-            ),
+            Record(part="layer_0 mlp", kind="step", magnitude=steps * radius, note="U += s pick"),
             Record(
                 part="layer_1 head 0",
                 kind="least margin",
                 margin=bonus - radius**2 * steps * (steps + 1) / 2,
                 magnitude=bonus + radius**2 * steps * (steps + 1) / 2,
-                exact=False,
                 note="the margin is that of examples over the query",
             ),
             Record(
-                part="layer_1 mlp",
-                kind="product",
-                margin=math.inf,
-                magnitude=radius**2,
-                exact=False,
-                note="the query's score",
+                part="layer_1 mlp", kind="product", magnitude=radius**2, note="the query's score"
             ),
         )
         return Certificate(
@@ -157,31 +139,21 @@ def svm(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = labeled(problem, dim, radius)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = labeled(problem, dim, radius)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         weights = point_of_least_norm(inputs * labels[:, None])
         return {"weights": weights, "score": weights @ query}
 
-    return Construction(
-        name="svm",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "svm",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=lambda problem: labeled(problem, dim, radius),
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
 
 

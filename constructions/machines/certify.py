@@ -8,9 +8,9 @@ import numpy as np
 
 from constructions.certificate import UNIT, Certificate, check_dtype, digest, losing_mass
 from constructions.machines.reader import Reading, read_weights
-from constructions.machines.vocabulary import Vocabulary
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
+from constructions.vocabulary import Vocabulary
 
 
 def certify(

@@ -7,14 +7,16 @@ the state (program counter, scratch) and one null column, whose value is zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.certificate import Certificate
 from constructions.construction import Construction
+from constructions.fields import vectors
 from constructions.machines.looped_reader import certify
-from constructions.machines.looped_units import bits_of
+from constructions.machines.looped_units import bits_of, input_fields
 from constructions.machines.looped_weights import build
 from constructions.programs.subleq import Computer
 from constructions.residual import Residual
@@ -36,14 +38,9 @@ PROOF = (
 
 
 def looped(
-    *,
-    words: int = 64,
-    bits: int = 16,
-    loops: int = 32,
-    temperature: float = 64.0,
-    attend: str = "softmax",
-    dtype: str = "float32",
-) -> Construction:
+    *, words: int = 64, bits: int = 16, loops: int = 32,
+    temperature: float = 64.0, attend: str = "softmax", dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Runs every SUBLEQ program on this memory, one instruction a loop.
 
     A problem is ``{"memory": words}``, as many as there are or fewer, and its ``"counter"``, if not
@@ -79,7 +76,7 @@ def looped(
 
     certificate = certify_weights(spec, params)
 
-    def check(problem: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    def parse(problem: Mapping[str, Any]) -> dict[str, Any]:
         memory, counter = np.asarray(problem["memory"]), problem.get("counter", 0)
         if memory.ndim != 1 or memory.dtype.kind not in "iu" or not 1 <= len(memory) <= words:
             raise ValueError(
@@ -94,13 +91,13 @@ def looped(
             )
         if not 0 <= counter < words:
             raise ValueError(f"counter: expected 0 to {words - 1}, got {counter}")
-        return np.pad(memory.astype(np.int64), (0, words - len(memory))), int(counter)
+        padded = np.pad(memory.astype(np.int64), (0, words - len(memory)))
+        return {"memory": padded, "counter": int(counter)}
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        return columns(residual, *check(problem))
+    fill = partial(columns, residual)
 
     def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        memory, counter = check(problem)
+        memory, counter = parse(problem).values()
         computer = Computer(memory, bits, counter)
         for _ in range(loops):
             computer.step()
@@ -116,7 +113,10 @@ def looped(
         spec=spec,
         params=params,
         residual=residual,
-        encode=encode,
+        fields=input_fields(residual),
+        parse=parse,
+        fill=fill,
+        encode=lambda problem: fill(**parse(problem)),
         decode=decode,
         oracle=oracle,
         certificate=certificate,
@@ -126,22 +126,28 @@ def looped(
     )
 
 
-def columns(residual: Residual, memory: np.ndarray, counter: int) -> np.ndarray:
+def columns(residual: Residual, memory: Any, counter: Any) -> Any:
     """The inputs: the residual stream before the first loop, float32 [n + 2, I].
 
     The words' columns come first, then the state, then null. A column knows its own address, and
     those of the two words before it, so that an instruction's three words answer to one pointer.
+
+    Args:
+      residual: the named slices.
+      memory: integers [n], of NumPy or JAX.
+      counter: an integer.
     """
     n, w, bits = len(memory), residual.sizes["address"], residual.sizes["value"]
-    x = np.zeros((n + 2, residual.column("halted") + 1), np.float32)
-    address = np.arange(n)
-    x[:n, residual["value"]] = bits_of(memory, bits)
-    for back, name in enumerate(("address", "previous", "second_previous")):
-        x[:n, residual[name]] = bits_of((address - back) % n, w)
-    x[:, residual["one"]] = 1
-    x[n, residual["state"]] = x[n + 1, residual["null"]] = 1
-    x[n, residual["counter"]] = bits_of(np.array(counter), w)
-    return x
+    own = {
+        name: bits_of((np.arange(n) - back) % n, w)
+        for back, name in enumerate(("address", "previous", "second_previous"))
+    }
+    return vectors(
+        input_fields(residual),
+        (n, {"value": bits_of(memory, bits), **own, "one": 1}),
+        (1, {"one": 1, "state": 1, "counter": bits_of(counter, w)}),
+        (1, {"one": 1, "null": 1}),
+    )
 
 
 def decode(outputs: np.ndarray) -> dict[str, Any]:

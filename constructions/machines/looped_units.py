@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Units
+from constructions.fields import namespace
 from constructions.gadgets import Steps
 from constructions.residual import Residual
 
@@ -44,14 +46,15 @@ class Unit:
         return not self.terms
 
 
-def bits_of(values: np.ndarray, bits: int) -> np.ndarray:
+def bits_of(values: Any, bits: int) -> Any:
     """The lowest binary digits as +-1, lowest first, of two's complement: float32 [..., bits].
 
     >>> bits_of(np.array([5, -1]), 4).tolist()
     [[1.0, -1.0, 1.0, -1.0], [1.0, 1.0, 1.0, 1.0]]
     """
-    digits = np.asarray(values)[..., None] >> np.arange(bits) & 1
-    return (2 * digits - 1).astype(np.float32)
+    numbers = namespace(values).asarray(values)[..., None]
+    places = np.arange(bits).reshape([1] * (numbers.ndim - 1) + [bits])
+    return (2 * (numbers >> places & 1) - 1).astype(np.float32)
 
 
 def residual_of(w: int, bits: int) -> Residual:
@@ -79,6 +82,11 @@ def residual_of(w: int, bits: int) -> Residual:
         incoming=bits,
         write=1,
     )
+
+
+def input_fields(residual: Residual) -> Residual:
+    """The named columns of an input: all slices but the scratch, which come first."""
+    return Residual(**{n: size for n, size in residual.sizes.items() if n not in SCRATCH})
 
 
 def units_of(residual: Residual) -> tuple[tuple[Unit, ...], ...]:

@@ -16,7 +16,13 @@ import numpy as np
 
 from constructions.blueprint import Blueprint, Gains, Head, LayerBlueprint
 from constructions.gadgets import Steps, embedding
-from constructions.machines.looped_units import group, residual_of, units_of, usual_steps
+from constructions.machines.looped_units import (
+    group,
+    input_fields,
+    residual_of,
+    units_of,
+    usual_steps,
+)
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -108,12 +114,10 @@ def build(
 
 def describe(residual: Residual, numbers: LoopedNumbers) -> Blueprint:
     """The blueprint of the weights, whose inputs fill all slices that are not scratch."""
-    names = list(residual.sizes)
-    inputs = names[: names.index("halted") + 1]
     units, values = units_of(residual), _values(residual)
     return Blueprint(
         residual=residual,
-        embed=embedding(Residual(**{name: residual.sizes[name] for name in inputs}), residual),
+        embed=embedding(input_fields(residual), residual),
         layers=tuple(
             LayerBlueprint(
                 heads=tuple(

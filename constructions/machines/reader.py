@@ -15,7 +15,6 @@ import numpy as np
 
 from constructions.certificate import Address, Record
 from constructions.gadgets import Steps
-from constructions.machines.vocabulary import Vocabulary
 from constructions.machines.weights import (
     Features,
     SimulatorNumbers,
@@ -25,6 +24,7 @@ from constructions.machines.weights import (
 )
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec, check_params
+from constructions.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,6 @@ def read_weights(
             kind="positive",
             margin=off,
             magnitude=1,
-            exact=False,
             note=f"a mean of {on:.2g} or more is a symbol, of {off:.2g} or less none",
         ),
         _rules(numbers, vocabulary, features, in_prompt=actions is None),
@@ -173,7 +172,6 @@ def _position() -> tuple[Record, Record]:
     mean = Record(
         part="layer_0 head 0",
         kind="mean",
-        margin=math.inf,
         magnitude=1,
         exact=True,
         note="moves add up to an integer, and cached decoding counts in integers",
@@ -181,9 +179,7 @@ def _position() -> tuple[Record, Record]:
     product = Record(
         part="layer_0 mlp",
         kind="product",
-        margin=math.inf,
         magnitude=1,
-        exact=False,
         note="mean times count; the places of tape and rule tokens",
     )
     return mean, product

@@ -27,9 +27,9 @@ from constructions.gadgets import (
     product,
     signed_product,
 )
-from constructions.machines.vocabulary import END, GO, START, Vocabulary
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
+from constructions.vocabulary import END, GO, START, Vocabulary
 
 # exp(-128) is 0 in float32: a token whose score is 1 too low has no weight at all.
 TEMPERATURE = 128.0

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, machine_io
 from constructions.programs.program import TrainingProgram
 from constructions.programs.training_machines import TRAINING
 from constructions.programs.turing import Trace, TuringMachine
+from constructions.vocabulary import trace_of
 from icl_sim.claims import coin_sampling
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.controls import Control, constant_law, convex_hull, too_few_prompts
@@ -97,8 +98,8 @@ class _Reader:
     """One transformer and its decoder; every machine and all data come as prompts."""
 
     def __init__(self, construction: Construction, limit: int) -> None:
-        self.construction, self.limit = construction, limit
-        self.decoder = Decoder(*load(construction), engine="specialised", stop=construction.stop)
+        self.construction, self.limit, self.io = construction, limit, machine_io(construction)
+        self.decoder = Decoder(*load(construction), engine="specialised", stop=self.io.stop)
 
     def run(self, machine: TuringMachine, tape: str) -> tuple[Trace | None, bool, int]:
         """The halted machine, whether the tokens are the interpreter's, and how many they are.
@@ -116,23 +117,12 @@ class _Reader:
         except InputError:  # an address out of range: the machine went astray
             return None, False, 0
         written = np.concatenate(tokens[1:])
-        interpreted = construction.transcribe(machine.run(tape, self.limit))  # type: ignore[misc]
+        interpreted = self.io.transcribe(machine.run(tape, self.limit))
         same = bool(np.array_equal(written, interpreted))
         if not bool(state.done):
             return None, same, len(written)
         answer = construction.decode(np.concatenate(tokens))
-        ended = Trace(
-            machine=machine,
-            steps=answer["steps"],
-            halted=answer["halted"],
-            # All states without rules share one code.
-            state=machine.states[min(answer["state"], len(machine.states) - 1)],
-            head=answer["head"],
-            tape_start=answer["tape_start"],
-            cells=np.array(answer["tape"], np.uint8),
-            codes=np.zeros(0, np.uint8),
-        )
-        return ended, same, len(written)
+        return trace_of(machine, answer), same, len(written)
 
 
 def _rng(run: Run, *where: int) -> np.random.Generator:

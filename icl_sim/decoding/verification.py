@@ -83,7 +83,7 @@ def verify_trace(
     True
     """
     start = time.perf_counter()
-    if construction.transcribe is None:
+    if construction.machine is None:
         raise InputError(f"{construction.name}: expected a machine construction")
     if isinstance(trace, Trace):
         if len(trace.codes) != trace.steps:
@@ -109,7 +109,7 @@ def verify_trace(
     wrong: list[int] = []
     mismatches = steps = 0
     lost = False
-    for tokens in _overlapping(map(construction.transcribe, chain([head], pieces)), block):
+    for tokens in _overlapping(map(construction.machine.transcribe, chain([head], pieces)), block):
         if not steps:
             wrong = [0] if tokens[0] != expected else []
             steps, mismatches = 1, len(wrong)

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from constructions.construction import Construction
-from constructions.machines.looped import columns, looped
+from constructions.machines.looped import looped
 from constructions.programs.subleq import SUBLEQ, SubleqProgram, run
 from constructions.spec import TransformerSpec
 from icl_sim.decoding.decoder import check_arithmetic
@@ -251,7 +251,7 @@ def _verified(
         start = time.monotonic()
         x = np.zeros((batch, n + 2, spec.input_size), np.float32)
         for row, words, counter in zip(x, *given[:2], strict=False):
-            row[:] = columns(built.residual, words, int(counter))
+            row[:] = built.fill(memory=words, counter=int(counter))
         found = _states(np.asarray(_once(spec, params, x))[:count])
         yield found.equal(after), after, time.monotonic() - start
         before = after

@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, machine_io
 from constructions.machines.single import single
 from constructions.machines.universal import universal
-from constructions.machines.vocabulary import END, Transcript, Vocabulary
 from constructions.machines.weights import build_bytes
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import Trace, TuringMachine
+from constructions.vocabulary import END, Transcript, Vocabulary
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.emulation.machine_files import read_machine
 from icl_sim.errors import InputError
@@ -165,14 +165,6 @@ def _require(states: int, symbols: int) -> None:
     require("weights of a machine", build_bytes, host=True, states=states, symbols=symbols)
 
 
-def vocabulary_of(built: Construction, machine: TuringMachine) -> Vocabulary:
-    """The vocabulary of a construction that `build` made for the machine."""
-    for K, S in SIZES:
-        if Vocabulary(K, S).size == built.spec.input_size and built.name == "universal":
-            return Vocabulary(K, S)
-    return Vocabulary(len({machine.start, *machine.working}), max(2, len(machine.alphabet)))
-
-
 def _decode(
     built: Construction,
     machine: TuringMachine,
@@ -185,7 +177,7 @@ def _decode(
     progress: Progress,
 ) -> tuple[Transcript, bool, float]:
     model, params = load(built)
-    decoder = Decoder(model, params, engine=engine, stop=END)
+    decoder = Decoder(model, params, engine=engine, stop=machine_io(built).stop)
 
     def room(steps: int) -> int:
         # One token a step, then END.
@@ -196,7 +188,7 @@ def _decode(
 
     require(f"{engine} emulation", cost, steps=steps)
     state = decoder.start(prompt, room=room(steps))
-    transcript = Transcript(vocabulary_of(built, machine)).extend(prompt)
+    transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
     saved = None if checkpoints is None else _Checkpoint(Path(checkpoints), machine, tape, built)
     if saved and resume:
         state = saved.load(state, transcript)
@@ -230,7 +222,7 @@ def _verify(
     steps: int,
     progress: Progress,
 ) -> tuple[Transcript, bool, float]:
-    transcript = Transcript(vocabulary_of(built, machine)).extend(prompt)
+    transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
 
     def pieces() -> Iterator[Trace]:
         for piece in machine.run_blocks(tape, steps, block=BLOCK):

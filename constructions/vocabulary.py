@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from constructions.fields import namespace, sequence
 from constructions.programs.turing import Trace, TuringMachine
 
 START, GO, END = 0, 1, 2
@@ -99,13 +100,21 @@ class Vocabulary:
         after[after >= working] = self.states
         return table
 
-    def prompt(self, machine: TuringMachine, tape: Any, *, rules: bool) -> np.ndarray:
-        """START, the rule table if ``rules``, the tape, GO: int32 [tokens]."""
-        actions = self.actions(machine)
-        symbols = self.tape[machine.encode_tape(tape).astype(np.intp)]
-        table = np.where(actions[..., 0] < 0, self.no_rule, self.rule[_index(actions)])
-        parts = [[START], table.reshape(-1) if rules else [], symbols, [GO]]
-        return np.concatenate(parts).astype(np.int32)
+    def fill(self, *, tape: Any, actions: Any = None) -> Any:
+        """A prompt: START, the rule table if it is given, the tape, GO: int32 [tokens].
+
+        Args:
+          tape: symbol codes, integers [cells] (`TuringMachine.encode_tape`).
+          actions: a machine's rule table (`actions`), integers [K + 1, S, 3].
+        """
+        xp = namespace(tape, actions)
+        table = []
+        if actions is not None:
+            after, written, move = (actions[..., i] for i in range(3))
+            rule = int(self.rule[0, 0, 0]) + (after * self.symbols + written) * 3 + move + 1
+            table = xp.where(after < 0, self.no_rule, rule).reshape(-1)
+        symbols = _FIRST_TAPE + xp.asarray(tape, dtype=np.int32)
+        return sequence([START], table, symbols, [GO])
 
     def transcribe(self, trace: Trace) -> np.ndarray:
         """The tokens of a trace's recorded steps, then END if it has halted: int32 [tokens]."""
@@ -237,6 +246,35 @@ class Transcript:
 def answer_of(vocabulary: Vocabulary, tokens: np.ndarray) -> dict[str, Any]:
     """The answer that a whole run's tokens describe: prompt, steps, and END if it has halted."""
     return Transcript(vocabulary).extend(tokens).answer()
+
+
+def trace_of(machine: TuringMachine, answer: Mapping[str, Any]) -> Trace:
+    """The machine's run, without a record of its steps, that ended with this answer.
+
+    Args:
+      machine: the machine.
+      answer: by code (`Transcript.answer`), or by the machine's names (`Transcript.named`).
+
+    >>> machine = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ")
+    >>> answer = {"steps": 1, "halted": False, "state": 1, "head": 1, "tape_start": 0}
+    >>> trace_of(machine, answer | {"tape": [1, 0]}).tape
+    ['1', '0']
+    """
+    state = answer["state"]
+    if not isinstance(state, str):
+        # All states without rules share one code.
+        state = machine.states[min(state, len(machine.states) - 1)]
+    cells = [machine.alphabet.index(a) if isinstance(a, str) else a for a in answer["tape"]]
+    return Trace(
+        machine=machine,
+        steps=answer["steps"],
+        halted=answer["halted"],
+        state=state,
+        head=answer["head"],
+        tape_start=answer["tape_start"],
+        cells=np.array(cells, np.uint8),
+        codes=np.zeros(0, np.uint8),
+    )
 
 
 def oracle(vocabulary: Vocabulary, problem: Mapping[str, Any], most_steps: int) -> dict[str, Any]:
