@@ -21,6 +21,12 @@ _BILINEAR: Known = dict.fromkeys(
 )
 
 
+def check_dtype(dtype: str) -> None:
+    """Raises ValueError for an arithmetic that is no key of `UNIT`."""
+    if dtype not in UNIT:
+        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+
+
 @dataclass(frozen=True)
 class Address:
     """Where an addressed head looks: a query answers with the keys whose code equals its own.
@@ -46,7 +52,7 @@ class Address:
     remainder: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What is certified of one head or MLP.
 
@@ -54,7 +60,7 @@ class Record:
       part: e.g. ``layer_1 head 0``.
       kind: what it does, e.g. ``match`` or ``mean``.
       margin: for attention, the least score gap between a right and a wrong key, in logits; for
-        an MLP, the input error it tolerates.
+        an MLP, the input error it tolerates; infinite where neither can happen.
       magnitude: the largest partial sum, in any order of summation.
       exact: every term is a multiple of a unit u with magnitude / u below 1/UNIT, so the result
         has no rounding error at all.
@@ -64,9 +70,9 @@ class Record:
 
     part: str
     kind: str
-    margin: float
+    margin: float = math.inf
     magnitude: float
-    exact: bool
+    exact: bool = False
     note: str = ""
     address: Address | None = None
 
@@ -184,13 +190,13 @@ def value_map(params: Params, layer: int, head: int) -> np.ndarray:
     return w_v @ w_o
 
 
-def softmax_leak(losers: int, gap: float) -> float:
+def losing_mass(losers: int, gap: float) -> float:
     """Largest softmax mass on ``losers`` keys, each ``gap`` logits or more below one best key.
 
     One winner has weight 1 and the losers at most exp(-gap) each, so their share is at most
     losers exp(-gap) / (1 + losers exp(-gap)).
 
-    >>> f"{softmax_leak(1000, 20.0):.2g}"
+    >>> f"{losing_mass(1000, 20.0):.2g}"
     '2.1e-06'
     """
     if losers == 0 or gap == math.inf:

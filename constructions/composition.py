@@ -287,7 +287,7 @@ def _composed(
     if wires:
         carried = ", ".join(f"{source} to {target}" for source, target in wires)
         part = f"layer_{layer - 1} mlp"
-        records.append(Record(part, "wires", np.inf, 0.0, exact=True, note=carried))
+        records.append(Record(part=part, kind="wires", magnitude=0.0, exact=True, note=carried))
     return Certificate(
         dtype=second.dtype,
         limits=limits,

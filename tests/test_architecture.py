@@ -25,6 +25,7 @@ CONSTRUCTION_FLOORS = [
     "reference",
     "certificate",
     "blueprint",
+    "gadgets",
     "construction",
     "machines",
     "learners",

@@ -271,7 +271,7 @@ def test_impossible_options_are_refused_with_the_numbers(options, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": np.eye(7)[:4]}, r"features: expected shape \['n', 8\], got \[4, 7\]"),
+        ({"features": np.eye(7)[:4]}, r"features: expected shape \[n, 8\], got \[4, 7\]"),
         ({"queries": np.eye(8)[:2]}, r"queries: expected shape \[1, 8\], got \[2, 8\]"),
         ({"features": 2 * np.eye(8)[:4]}, "norms up to 1 .certified., got 2: build with norm=2"),
         ({"labels": [0, 1, 2, 4]}, "labels: expected 4 integers from 0 to 3"),

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, gain, move, products
-from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest
 from constructions.construction import Construction, assemble
-from constructions.learners.examples import (
+from constructions.gadgets import clear, embedding, signed_product
+from constructions.learners.options import check_positive, check_sizes
+from constructions.learners.prompt import (
+    examples_and_query,
     fields_of,
     prompt,
-    regression,
     weights_and_score,
     within,
 )
-from constructions.learners.terms import embedding
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -34,15 +34,9 @@ PROOF = (
 
 
 def lasso(
-    *,
-    dim: int = 2,
-    penalty: float = 0.5,
-    radius: float = 2.0,
-    step: float | None = None,
-    loops: int = 64,
-    length: int = 64,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, penalty: float = 0.5, radius: float = 2.0, step: float | None = None,
+    loops: int = 64, length: int = 64, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Iterates of ISTA on |X w - y|^2 / 2 + penalty |w|_1, from w = 0.
 
     A problem is ``{"inputs": [n, d], "labels": [n] numbers, "query": [d]}``; the answer is
@@ -66,15 +60,10 @@ def lasso(
     >>> built.oracle(problem)["weights"].round(6).tolist()
     [1.5, 0.0]
     """
-    for name, value, least in (("dim", dim, 1), ("loops", loops, 1), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    check_sizes(dim=(dim, 1), loops=(loops, 1), length=(length, 2))
     step = 1 / (length * radius**2) if step is None else step
-    for name, number in (("penalty", penalty), ("radius", radius), ("step", step)):
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name}: expected a positive number, got {number}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_positive(penalty=penalty, radius=radius, step=step)
+    check_dtype(dtype)
     rate, threshold = float(np.float32(step)), float(np.float32(step * penalty))
     r = Residual(one=1, x=dim, label=1, query=dim, weights=dim, score=1)
     fields = fields_of(r, "x", "label", "query", "one")
@@ -89,7 +78,7 @@ def lasso(
             down={"weights": gain * same},
         )
 
-    descend = Block(
+    descend = LayerBlueprint(
         attend="linear",
         heads=(
             Head(
@@ -105,8 +94,8 @@ def lasso(
             above(-1, 0, 1),
         ),
     )
-    score = Block(
-        units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1}))
+    score = LayerBlueprint(
+        units=(*signed_product(r, "weights", "query", "score"), *clear(r, "score"))
     )
     plan = Blueprint(
         residual=r,
@@ -119,7 +108,7 @@ def lasso(
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("lasso", spec, params)
-        residuals = gain(spec, params, r, (0, 0), ("weights", "x"))
+        residuals = score_gain(spec, params, r, (0, 0), ("weights", "x"))
         if not np.array_equal(residuals, same):
             raise ValueError(f"lasso: expected residuals of gain 1, got {residuals[0, 0]:g}")
         u = UNIT[dtype]
@@ -146,15 +135,13 @@ def lasso(
             )
         records = (
             Record(
-                "layer_0 head 0",
-                "gradient",
-                math.inf,
-                largest(length) * radius,
-                False,
-                "w -= step sum (<w, x_i> - y_i) x_i",
+                part="layer_0 head 0",
+                kind="gradient",
+                magnitude=largest(length) * radius,
+                note="w -= step sum (<w, x_i> - y_i) x_i",
             ),
-            Record("layer_0 mlp", "soft threshold", math.inf, largest(length), False),
-            Record("layer_1 mlp", "product", math.inf, largest(length) * radius, False),
+            Record(part="layer_0 mlp", kind="soft threshold", magnitude=largest(length)),
+            Record(part="layer_1 mlp", kind="product", magnitude=largest(length) * radius),
         )
         return Certificate(
             dtype,
@@ -166,7 +153,7 @@ def lasso(
         )
 
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        data = regression(problem, dim)
+        data = examples_and_query(problem, dim)
         within("inputs", data["inputs"], radius)
         within("labels", data["labels"][:, None], radius)
         within("query", data["query"][None], radius)

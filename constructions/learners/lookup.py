@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, match_head, offset_head
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.blueprint import Blueprint, LayerBlueprint
+from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
 from constructions.construction import Construction, assemble
 from constructions.fields import TokenRanges, namespace, sequence
+from constructions.gadgets import match_head, offset_head
+from constructions.learners.options import check_sizes
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -32,14 +34,9 @@ PROOF = (
 
 
 def lookup(
-    *,
-    vocab: int = 4,
-    contexts: int | None = None,
-    order: int = 1,
-    smoothing: float = 0.0,
-    beta: float = 64.0,
-    length: int = 4096,
-) -> Construction:
+    *, vocab: int = 4, contexts: int | None = None, order: int = 1, smoothing: float = 0.0,
+    beta: float = 64.0, length: int = 4096,
+) -> Construction:  # fmt: skip
     """In-context counting: the (smoothed) empirical law of the next symbol after the last k.
 
     With ``contexts`` the problem is ``{"pairs": [(c, y), ...], "query": c}``: demonstrations of a
@@ -95,13 +92,13 @@ def lookup(
             "output": symbols[:, alphabet - vocab :] + start / vocab,
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 heads=tuple(
                     offset_head(j, {("symbol", name): 1.0})
                     for j, name in enumerate(previous, start=1)
                 ),
             ),
-            Block(
+            LayerBlueprint(
                 scale=beta,
                 heads=(
                     # The symbol before the next one is the query token itself: query offsets
@@ -155,7 +152,7 @@ def certify(
     for j in range(1, order + 1):
         bias = params["layer_0.bias"][j - 1].astype(np.float64)
         margin = float(bias[j] - np.delete(bias, j).max())
-        leak = softmax_leak(length - 1, margin)
+        leak = losing_mass(length - 1, margin)
         records.append(
             Record(
                 part=f"layer_0 head {j - 1}",
@@ -177,7 +174,6 @@ def certify(
             kind="match and average",
             margin=gap,
             magnitude=least_match,
-            exact=False,
             note=f"a match beats a mismatch by {gap:g}, the start tokens score {default:g}",
         )
     )
@@ -215,14 +211,11 @@ def certify(
 def _check(
     vocab: int, contexts: int | None, order: int, smoothing: float, beta: float, length: int
 ) -> None:
-    sizes = {"vocab": (vocab, 2), "order": (order, 1), "length": (length, order + 1)}
+    check_sizes(vocab=(vocab, 2), order=(order, 1), length=(length, order + 1))
     if contexts is not None:
-        sizes["contexts"] = (contexts, 1)
+        check_sizes(contexts=(contexts, 1))
         if order != 1:
             raise ValueError(f"order: expected 1 with contexts (pairs), got {order}")
-    for name, (value, least) in sizes.items():
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
     if smoothing < 0 or not math.isfinite(smoothing):
         raise ValueError(f"smoothing: expected a finite number >= 0, got {smoothing}")
     if not 0 < beta <= 80:
@@ -276,12 +269,7 @@ def _symbols(name: str, values: Any, limit: int) -> np.ndarray:
 
 def _count_stream(vocab: int, order: int, *, stream: np.ndarray) -> np.ndarray:
     """How often each symbol followed the last ``order`` ones: [V]."""
-    counts, symbols = np.zeros(vocab), stream.tolist()
-    last = symbols[len(symbols) - order :]
-    for t in range(order, len(symbols)):
-        if len(last) == order and symbols[t - order : t] == last:
-            counts[symbols[t]] += 1
-    return counts
+    return _count_after(stream.tolist(), order, vocab)
 
 
 def _count_pairs(
@@ -299,3 +287,20 @@ def _law(counts: np.ndarray, smoothing: float) -> np.ndarray:
     if counts.sum() + smoothing == 0:
         return np.full(len(counts), 1 / len(counts))
     return np.asarray((counts + smoothing) / (counts.sum() + smoothing * len(counts)))
+
+
+def law_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:
+    """The law [V] of what followed the last ``order`` symbols; uniform if nothing did.
+
+    >>> law_after([0, 0, 1, 0, 0, 1, 0, 0], 2, 2).tolist()
+    [0.0, 1.0]
+    """
+    return _law(_count_after(symbols, order, vocab), 0.0)
+
+
+def _count_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:
+    counts = np.zeros(vocab)
+    for t in range(order, len(symbols)):
+        if symbols[t - order : t] == symbols[len(symbols) - order :]:
+            counts[symbols[t]] += 1
+    return counts

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, gain
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
 from constructions.construction import Construction, assemble
 from constructions.fields import TokenRanges, namespace, sequence
-from constructions.learners.examples import integers
+from constructions.learners.options import check_sizes
+from constructions.learners.prompt import integers
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -86,10 +87,8 @@ def _build(
     name: str, laws: np.ndarray, log_prior: np.ndarray, length: int, dtype: str
 ) -> Construction:
     K, m, V = laws.shape
-    if length < K + 2:
-        raise ValueError(f"length: expected at least {K + 2}, got {length}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(length=(length, K + 2))
+    check_dtype(dtype)
     hard = name == "prompt-choice"
     logs = np.log(laws) - np.log(laws).max(axis=0)
     spread = -float(logs.min())
@@ -126,11 +125,11 @@ def _build(
             "table": of_hypotheses(laws),
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 attend="linear",
                 heads=(Head(score={("one", "one"): 1.0}, value={("pair", "counts"): 1.0}),),
             ),
-            Block(
+            LayerBlueprint(
                 attend="hardmax" if hard else "softmax",
                 gate="hard_sigmoid",
                 heads=(
@@ -161,7 +160,7 @@ def _build(
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify(name, spec, params)
-        above = float(gain(spec, params, r, (1, 0), ("one", "hypothesis"))[0, 0])
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "hypothesis"))[0, 0])
         lowest = float(params["embed"][:, r["prior"]].min())
 
         def error(length: int) -> float:
@@ -169,7 +168,7 @@ def _build(
             if hard:  # encode refuses choices within the rounding; equal ones are averaged
                 return (K + 3) * u
             # Weights are off by a factor exp(rounding), numerator and denominator alike.
-            leak = softmax_leak(length, above + lowest - length * spread)
+            leak = losing_mass(length, above + lowest - length * spread)
             return math.expm1(2 * min(rounding(length), 300.0)) + leak + (K + 8) * u
 
         if not hard and error(length) > 5e-2:
@@ -180,17 +179,24 @@ def _build(
             )
         best = "largest" if hard else "posterior"
         records = (
-            Record("layer_0 head 0", "counts", math.inf, length, True, "sums of one-hot pairs"),
             Record(
-                "layer_1 head 0",
-                best,
-                above + lowest - length * spread,
-                length * spread + above,
-                False,
-                f"log-likelihoods are rounded by at most {rounding(length):.1e}; the margin is "
-                "that of hypotheses over other tokens",
+                part="layer_0 head 0",
+                kind="counts",
+                magnitude=length,
+                exact=True,
+                note="sums of one-hot pairs",
             ),
-            Record("layer_1 mlp", "the query's row", 1.0, 1.0, True),
+            Record(
+                part="layer_1 head 0",
+                kind=best,
+                margin=above + lowest - length * spread,
+                magnitude=length * spread + above,
+                note=f"log-likelihoods are rounded by at most {rounding(length):.1e}; the margin "
+                "is that of hypotheses over other tokens",
+            ),
+            Record(
+                part="layer_1 mlp", kind="the query's row", margin=1.0, magnitude=1.0, exact=True
+            ),
         )
         return Certificate(
             dtype, {"length": length}, records, error, "total variation", digest(spec, params)

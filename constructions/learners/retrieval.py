@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, gain, move, products
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
 from constructions.construction import Construction, assemble
 from constructions.fields import namespace, vectors
-from constructions.learners.examples import fields_of, integers, rows, within
-from constructions.learners.terms import embedding
+from constructions.gadgets import clear, embedding, move, signed_product
+from constructions.learners.options import check_positive, check_sizes
+from constructions.learners.prompt import check_whole, fields_of, integers, rows, within
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -40,14 +41,9 @@ NEAREST_PROOF = (
 
 
 def nadaraya_watson(
-    *,
-    dim: int = 2,
-    outputs: int = 3,
-    bandwidth: float = 0.5,
-    radius: float = 2.0,
-    length: int = 256,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, outputs: int = 3, bandwidth: float = 0.5,
+    radius: float = 2.0, length: int = 256, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Kernel regression with a Gaussian kernel: sum K(q, x_i) e_(y_i) / sum K(q, x_i).
 
     A problem is ``{"inputs": [n, d], "labels": [n] below outputs, "query": [d]}``; the answer is a
@@ -79,8 +75,8 @@ def nadaraya_watson(
         inputs="vectors",
         embed=embedding(fields, r),
         layers=(
-            Block(units=products(r, "x", "x", "square")),
-            Block(
+            LayerBlueprint(units=signed_product(r, "x", "x", "square")),
+            LayerBlueprint(
                 scale=bandwidth**-2,
                 heads=(
                     Head(
@@ -101,7 +97,7 @@ def nadaraya_watson(
         plan.verify("nadaraya-watson", spec, params)
         u = UNIT[dtype]
         scale = spec.layers[1].scale
-        above = float(gain(spec, params, r, (1, 0), ("one", "label")).min())
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "label")).min())
         margin = above - 1.5 * scale * radius**2
         # d products for |x|^2, d + 2 more for the score, and its product with the scale.
         rounding = (2 * dim + 6) * u * (above + 1.5 * scale * radius**2)
@@ -110,7 +106,7 @@ def nadaraya_watson(
             # A weight is off by a factor exp(rounding), its exp by a few units, a sum of n
             # positive terms by n units; numerator and denominator alike.
             relative = math.expm1(min(rounding, 700.0)) + (length + 6) * u
-            return 2 * relative + softmax_leak(1, margin)
+            return 2 * relative + losing_mass(1, margin)
 
         if margin <= 0 or error(length) > 1e-2:
             raise ValueError(
@@ -119,14 +115,13 @@ def nadaraya_watson(
                 f"{length:,}: widen the bandwidth or shrink the radius"
             )
         records = (
-            Record("layer_0 mlp", "square", math.inf, radius**2, False),
+            Record(part="layer_0 mlp", kind="square", magnitude=radius**2),
             Record(
-                "layer_1 head 0",
-                "Gaussian kernel",
-                margin,
-                above,
-                False,
-                "the margin is that of examples over the query's own token",
+                part="layer_1 head 0",
+                kind="Gaussian kernel",
+                margin=margin,
+                magnitude=above,
+                note="the margin is that of examples over the query's own token",
             ),
         )
         return Certificate(
@@ -154,14 +149,9 @@ def nadaraya_watson(
 
 
 def retrieval(
-    *,
-    dim: int = 2,
-    outputs: int = 3,
-    items: int = 32,
-    nearest: int = 3,
-    radius: float = 32.0,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, outputs: int = 3, items: int = 32, nearest: int = 3,
+    radius: float = 32.0, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """The nearest K items of the prompt and the law of their labels; exact, ties by position.
 
     A problem is ``{"inputs": [n, d] integers, "labels": [n] below outputs, "query": [d] integers}``
@@ -208,8 +198,8 @@ def retrieval(
         inputs="vectors",
         embed=embedding(fields, r),
         layers=(
-            Block(units=(*products(r, "x", "x", "square"), move(r, "square", {"square": -1}))),
-            Block(
+            LayerBlueprint(units=(*signed_product(r, "x", "x", "square"), *clear(r, "square"))),
+            LayerBlueprint(
                 attend="hardmax",
                 heads=(
                     Head(
@@ -228,13 +218,13 @@ def retrieval(
         ),
         out={"law": np.eye(outputs, size) / nearest, "used": np.eye(size)[outputs:]},
         loops=nearest,
-        index="index",
+        positions=("index",),
     )
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("retrieval", spec, params)
-        scale = -float(gain(spec, params, r, (1, 0), ("one", "square"))[0, 0])
-        above = float(gain(spec, params, r, (1, 0), ("one", "slot")).min())
+        scale = -float(score_gain(spec, params, r, (1, 0), ("one", "square"))[0, 0])
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "slot")).min())
         # |2 <q, x>| <= 2 R^2 by partial sums, |x|^2 <= R^2, and two bonuses.
         magnitude = scale * 3 * radius**2 + 2 * above + items
         if magnitude * UNIT[dtype] > 1:
@@ -244,16 +234,16 @@ def retrieval(
                 "coarser grid"
             )
         records = (
-            Record("layer_0 mlp", "square", math.inf, radius**2, True),
+            Record(part="layer_0 mlp", kind="square", magnitude=radius**2, exact=True),
             Record(
-                "layer_1 head 0",
-                "nearest unused",
-                1.0,
-                magnitude,
-                True,
-                "equal distances: the earliest",
+                part="layer_1 head 0",
+                kind="nearest unused",
+                margin=1.0,
+                magnitude=magnitude,
+                exact=True,
+                note="equal distances: the earliest",
             ),
-            Record("layer_1 mlp", "mark as used", math.inf, 1, True),
+            Record(part="layer_1 mlp", kind="mark as used", magnitude=1, exact=True),
         )
         return Certificate(
             dtype,
@@ -267,12 +257,8 @@ def retrieval(
 
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         data = _parse(problem, dim, outputs, radius)
-        for name, values in (("inputs", data["inputs"]), ("query", data["queries"])):
-            if (values != np.rint(values)).any():
-                raise ValueError(
-                    f"{name}: expected integers, whose distances {dtype} compares exactly, got "
-                    f"{values[values != np.rint(values)][0]:g}: multiply by the inverse of the grid"
-                )
+        reason = f"whose distances {dtype} compares exactly"
+        check_whole(reason, inputs=data["inputs"], query=data["query"])
         if len(data["inputs"]) < nearest:
             raise ValueError(
                 f"inputs: expected at least {nearest} items, got {len(data['inputs'])}"
@@ -338,10 +324,6 @@ def _parse(
 
 
 def _check(dim: int, outputs: int, radius: float, length: int, dtype: str) -> None:
-    for name, value, least in (("dim", dim, 1), ("outputs", outputs, 2), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius: expected a positive number, got {radius}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(dim=(dim, 1), outputs=(outputs, 2), length=(length, 2))
+    check_positive(radius=radius)
+    check_dtype(dtype)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Address, Certificate, digest, softmax_leak
+from constructions.certificate import Address, Certificate, digest, losing_mass
 from constructions.spec import ANY, TransformerSpec, unsupported
 
 # With these switches a head may have a memory of constant size; with any other it is dense.
@@ -142,7 +142,7 @@ def _classify(
     # The others must be equal, since a token with fewer predecessors averages over them, and the
     # last entry stands for all larger distances.
     alone = best < layer.window - 1 and (others == others[0]).all()
-    exact = layer.attend == "hardmax" or softmax_leak(2**31, bias[best] - others[0]) < 2.0**-25
+    exact = layer.attend == "hardmax" or losing_mass(2**31, bias[best] - others[0]) < 2.0**-25
     return Head("offset", offset=best) if alone and exact else Head("dense")
 
 
