@@ -12,7 +12,7 @@ weights [d] in the dtype of inputs, of which only the direction matters.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,18 +53,18 @@ def perceptron(inputs: jax.Array, labels: jax.Array, *, max_passes: int = 10_000
     z = inputs * labels[:, None]
     real = labels != 0
 
-    def visit(state, example):
+    def visit(state: tuple[Any, Any], example: tuple[Any, Any]) -> tuple[tuple[Any, Any], None]:
         weights, updates = state
         row, counts = example
         wrong = counts & (row @ weights <= 0)
         return (jnp.where(wrong, weights + row, weights), updates + wrong.astype(jnp.int32)), None
 
-    def one_pass(state):
+    def one_pass(state: tuple[Any, ...]) -> tuple[Any, ...]:
         weights, updates, _, passes = state
         (weights, now), _ = jax.lax.scan(visit, (weights, updates), (z, real))
         return weights, now, now == updates, passes + 1
 
-    def goes_on(state):
+    def goes_on(state: tuple[Any, ...]) -> jax.Array:
         return ~state[2] & (state[3] < max_passes)
 
     start = (jnp.zeros(z.shape[1], z.dtype), jnp.int32(0), jnp.zeros((), bool), jnp.int32(0))
@@ -103,7 +103,7 @@ def least_squares(inputs: jax.Array, labels: jax.Array) -> jax.Array:
     size = pull @ pull
     enough = size * jnp.finfo(x.dtype).eps ** 2
 
-    def step(_, state):
+    def step(_: jax.Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
         weights, residual, direction, size = state
         image = x @ direction
         going = size > enough
@@ -140,7 +140,7 @@ def logistic(inputs: jax.Array, labels: jax.Array, *, steps: int = 1000) -> jax.
     real = labels != 0
     rate = 1 / jnp.max(jnp.sum(z**2, axis=1))
 
-    def step(_, weights):
+    def step(_: jax.Array, weights: jax.Array) -> jax.Array:
         margins = z @ weights
         pull = jnp.where(real, jax.nn.sigmoid(-margins), 0)
         loss = jnp.sum(jnp.where(real, jax.nn.softplus(-margins), 0))
