@@ -254,9 +254,9 @@ def _enumerated(N: int, symbols: int, bound: Bound) -> Iterator[dict[str, Any]]:
 
 def _ask(answer: str, outputs: Sequence[int], contexts: Sequence[int], vocab: int) -> np.ndarray:
     """The law float64 [V] for query 0 of 2 contexts."""
-    c, y = (jnp.tile(jnp.array(values, jnp.int32), (2, 1)) for values in (contexts, outputs))
+    shown, said = (jnp.tile(jnp.array(row, jnp.int32), (2, 1)) for row in (contexts, outputs))
     predict = jax.jit(get_predictor(answer))
-    return np.asarray(predict(prompts(c, y, vocab), jax.random.key(0))[0], np.float64)
+    return np.asarray(predict(prompts(shown, said, vocab), jax.random.key(0))[0], np.float64)
 
 
 def _through(answer: str, vocab: int, kept: int, taken: int, bound: Bound) -> dict[str, Any]:
