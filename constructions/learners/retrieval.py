@@ -258,7 +258,7 @@ def retrieval(
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         data = _parse(problem, dim, outputs, radius)
         reason = f"whose distances {dtype} compares exactly"
-        check_whole(reason, inputs=data["inputs"], query=data["query"])
+        check_whole(reason, inputs=data["inputs"], query=data["queries"])
         if len(data["inputs"]) < nearest:
             raise ValueError(
                 f"inputs: expected at least {nearest} items, got {len(data['inputs'])}"

@@ -177,17 +177,17 @@ def describe(
     numbers: SimulatorNumbers,
 ) -> Blueprint:
     """The blueprint of the weights; ``features`` are the vocabulary's `token_features`."""
-    r = residual_of(vocabulary, features, len(numbers.digits), actions is None)
-    address = {name: features[name] for name in features.keys() & r.sizes.keys()}
+    r = _residual(vocabulary, features, len(numbers.digits), actions is None)
+    embed = {name: features[name] for name in features.keys() & r.sizes.keys()}
     # A step token stands for the machine after its step: what it wrote is one move back.
-    address["read_address"] = np.full((vocabulary.size, 1), float(numbers.offset))
-    address["write_address"] = numbers.offset - features["move"]
+    embed["read_address"] = np.full((vocabulary.size, 1), float(numbers.offset))
+    embed["write_address"] = numbers.offset - features["move"]
     # Address 0 is the sink's: no cell that is certified has it.
-    address["write_address"][START] = 0
+    embed["write_address"][START] = 0
     out = {"action": "next_action", "symbol": "next_symbol", "one": "next_one"}
     return Blueprint(
         residual=r,
-        embed=address,
+        embed=embed,
         layers=(
             _position(r, numbers, first=1 + (vocabulary.rows if actions is None else 0)),
             *_digits(r, numbers),
@@ -200,9 +200,7 @@ def describe(
     )
 
 
-def residual_of(
-    vocabulary: Vocabulary, features: Features, digits: int, universal: bool
-) -> Residual:
+def _residual(vocabulary: Vocabulary, features: Features, digits: int, universal: bool) -> Residual:
     """What is read together stands together: decoding multiplies spans of columns."""
     sizes = {name: feature.shape[1] for name, feature in features.items()}
     sizes |= dict.fromkeys(("index", "square", "average", "rule_index", "rule_square"), 1)
