@@ -64,14 +64,13 @@ def distances_over(
       InputError: fewer than one context, or shapes that do not fit.
       FloatingPointError: a distance is NaN.
 
-    >>> import tempfile
     >>> import jax.numpy as jnp
+    >>> from icl_sim.storage.result_store import MemoryStore
     >>> def pair(keys):
     ...     x = jax.vmap(lambda k: jax.random.normal(k, (3,)))(keys)
     ...     return x, 2 * x
-    >>> with Store(tempfile.mkdtemp(), config={}) as store:
-    ...     w, key = jnp.eye(3), jax.random.key(0)
-    ...     found = distances_over("demo", pair, w, w, contexts=2000, key=key, store=store)
+    >>> w, options = jnp.eye(3), {"key": jax.random.key(0), "store": MemoryStore()}
+    >>> found = distances_over("demo", pair, w, w, contexts=2000, **options)
     >>> found.shape, bool((found < 0.5).all())
     ((2000,), True)
     """
