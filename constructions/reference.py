@@ -6,6 +6,7 @@ against it. Shape letters are those of `constructions.spec`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -13,15 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from constructions.spec import (
-    RMS_EPSILON,
-    Layer,
-    Params,
-    TransformerSpec,
-    check_params,
-)
+from constructions.rotary import Rotary
+from constructions.spec import Layer, Params, TransformerSpec, check_params
 
 Array = np.ndarray[Any, Any]
+RATIONAL_GATES = ("hard_sigmoid", "relu")
 
 
 def forward(
@@ -67,19 +64,24 @@ def forward(
         _require_rational(spec)
     weights = {name: number(leaf) for name, leaf in params.items()}
     x = embed(spec, weights, inputs, number)
+    index = np.arange(offset, offset + len(x))
     if spec.positions:
-        x = x + number(position_features(spec, len(inputs), offset)) @ weights["positions"]
+        x = x + number(position_features(spec, len(x), offset)) @ weights["positions"]
+    if spec.position_rows:
+        x = x + position_rows(spec, weights["position_table"], index)
     for _ in range(spec.loops):
         for i, layer in enumerate(spec.layers):
             leaves = _leaves_of_layer(weights, i)
             if layer.heads:
-                h = _norm(spec, x, leaves.get("norm_attention"))
+                h = norm(spec, x, leaves, "norm_attention")
                 seen = None if watch is None else partial(watch, i)
-                x = x + attention(layer, leaves, h, prefix, number, seen)
+                h = attention(spec, layer, leaves, h, prefix, index, number, seen)
+                x = x + (norm(spec, h, leaves, "norm_attention_out") if spec.post_norm else h)
             if layer.hidden:
-                h = _norm(spec, x, leaves.get("norm_mlp"))
-                x = x + gated_mlp(layer, leaves, h)
-    return _norm(spec, x, weights.get("norm_out")) @ weights["w_out"]
+                h = mlp(layer, leaves, norm(spec, x, leaves, "norm_mlp"))
+                x = x + (norm(spec, h, leaves, "norm_mlp_out") if spec.post_norm else h)
+    x = norm(spec, x, weights, "norm_out")
+    return x @ (weights["embed"].T if spec.readout == "tied" else weights["w_out"])
 
 
 def embed(spec: TransformerSpec, weights: Params, inputs: Array, number: Any) -> Array:
@@ -96,7 +98,16 @@ def embed(spec: TransformerSpec, weights: Params, inputs: Array, number: Any) ->
             f"inputs: expected tokens from 0 to {spec.input_size - 1}, "
             f"got {inputs.min()} to {inputs.max()}"
         )
-    return weights["embed"][inputs]
+    return weights["embed"][inputs] * number(np.array(spec.embed_scale)).item()
+
+
+def position_rows(spec: TransformerSpec, table: Array, index: Array) -> Array:
+    """[T, D]: the learned positions of these indices."""
+    row = index + spec.position_offset
+    if row.size and row.max() >= len(table):
+        most = len(table) - spec.position_offset
+        raise ValueError(f"inputs: expected at most {most} tokens, got index {index.max()}")
+    return table[row]
 
 
 def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Array:
@@ -124,15 +135,17 @@ def visible(layer: Layer, length: int, prefix: int | None) -> Array:
     t, s = np.arange(length)[:, None], np.arange(length)[None, :]
     causal = s <= t
     if layer.mask == "prefix":
-        return causal | (s < (length if prefix is None else prefix))
-    return causal
+        causal = causal | (s < (length if prefix is None else prefix))
+    return causal & (s > t - layer.reach) if layer.reach else causal
 
 
 def attention(
+    spec: TransformerSpec,
     layer: Layer,
     leaves: Params,
     x: Array,
     prefix: int | None,
+    index: Array,
     number: Any,
     watch: Callable[[int, Array], None] | None = None,
 ) -> Array:
@@ -142,7 +155,10 @@ def attention(
     distance = np.arange(T)[:, None] - np.arange(T)[None, :]
     out = np.zeros_like(x)
     for h in range(layer.heads):
-        q, k, v = (x @ leaves[name][h] for name in ("w_q", "w_k", "w_v"))
+        g = h // (layer.heads // layer.groups)
+        q = project(spec, layer, leaves, x, "q", h, index)
+        k = project(spec, layer, leaves, x, "k", g, index)
+        v = project(spec, layer, leaves, x, "v", g, index)
         scores = (q @ k.T) * number(np.array(layer.scale)).item()
         if layer.window:
             scores = scores + leaves["bias"][h][np.clip(distance, 0, layer.window - 1)]
@@ -158,26 +174,69 @@ def attention(
                 weight = number((mask & (scores == best)).astype(np.float32))
             head = (weight @ v) / weight.sum(axis=1, keepdims=True)
         out = out + head @ leaves["w_o"][h]
-    return out
+    return out + leaves["b_o"] if layer.projection_bias == "all" else out
 
 
-def gated_mlp(layer: Layer, leaves: Params, x: Array) -> Array:
-    """[T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
-    z = x @ leaves["w_gate"] + leaves["b_gate"]
-    if layer.gate == "hard_sigmoid":
-        gate = np.minimum(np.maximum(z, 0), 1)
-    elif layer.gate == "relu":
-        gate = np.maximum(z, 0)
-    else:
+def project(
+    spec: TransformerSpec, layer: Layer, leaves: Params, x: Array, kind: str, h: int, index: Array
+) -> Array:
+    """[T, K or U]: queries (kind ``q``), keys (``k``) or values (``v``) of one head."""
+    y = x @ leaves[f"w_{kind}"][h]
+    if layer.projection_bias != "none":
+        y = y + leaves[f"b_{kind}"][h]
+    if kind == "v":
+        return y
+    if layer.head_norm:
+        y = norm(spec, y, leaves, f"norm_{kind}")
+    return y if layer.rotary is None else rotate(layer.rotary, y, index)
+
+
+def rotate(rotary: Rotary, y: Array, index: Array) -> Array:
+    """[T, K]: entries i and i + K/2, turned as a vector of the plane by index f_i."""
+    angle = index[:, None] * rotary.frequencies(y.shape[1])
+    cos, sin = rotary.stretch * np.cos(angle), rotary.stretch * np.sin(angle)
+    a, b = np.split(y, 2, axis=1)
+    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=1)
+
+
+def gate(kind: str, z: Array) -> Array:
+    """The gate of the MLP; `Layer.gate` defines them."""
+    if kind == "hard_sigmoid":
+        return np.minimum(np.maximum(z, 0), 1)
+    if kind == "relu":
+        return np.maximum(z, 0)
+    if kind == "silu":
         # z * sigmoid(z), without overflow for very negative z.
-        gate = z * np.exp(-np.logaddexp(0, -z))
-    return (gate * (x @ leaves["w_up"] + leaves["b_up"])) @ leaves["w_down"]
+        return z * np.exp(-np.logaddexp(0, -z))
+    if kind == "gelu":
+        return z * (1 + np.vectorize(math.erf, otypes=[float])(z / math.sqrt(2))) / 2
+    if kind == "gelu_tanh":
+        return z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2
+    raise ValueError(f"gate: the reference does not know {kind!r}")
 
 
-def _norm(spec: TransformerSpec, x: Array, gain: Array | None) -> Array:
-    if spec.norm == "none" or gain is None:
+def mlp(layer: Layer, leaves: Params, x: Array) -> Array:
+    """[T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d + b_d, as far as the layer has them."""
+
+    def linear(x: Array, name: str) -> Array:
+        y = x @ leaves[f"w_{name}"]
+        return y + leaves[f"b_{name}"] if f"b_{name}" in leaves else y
+
+    h = gate(layer.gate, linear(x, "gate"))
+    if layer.mlp == "gated":
+        h = h * linear(x, "up")
+    return linear(h, "down")
+
+
+def norm(spec: TransformerSpec, x: Array, leaves: Params, name: str) -> Array:
+    """The norm of that name; `TransformerSpec.norm` defines them."""
+    if spec.norm == "none":
         return x
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + RMS_EPSILON) * gain
+    gain = leaves[name] + 1 if spec.norm == "rms_offset" else leaves[name]
+    if spec.norm == "layer":
+        x = x - np.mean(x, axis=-1, keepdims=True)
+    y = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + spec.epsilon) * gain
+    return y + leaves[f"{name}_bias"] if spec.norm == "layer" else y
 
 
 def _leaves_of_layer(weights: Params, i: int) -> Params:
@@ -203,8 +262,10 @@ def _require_rational(spec: TransformerSpec) -> None:
     for i, layer in enumerate(spec.layers):
         if layer.heads and layer.attend == "softmax":
             faults.append(f"layer {i}: softmax attention")
-        if layer.hidden and layer.gate == "silu":
-            faults.append(f"layer {i}: silu gate")
+        if layer.heads and layer.rotary:
+            faults.append(f"layer {i}: rotary positions")
+        if layer.hidden and layer.gate not in RATIONAL_GATES:
+            faults.append(f"layer {i}: {layer.gate} gate")
     if faults:
         raise ValueError(
             "exact arithmetic needs rational switches (hardmax or linear attention, hard_sigmoid "

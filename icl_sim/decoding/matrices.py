@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from constructions.spec import RMS_EPSILON
 from icl_sim.decoding.memory import Memory, Reading, Single, row_of
 from icl_sim.decoding.plan import Head, Plan
 from icl_sim.transformer import gate, position_features
@@ -108,7 +107,7 @@ def _embed(plan: Plan, ready: Params, token: jax.Array, position: jax.Array) -> 
     table = ready["embed"]
     x = table.at[token].get(mode="clip") if token.ndim else row_of(table, token)
     if plan.spec.positions:
-        one = jax.vmap(lambda p: position_features(plan.spec, 1, p, x.dtype)[0])
+        one = jax.vmap(lambda p: position_features(plan.spec, p, x.dtype))
         features = one(position.reshape(-1)).reshape(*position.shape, -1)
         x = x + _dot(features, ready["positions"])
     return x
@@ -197,7 +196,7 @@ def _choose(plan: Plan, ready: Params, x: jax.Array) -> jax.Array:
 def _norm(x: jax.Array, gain: jax.Array | None) -> jax.Array:
     if gain is None:
         return x
-    scale = lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + RMS_EPSILON)
+    scale = lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
     return x * scale * _lift(gain, x.ndim)
 
 

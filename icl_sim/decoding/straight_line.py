@@ -152,7 +152,7 @@ def _embed(
             x[column] = entries[..., k]
     if not plan.spec.positions:
         return x
-    features = jax.vmap(lambda p: position_features(plan.spec, 1, p, jnp.float32)[0])
+    features = jax.vmap(lambda p: position_features(plan.spec, p, jnp.float32))
     columns = features(position.reshape(-1)).reshape(*position.shape, -1)
     return _add_rows(x, [columns[..., k] for k in range(columns.shape[-1])], params["positions"])
 

@@ -6,18 +6,18 @@ any leading batch axes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from constructions.spec import RMS_EPSILON, Layer, TransformerSpec
+from constructions.spec import Layer, TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.transformer.activation_memory import require_memory
-
-Params = Mapping[str, jax.Array]
+from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
+from icl_sim.transformer.sublayers import Params, attention, dot, lift, mlp, norm
 
 
 def forward(
@@ -27,17 +27,22 @@ def forward(
     *,
     prefix: Any = None,
     offset: Any = 0,
+    segments: Any = None,
+    how: Arithmetic = CERTIFIED,
 ) -> jax.Array:
-    """The decoder's output at every position; pure and jittable with ``spec`` static.
+    """The decoder's output at every position; pure and jittable with ``spec`` and ``how`` static.
 
     Args:
       spec: the architecture.
       params: leaves of `param_shapes(spec)`, all of one floating dtype, which is the dtype of all
-        arithmetic.
+        arithmetic unless ``how`` says otherwise.
       inputs: int [..., T] below ``spec.input_size`` (tokens), or float [..., T, I] (vectors).
       prefix: how many leading tokens the ``prefix`` mask shows to every token, by default all;
         may be traced.
-      offset: index of the first token, for the position features; may be traced.
+      offset: index of the first token, for the positions; may be traced.
+      segments: int [..., T], equal numbers side by side for the tokens of one sequence of several
+        that are packed: each sees its own, and its positions start at ``offset``.
+      how: the arithmetic.
 
     Returns:
       Logits or laws (see `TransformerSpec.readout`), [..., T, V].
@@ -54,164 +59,193 @@ def forward(
     """
     require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-    return _dot(hidden(spec, params, inputs, prefix=prefix, offset=offset), params["w_out"])
+    x = hidden(spec, params, inputs, prefix=prefix, offset=offset, segments=segments, how=how)
+    return unembed(spec, params, x, how=how)
 
 
 def hidden(
-    spec: TransformerSpec, params: Params, inputs: Any, *, prefix: Any = None, offset: Any = 0
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Any,
+    *,
+    prefix: Any = None,
+    offset: Any = 0,
+    segments: Any = None,
+    how: Arithmetic = CERTIFIED,
 ) -> jax.Array:
-    """The normalized residual stream that the leaf ``w_out`` reads, [..., T, D].
+    """The normalized residual stream that the readout multiplies, [..., T, D].
 
     Arguments are those of `forward`.
     """
-    x = embed(spec, params, inputs, offset=offset)
-    if spec.loops == 1:
-        x = loop(spec, params, x, prefix=prefix)
-    else:
-        x = jax.lax.fori_loop(0, spec.loops, lambda _, x: loop(spec, params, x, prefix=prefix), x)
-    return _norm(spec, x, params.get("norm_out"))
+    x = embed(spec, params, inputs, offset=offset, segments=segments, how=how)
+    turn = partial(loop, spec, params, prefix=prefix, offset=offset, segments=segments, how=how)
+    x = turn(x) if spec.loops == 1 else jax.lax.fori_loop(0, spec.loops, lambda _, x: turn(x), x)
+    return norm(spec, x, params, "norm_out")
 
 
-def embed(spec: TransformerSpec, params: Params, inputs: Any, *, offset: Any = 0) -> jax.Array:
+def embed(
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Any,
+    *,
+    offset: Any = 0,
+    segments: Any = None,
+    how: Arithmetic = CERTIFIED,
+) -> jax.Array:
     """The residual stream before the first layer, [..., T, D]; arguments are those of `forward`."""
-    x = _embed(spec, params["embed"], jnp.asarray(inputs))
-    if spec.positions:
-        features = position_features(spec, x.shape[-2], offset, x.dtype)
-        x = x + _lift(_dot(features, params["positions"]), x.ndim)
+    x = _embed(spec, params["embed"], jnp.asarray(inputs), how)
+    if how.dtype is not None:
+        x = x.astype(how.dtype)
+    if spec.embed_scale != 1:
+        x = x * jnp.asarray(spec.embed_scale, x.dtype)
+    if spec.positions or spec.position_rows:
+        index = positions(x.shape[-2], offset, segments)
+        if spec.positions:
+            features = position_features(spec, index, x.dtype)
+            x = x + lift(dot(features, params["positions"], how), x.ndim)
+        if spec.position_rows:
+            most = spec.position_rows - spec.position_offset
+            if x.shape[-2] > most:
+                raise InputError(
+                    f"inputs: expected at most {most} tokens, the learned positions, got "
+                    f"{x.shape[-2]}: shorten the prompt"
+                )
+            rows = params["position_table"].at[index + spec.position_offset]
+            # With a traced offset an index behind the last row becomes NaN: it cannot pass unseen.
+            x = x + lift(rows.get(mode="fill", fill_value=jnp.nan), x.ndim).astype(x.dtype)
     return x
 
 
-def loop(spec: TransformerSpec, params: Params, x: jax.Array, *, prefix: Any = None) -> jax.Array:
+def loop(
+    spec: TransformerSpec,
+    params: Params,
+    x: jax.Array,
+    *,
+    prefix: Any = None,
+    offset: Any = 0,
+    segments: Any = None,
+    how: Arithmetic = CERTIFIED,
+) -> jax.Array:
     """The stack of layers, once: [..., T, D] -> [..., T, D]."""
+    index = positions(x.shape[-2], offset, segments)
+
+    def step(layer: Layer, x: jax.Array, leaf: Params) -> jax.Array:
+        if layer.heads:
+            h = norm(spec, x, leaf, "norm_attention")
+            h = attention(
+                spec, layer, leaf, h, index=index, prefix=prefix, segments=segments, how=how
+            )
+            x = x + (norm(spec, h, leaf, "norm_attention_out") if spec.post_norm else h)
+        if layer.hidden:
+            h = mlp(layer, leaf, norm(spec, x, leaf, "norm_mlp"), how)
+            x = x + (norm(spec, h, leaf, "norm_mlp_out") if spec.post_norm else h)
+        return x
+
+    if how.remat:
+        step = jax.checkpoint(step, static_argnums=0)
+    if how.scan and scannable(spec):
+        stack = layer_leaves(params, "layers.") or stacked(spec, params)
+        one = spec.layers[0]
+        return jax.lax.scan(lambda x, leaf: (step(one, x, leaf), None), x, stack)[0]
     for i, layer in enumerate(spec.layers):
-        x = _layer(spec, params, i, layer, x, prefix)
+        x = step(layer, x, layer_leaves(params, f"layer_{i}."))
     return x
 
 
-def readout(spec: TransformerSpec, params: Params, x: jax.Array) -> jax.Array:
+def readout(
+    spec: TransformerSpec, params: Params, x: jax.Array, *, how: Arithmetic = CERTIFIED
+) -> jax.Array:
     """The outputs of a residual stream: [..., T, D] -> [..., T, V]."""
-    return _dot(_norm(spec, x, params.get("norm_out")), params["w_out"])
+    return unembed(spec, params, norm(spec, x, params, "norm_out"), how=how)
 
 
-def position_features(spec: TransformerSpec, length: int, offset: Any, dtype: Any) -> jax.Array:
-    """[T, P]: the spec's features of the indices offset, offset + 1, ... (int32 arithmetic).
+def unembed(
+    spec: TransformerSpec, params: Params, x: jax.Array, *, how: Arithmetic = CERTIFIED
+) -> jax.Array:
+    """The outputs of the normalized residual stream: [..., T, D] -> [..., T, V]."""
+    return dot(x, unembedding(spec, params), how)
+
+
+def unembedding(spec: TransformerSpec, params: Params) -> jax.Array:
+    """[D, V]: the leaf ``w_out``, or the rows of ``embed`` where the readout is tied to them."""
+    return params["embed"].T if spec.readout == "tied" else params["w_out"]
+
+
+def positions(length: int, offset: Any, segments: Any) -> jax.Array:
+    """The index of each token: int32 [T], or [..., T] with segments, all from ``offset``."""
+    place = jnp.arange(length, dtype=jnp.int32)
+    if segments is None:
+        return place + jnp.asarray(offset, jnp.int32)
+    segments = jnp.asarray(segments)
+    first = jnp.ones((*segments.shape[:-1], 1), bool)
+    starts = jnp.concatenate([first, segments[..., 1:] != segments[..., :-1]], axis=-1)
+    start = jax.lax.cummax(jnp.where(starts, place, 0), axis=segments.ndim - 1)
+    return place - start + jnp.asarray(offset, jnp.int32)
+
+
+def position_features(spec: TransformerSpec, index: jax.Array, dtype: Any) -> jax.Array:
+    """[..., P]: the spec's features of the indices, int32 [...].
 
     The square is taken in ``dtype``: exact below 2^12 in float32, rounded beyond.
     """
-    p = jnp.arange(length, dtype=jnp.int32) + jnp.asarray(offset, jnp.int32)
     columns: list[jax.Array] = []
     for feature in spec.positions:
         if feature == "index":
-            columns.append(p.astype(dtype))
+            columns.append(index.astype(dtype))
         elif feature == "square":
-            columns.append(p.astype(dtype) * p.astype(dtype))
+            columns.append(index.astype(dtype) * index.astype(dtype))
         else:
             bits = int(feature.removeprefix("bits"))
-            columns.extend((2 * ((p >> k) & 1) - 1).astype(dtype) for k in range(bits))
-    return jnp.stack(columns, axis=1)
+            columns.extend((2 * ((index >> k) & 1) - 1).astype(dtype) for k in range(bits))
+    return jnp.stack(columns, axis=-1)
 
 
-def gate(kind: str, z: jax.Array) -> jax.Array:
-    """The gate of the MLP; `Layer.gate` defines the three."""
-    if kind == "hard_sigmoid":
-        return jnp.clip(z, 0, 1)
-    return jax.nn.relu(z) if kind == "relu" else jax.nn.silu(z)
+def layer_leaves(params: Params, start: str) -> dict[str, jax.Array]:
+    """The leaves whose names begin with ``start``, without it."""
+    found = {name: leaf for name, leaf in params.items() if name.startswith(start)}
+    return {name.removeprefix(start): leaf for name, leaf in found.items()}
 
 
-def visible(layer: Layer, length: int, prefix: Any) -> jax.Array:
-    """Bool [T, S]: may token t attend to token s."""
-    s = jnp.arange(length, dtype=jnp.int32)
-    mask = s[None, :] <= s[:, None]
-    if layer.mask == "prefix":
-        return mask | (s[None, :] < (length if prefix is None else prefix))
-    return mask
+def scannable(spec: TransformerSpec) -> bool:
+    """Whether all layers are equal, and more than one."""
+    return len(spec.layers) > 1 and len(set(spec.layers)) == 1
 
 
-def _layer(
-    spec: TransformerSpec, params: Params, i: int, layer: Layer, x: jax.Array, prefix: Any
-) -> jax.Array:
-    leaf = {
-        name.partition(".")[2]: value for name, value in params.items() if f"layer_{i}." in name
-    }
-    if layer.heads:
-        x = x + attention(layer, leaf, _norm(spec, x, leaf.get("norm_attention")), prefix)
-    if layer.hidden:
-        x = x + gated_mlp(layer, leaf, _norm(spec, x, leaf.get("norm_mlp")))
-    return x
+def stacked(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
+    """The leaves of equal layers, one behind the other: name -> [layers, ...]."""
+    rows = [layer_leaves(params, f"layer_{i}.") for i in range(len(spec.layers))]
+    return {name: jnp.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def attention(layer: Layer, leaf: Params, x: jax.Array, prefix: Any) -> jax.Array:
-    """[..., T, D] -> [..., T, D]: the sum of the heads' outputs.
+def stack_layers(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
+    """Params with the layers' leaves stacked as ``layers.NAME`` [layers, ...], made once.
 
-    Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
-    that an average of small integers has exact sums and a single rounding.
+    A scanned forward pass takes them as they are, without a copy at every call.
     """
-    T = x.shape[-2]
-    q = _einsum("...td,hdk->...htk", x, leaf["w_q"])
-    k = _einsum("...td,hdk->...htk", x, leaf["w_k"])
-    v = _einsum("...td,hdu->...htu", x, leaf["w_v"])
-    scores = _einsum("...htk,...hsk->...hts", q, k) * jnp.asarray(layer.scale, x.dtype)
-    if layer.window:
-        t = jnp.arange(T, dtype=jnp.int32)
-        distance = jnp.clip(t[:, None] - t[None, :], 0, layer.window - 1)
-        bias = leaf["bias"][:, distance]
-        # Copied along the batch by a product with ones: its gradient is a matrix product, that of a
-        # broadcast a reduction over the leading axis, a third of a whole training step on a CPU.
-        ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
-        scores = scores + _dot(ones, bias.reshape(1, -1)).reshape(scores.shape)
-    mask = jnp.broadcast_to(visible(layer, T, prefix), scores.shape)
-    if layer.attend == "linear":
-        head = _einsum("...hts,...hsu->...htu", jnp.where(mask, scores, 0), v)
-    else:
-        scores = jnp.where(mask, scores, -jnp.inf)
-        best = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
-        if layer.attend == "softmax":
-            weight = jnp.exp(scores - best)
-        else:
-            weight = (scores == best).astype(x.dtype)
-        total = weight.sum(axis=-1, keepdims=True)
-        head = _einsum("...hts,...hsu->...htu", weight, v)
-        # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
-        # which it does or not depending on what else is compiled: other bits on other meshes.
-        head = head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
-    return _einsum("...htu,hud->...td", head, leaf["w_o"])
+    if not scannable(spec):
+        return dict(params)
+    rest = {name: leaf for name, leaf in params.items() if not name.startswith("layer_")}
+    return rest | {f"layers.{name}": leaf for name, leaf in stacked(spec, params).items()}
 
 
-def gated_mlp(layer: Layer, leaf: Params, x: jax.Array) -> jax.Array:
-    """[..., T, D] -> [..., T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
-    z = _dot(x, leaf["w_gate"]) + _lift(leaf["b_gate"], x.ndim)
-    up = _dot(x, leaf["w_up"]) + _lift(leaf["b_up"], x.ndim)
-    return _dot(gate(layer.gate, z) * up, leaf["w_down"])
+def unstack_layers(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
+    """The inverse of `stack_layers`."""
+    stack = layer_leaves(params, "layers.")
+    if not stack:
+        return dict(params)
+    rest = {name: leaf for name, leaf in params.items() if not name.startswith("layers.")}
+    layers = range(len(spec.layers))
+    return rest | {f"layer_{i}.{name}": leaf[i] for i in layers for name, leaf in stack.items()}
 
 
-def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array) -> jax.Array:
+def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array, how: Arithmetic) -> Any:
     if spec.inputs == "vectors":
         if inputs.ndim < 2 or inputs.shape[-1] != spec.input_size:
             raise InputError(
                 f"inputs: expected shape [..., T, {spec.input_size}], got {inputs.shape}"
             )
-        return _dot(inputs.astype(embed.dtype), embed)
+        return dot(inputs.astype(embed.dtype), embed, how)
     if inputs.ndim < 1 or not jnp.issubdtype(inputs.dtype, jnp.integer):
         raise InputError(f"inputs: expected integers [..., T], got {inputs.dtype} {inputs.shape}")
     # Out-of-range tokens become NaN instead of the last row, so that they cannot pass unseen.
     return embed.at[inputs].get(mode="fill", fill_value=jnp.nan)
-
-
-def _norm(spec: TransformerSpec, x: jax.Array, gain: jax.Array | None) -> jax.Array:
-    if spec.norm == "none" or gain is None:
-        return x
-    mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(mean_square + RMS_EPSILON) * _lift(gain, x.ndim)
-
-
-def _einsum(formula: str, *operands: jax.Array) -> jax.Array:
-    # TF32 and bfloat16 products break the margins of hand-written weights.
-    return jnp.einsum(formula, *operands, precision=jax.lax.Precision.HIGHEST)
-
-
-def _dot(x: jax.Array, w: jax.Array) -> jax.Array:
-    return _einsum("...i,ij->...j", x, w)
-
-
-def _lift(x: jax.Array, ndim: int) -> jax.Array:
-    return x.reshape((1,) * (ndim - x.ndim) + x.shape)

@@ -1,0 +1,227 @@
+"""Attention, MLP, norms and gates in JAX, each written once for training and for every dense pass.
+
+Shape letters are those of `constructions.spec`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from constructions.rotary import Rotary
+from constructions.spec import Layer, TransformerSpec
+from icl_sim.errors import InputError
+from icl_sim.transformer.arithmetic import Arithmetic
+
+Params = Mapping[str, jax.Array]
+
+GATES = {
+    "hard_sigmoid": lambda z: jnp.clip(z, 0, 1),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "gelu": lambda z: jax.nn.gelu(z, approximate=False),
+    "gelu_tanh": lambda z: jax.nn.gelu(z, approximate=True),
+}
+
+
+def gate(kind: str, z: jax.Array) -> jax.Array:
+    """The gate of the MLP; `Layer.gate` defines them."""
+    if kind not in GATES:
+        raise InputError(f"gate: the forward pass knows {', '.join(GATES)}, got {kind!r}")
+    return GATES[kind](z)
+
+
+def visible(
+    layer: Layer, queries: jax.Array, keys: jax.Array, *, length: int, prefix: Any
+) -> jax.Array:
+    """Bool [T, S]: may the token at place t attend to the token at place s.
+
+    Args:
+      layer: its mask and reach.
+      queries, keys: int32 [T], [S], places in the sequence.
+      length: the prefix if ``prefix`` is None.
+      prefix: how many tokens the prefix mask shows to all; may be traced.
+    """
+    mask = keys[None, :] <= queries[:, None]
+    if layer.mask == "prefix":
+        mask = mask | (keys[None, :] < (length if prefix is None else prefix))
+    if layer.reach:
+        mask = mask & (keys[None, :] > queries[:, None] - layer.reach)
+    return mask
+
+
+def project(
+    spec: TransformerSpec,
+    layer: Layer,
+    leaf: Params,
+    x: jax.Array,
+    index: jax.Array,
+    how: Arithmetic,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries [..., H, T, K], keys [..., G, T, K] and values [..., G, T, U], turned and normed.
+
+    Args:
+      spec, layer, leaf: the layer and its params.
+      x: the normed residual stream, [..., T, D].
+      index: int32 [T] or [..., T], what rotary positions turn by.
+      how: the arithmetic.
+    """
+    q = einsum("...td,hdk->...htk", x, leaf["w_q"], how=how)
+    k = einsum("...td,hdk->...htk", x, leaf["w_k"], how=how)
+    v = einsum("...td,hdu->...htu", x, leaf["w_v"], how=how)
+    if layer.projection_bias != "none":
+        q, k, v = (
+            y + lift(leaf[name][:, None, :].astype(y.dtype), y.ndim)
+            for y, name in ((q, "b_q"), (k, "b_k"), (v, "b_v"))
+        )
+    if layer.head_norm:
+        q, k = norm(spec, q, leaf, "norm_q"), norm(spec, k, leaf, "norm_k")
+    if layer.rotary is not None:
+        q, k = rotate(layer.rotary, q, index), rotate(layer.rotary, k, index)
+    return q, k, v
+
+
+def rotate(rotary: Rotary, y: jax.Array, index: jax.Array) -> jax.Array:
+    """[..., H, T, K]: entries i and i + K/2 turned, as a vector of the plane, by index f_i."""
+    kind = jnp.promote_types(y.dtype, jnp.float32)
+    frequencies = jnp.asarray(rotary.frequencies(y.shape[-1]), kind)
+    angle = index[..., None].astype(kind) * lift(frequencies, index.ndim + 1)
+    angle = lift(angle[..., None, :, :], y.ndim)  # the same for all heads
+    cos, sin = rotary.stretch * jnp.cos(angle), rotary.stretch * jnp.sin(angle)
+    a, b = jnp.split(y.astype(kind), 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(y.dtype)
+
+
+def relative_bias(layer: Layer, leaf: Params, distance: jax.Array) -> jax.Array:
+    """[H, T, S]: what each head adds to its scaled scores at these distances [T, S]."""
+    return leaf["bias"][:, jnp.clip(distance, 0, layer.window - 1)]
+
+
+def weigh(layer: Layer, scores: jax.Array, mask: jax.Array, v: jax.Array, how: Arithmetic) -> Any:
+    """[..., T, U]: the values [..., S, U] averaged, or summed, by the scores [..., T, S].
+
+    Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
+    that an average of small integers has exact sums and a single rounding.
+    """
+    if layer.attend == "linear":
+        return einsum("...ts,...su->...tu", jnp.where(mask, scores, 0), v, how=how)
+    scores = jnp.where(mask, scores, -jnp.inf)
+    best = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+    if layer.attend == "softmax":
+        weight = jnp.exp(scores - best)
+    elif layer.attend == "hardmax":
+        weight = (scores == best).astype(scores.dtype)
+    else:
+        raise InputError(f"attend: the forward pass does not know {layer.attend!r}")
+    total = weight.sum(axis=-1, keepdims=True)
+    head = einsum("...ts,...su->...tu", weight, v, how=how)
+    # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
+    # which it does or not depending on what else is compiled: other bits on other meshes.
+    return head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
+
+
+def attention(
+    spec: TransformerSpec,
+    layer: Layer,
+    leaf: Params,
+    x: jax.Array,
+    *,
+    index: jax.Array,
+    prefix: Any,
+    segments: jax.Array | None,
+    how: Arithmetic,
+) -> jax.Array:
+    """[..., T, D] -> [..., T, D]: the sum of the heads' outputs."""
+    T = x.shape[-2]
+    q, k, v = project(spec, layer, leaf, x, index, how)
+    place = jnp.arange(T, dtype=jnp.int32)
+    mask = visible(layer, place, place, length=T, prefix=prefix)
+    if segments is not None:
+        same = segments[..., :, None] == segments[..., None, :]
+        mask = (mask & same)[..., None, :, :]
+    if how.fused and _fusable(layer):
+        head = _fused(layer, q, k, v, mask)
+    else:
+        if layer.groups != layer.heads:
+            k, v = (jnp.repeat(y, layer.heads // layer.groups, axis=-3) for y in (k, v))
+        scores = einsum("...htk,...hsk->...hts", q, k, how=how)
+        scores = scores * jnp.asarray(layer.scale, scores.dtype)
+        if layer.window:
+            bias = relative_bias(layer, leaf, place[:, None] - place[None, :])
+            # Copied along the batch by a product with ones: its gradient is a matrix product, that
+            # of a broadcast a reduction over the leading axis, a third of a training step on a CPU.
+            ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
+            scores = scores + dot(ones, bias.reshape(1, -1), how).reshape(scores.shape)
+        head = weigh(layer, scores, jnp.broadcast_to(mask, scores.shape), v, how)
+    out = einsum("...htu,hud->...td", head.astype(x.dtype), leaf["w_o"], how=how)
+    return out + lift(leaf["b_o"], x.ndim) if layer.projection_bias == "all" else out
+
+
+def _fusable(layer: Layer) -> bool:
+    return layer.attend == "softmax" and not layer.window and layer.key_size == layer.value_size
+
+
+def _fused(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """[..., H, T, U] by the library's kernel, which takes [B, T, H, K]."""
+    lead = q.shape[:-3]
+
+    def flat(y: jax.Array) -> jax.Array:
+        return jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2)
+
+    rows = jnp.broadcast_to(mask, (*lead, 1, *mask.shape[-2:])).reshape(-1, 1, *mask.shape[-2:])
+    out = jax.nn.dot_product_attention(flat(q), flat(k), flat(v), mask=rows, scale=layer.scale)
+    return jnp.swapaxes(out, 1, 2).reshape(*lead, layer.heads, *out.shape[1::2])
+
+
+def mlp(layer: Layer, leaf: Params, x: jax.Array, how: Arithmetic) -> jax.Array:
+    """[..., T, D] -> [..., T, D]: the MLP, gated or plain, as `Layer` defines it."""
+
+    def linear(x: jax.Array, name: str) -> jax.Array:
+        y = dot(x, leaf[f"w_{name}"], how)
+        bias = leaf.get(f"b_{name}")
+        return y if bias is None else y + lift(bias.astype(y.dtype), y.ndim)
+
+    h = gate(layer.gate, linear(x, "gate"))
+    if layer.mlp == "gated":
+        h = h * linear(x, "up")
+    return linear(h, "down")
+
+
+def norm(spec: TransformerSpec, x: jax.Array, leaf: Params, name: str) -> jax.Array:
+    """The norm of that name; `TransformerSpec.norm` defines them."""
+    if spec.norm == "none":
+        return x
+    kind = jnp.promote_types(x.dtype, jnp.float32)
+    gain, y = leaf[name].astype(kind), x.astype(kind)
+    if spec.norm == "layer":
+        y = y - jnp.mean(y, axis=-1, keepdims=True)
+    elif spec.norm == "rms_offset":
+        gain = gain + 1
+    elif spec.norm != "rms":
+        raise InputError(f"norm: the forward pass does not know {spec.norm!r}")
+    mean_square = jnp.mean(y * y, axis=-1, keepdims=True)
+    y = y * jax.lax.rsqrt(mean_square + spec.epsilon) * lift(gain, y.ndim)
+    if spec.norm == "layer":
+        y = y + lift(leaf[f"{name}_bias"].astype(kind), y.ndim)
+    return y.astype(x.dtype)
+
+
+def einsum(formula: str, *operands: jax.Array, how: Arithmetic) -> jax.Array:
+    """The product of the operands in the arithmetic's dtype and precision."""
+    if how.dtype is not None:
+        operands = tuple(x.astype(how.dtype) for x in operands)
+    return jnp.einsum(formula, *operands, precision=how.precision)
+
+
+def dot(x: jax.Array, w: jax.Array, how: Arithmetic) -> jax.Array:
+    """[..., I] times [I, J]."""
+    return einsum("...i,ij->...j", x, w, how=how)
+
+
+def lift(x: jax.Array, ndim: int) -> jax.Array:
+    """``x`` with leading axes of size one, up to ``ndim`` axes."""
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape)
