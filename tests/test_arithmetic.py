@@ -67,7 +67,7 @@ def test_scanned_layers_are_the_layers_one_by_one():
     params, inputs = params_of(case), case.inputs()
     expected = jitted(case.spec, params, inputs)
     stack = stack_layers(case.spec, params)
-    assert stack["layers.w_q"].shape == (2, *params["layer_0.w_q"].shape)
+    assert stack["run_0.w_q"].shape == (2, *params["layer_0.w_q"].shape)
     back = unstack_layers(case.spec, stack)
     assert back.keys() == params.keys()
     assert all(np.array_equal(back[name], leaf) for name, leaf in params.items())

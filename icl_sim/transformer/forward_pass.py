@@ -6,18 +6,20 @@ any leading batch axes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from constructions.spec import Layer, TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.transformer.activation_memory import require_memory
 from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
-from icl_sim.transformer.sublayers import Params, attention, dot, lift, mlp, norm
+from icl_sim.transformer.sublayers import Params, attention, dot, lift, norm, residual_layer
 
 
 def forward(
@@ -77,8 +79,10 @@ def hidden(
 
     Arguments are those of `forward`.
     """
-    x = embed(spec, params, inputs, offset=offset, segments=segments, how=how)
-    turn = partial(loop, spec, params, prefix=prefix, offset=offset, segments=segments, how=how)
+    length = np.shape(inputs)[-1 if spec.inputs == "tokens" else -2]
+    index = positions(length, offset, segments)
+    x = embed(spec, params, inputs, index=index, how=how)
+    turn = partial(loop, spec, params, prefix=prefix, index=index, segments=segments, how=how)
     x = turn(x) if spec.loops == 1 else jax.lax.fori_loop(0, spec.loops, lambda _, x: turn(x), x)
     return norm(spec, x, params, "norm_out")
 
@@ -88,31 +92,35 @@ def embed(
     params: Params,
     inputs: Any,
     *,
-    offset: Any = 0,
-    segments: Any = None,
+    index: jax.Array | None = None,
     how: Arithmetic = CERTIFIED,
 ) -> jax.Array:
-    """The residual stream before the first layer, [..., T, D]; arguments are those of `forward`."""
+    """The residual stream before the first layer, [..., T, D].
+
+    Args:
+      spec, params, inputs, how: those of `forward`.
+      index: int32 [T] or [..., T], the tokens' positions; 0, 1, ... by default.
+    """
     x = _embed(spec, params["embed"], jnp.asarray(inputs), how)
     if how.dtype is not None:
         x = x.astype(how.dtype)
     if spec.embed_scale != 1:
         x = x * jnp.asarray(spec.embed_scale, x.dtype)
-    if spec.positions or spec.position_rows:
-        index = positions(x.shape[-2], offset, segments)
-        if spec.positions:
-            features = position_features(spec, index, x.dtype)
-            x = x + lift(dot(features, params["positions"], how), x.ndim)
-        if spec.position_rows:
-            most = spec.position_rows - spec.position_offset
-            if x.shape[-2] > most:
-                raise InputError(
-                    f"inputs: expected at most {most} tokens, the learned positions, got "
-                    f"{x.shape[-2]}: shorten the prompt"
-                )
-            rows = params["position_table"].at[index + spec.position_offset]
-            # With a traced offset an index behind the last row becomes NaN: it cannot pass unseen.
-            x = x + lift(rows.get(mode="fill", fill_value=jnp.nan), x.ndim).astype(x.dtype)
+    if index is None:
+        index = positions(x.shape[-2], 0, None)
+    if spec.positions:
+        features = position_features(spec, index, x.dtype)
+        x = x + lift(dot(features, params["positions"], how), x.ndim)
+    if spec.position_rows:
+        most = spec.position_rows - spec.position_offset
+        if x.shape[-2] > most:
+            raise InputError(
+                f"inputs: expected at most {most} tokens, the learned positions, got "
+                f"{x.shape[-2]}: shorten the prompt"
+            )
+        rows = params["position_table"].at[index + spec.position_offset]
+        # A traced index behind the last row becomes NaN: it cannot pass unseen.
+        x = x + lift(rows.get(mode="fill", fill_value=jnp.nan), x.ndim).astype(x.dtype)
     return x
 
 
@@ -122,33 +130,32 @@ def loop(
     x: jax.Array,
     *,
     prefix: Any = None,
-    offset: Any = 0,
+    index: jax.Array | None = None,
     segments: Any = None,
     how: Arithmetic = CERTIFIED,
 ) -> jax.Array:
-    """The stack of layers, once: [..., T, D] -> [..., T, D]."""
-    index = positions(x.shape[-2], offset, segments)
+    """The stack of layers, once: [..., T, D] -> [..., T, D]; arguments as for `hidden`, `embed`."""
+    if index is None:
+        index = positions(x.shape[-2], 0, segments)
 
     def step(layer: Layer, x: jax.Array, leaf: Params) -> jax.Array:
-        if layer.heads:
-            h = norm(spec, x, leaf, "norm_attention")
-            h = attention(
+        def attend(h: jax.Array) -> tuple[jax.Array, None]:
+            return attention(
                 spec, layer, leaf, h, index=index, prefix=prefix, segments=segments, how=how
-            )
-            x = x + (norm(spec, h, leaf, "norm_attention_out") if spec.post_norm else h)
-        if layer.hidden:
-            h = mlp(layer, leaf, norm(spec, x, leaf, "norm_mlp"), how)
-            x = x + (norm(spec, h, leaf, "norm_mlp_out") if spec.post_norm else h)
-        return x
+            ), None
+
+        return residual_layer(spec, layer, leaf, x, attend, how)[0]
 
     if how.remat:
         step = jax.checkpoint(step, static_argnums=0)
-    if how.scan and scannable(spec):
-        stack = layer_leaves(params, "layers.") or stacked(spec, params)
-        one = spec.layers[0]
-        return jax.lax.scan(lambda x, leaf: (step(one, x, leaf), None), x, stack)[0]
-    for i, layer in enumerate(spec.layers):
-        x = step(layer, x, layer_leaves(params, f"layer_{i}."))
+    for run in layer_runs(spec):
+        if how.scan and len(run) > 1:
+            turn = partial(step, spec.layers[run[0]])
+            leaves = run_leaves(params, run)
+            x = jax.lax.scan(lambda x, leaf: (turn(x, leaf), None), x, leaves)[0]  # noqa: B023
+        else:
+            for i in run:
+                x = step(spec.layers[i], x, layer_leaves(params, i))
     return x
 
 
@@ -200,42 +207,66 @@ def position_features(spec: TransformerSpec, index: jax.Array, dtype: Any) -> ja
     return jnp.stack(columns, axis=-1)
 
 
-def layer_leaves(params: Params, start: str) -> dict[str, jax.Array]:
-    """The leaves whose names begin with ``start``, without it."""
-    found = {name: leaf for name, leaf in params.items() if name.startswith(start)}
-    return {name.removeprefix(start): leaf for name, leaf in found.items()}
+def layer_runs(spec: TransformerSpec) -> list[range]:
+    """The numbers of the layers, equal ones side by side together.
+
+    >>> layers = (Layer(hidden=1), Layer(hidden=1), Layer(hidden=2))
+    >>> layer_runs(TransformerSpec(1, 1, 1, layers))
+    [range(0, 2), range(2, 3)]
+    """
+    runs, start = [], 0
+    for _, layers in itertools.groupby(spec.layers):
+        stop = start + len(list(layers))
+        runs.append(range(start, stop))
+        start = stop
+    return runs
 
 
-def scannable(spec: TransformerSpec) -> bool:
-    """Whether all layers are equal, and more than one."""
-    return len(spec.layers) > 1 and len(set(spec.layers)) == 1
-
-
-def stacked(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
-    """The leaves of equal layers, one behind the other: name -> [layers, ...]."""
-    rows = [layer_leaves(params, f"layer_{i}.") for i in range(len(spec.layers))]
+def run_leaves(params: Params, run: range) -> dict[str, jax.Array]:
+    """The leaves of a run of equal layers, one layer behind the other: name -> [layers, ...]."""
+    stack = _starting(params, f"run_{run[0]}.")
+    if stack:
+        return stack
+    rows = [_starting(params, f"layer_{i}.") for i in run]
     return {name: jnp.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def stack_layers(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
-    """Params with the layers' leaves stacked as ``layers.NAME`` [layers, ...], made once.
+def layer_leaves(params: Params, i: int) -> dict[str, jax.Array]:
+    """The leaves of layer i by their names in it."""
+    return _starting(params, f"layer_{i}.")
 
-    A scanned forward pass takes them as they are, without a copy at every call.
+
+def stack_layers(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
+    """Params with the leaves of each run of equal layers stacked, ``run_I.NAME`` [layers, ...].
+
+    A scanned pass takes them as they are, without a copy at every call. I is the first layer's
+    number; a layer that stands alone stays as it is.
     """
-    if not scannable(spec):
-        return dict(params)
-    rest = {name: leaf for name, leaf in params.items() if not name.startswith("layer_")}
-    return rest | {f"layers.{name}": leaf for name, leaf in stacked(spec, params).items()}
+    leaves = dict(params)
+    for run in layer_runs(spec):
+        if len(run) > 1:
+            stack = run_leaves(params, run)
+            leaves = {n: x for n, x in leaves.items() if n.partition(".")[0] not in _names(run)}
+            leaves |= {f"run_{run[0]}.{name}": leaf for name, leaf in stack.items()}
+    return leaves
 
 
 def unstack_layers(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
     """The inverse of `stack_layers`."""
-    stack = layer_leaves(params, "layers.")
-    if not stack:
-        return dict(params)
-    rest = {name: leaf for name, leaf in params.items() if not name.startswith("layers.")}
-    layers = range(len(spec.layers))
-    return rest | {f"layer_{i}.{name}": leaf[i] for i in layers for name, leaf in stack.items()}
+    leaves = {name: leaf for name, leaf in params.items() if not name.startswith("run_")}
+    for run in layer_runs(spec):
+        for name, leaf in _starting(params, f"run_{run[0]}.").items():
+            leaves |= {f"layer_{i}.{name}": leaf[i - run[0]] for i in run}
+    return leaves
+
+
+def _names(run: range) -> set[str]:
+    return {f"layer_{i}" for i in run}
+
+
+def _starting(params: Params, start: str) -> dict[str, jax.Array]:
+    found = {name: leaf for name, leaf in params.items() if name.startswith(start)}
+    return {name.removeprefix(start): leaf for name, leaf in found.items()}
 
 
 def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array, how: Arithmetic) -> Any:

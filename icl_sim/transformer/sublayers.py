@@ -6,7 +6,8 @@ Shape letters are those of `constructions.spec`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -101,14 +102,21 @@ def relative_bias(layer: Layer, leaf: Params, distance: jax.Array) -> jax.Array:
     return leaf["bias"][:, jnp.clip(distance, 0, layer.window - 1)]
 
 
-def weigh(layer: Layer, scores: jax.Array, mask: jax.Array, v: jax.Array, how: Arithmetic) -> Any:
-    """[..., T, U]: the values [..., S, U] averaged, or summed, by the scores [..., T, S].
+def weigh(
+    layer: Layer, scores: jax.Array, mask: jax.Array, mix: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """[..., T, U]: values averaged, or summed, by the scores [..., T, S].
+
+    Args:
+      layer: how it attends.
+      scores, mask: [..., T, S], and which of them are seen.
+      mix: weights [..., T, S] -> sum of weight times value [..., T, U].
 
     Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
     that an average of small integers has exact sums and a single rounding.
     """
     if layer.attend == "linear":
-        return einsum("...ts,...su->...tu", jnp.where(mask, scores, 0), v, how=how)
+        return mix(jnp.where(mask, scores, 0))
     scores = jnp.where(mask, scores, -jnp.inf)
     best = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
     if layer.attend == "softmax":
@@ -118,7 +126,7 @@ def weigh(layer: Layer, scores: jax.Array, mask: jax.Array, v: jax.Array, how: A
     else:
         raise InputError(f"attend: the forward pass does not know {layer.attend!r}")
     total = weight.sum(axis=-1, keepdims=True)
-    head = einsum("...ts,...su->...tu", weight, v, how=how)
+    head = mix(weight)
     # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
     # which it does or not depending on what else is compiled: other bits on other meshes.
     return head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
@@ -156,9 +164,17 @@ def attention(
             # of a broadcast a reduction over the leading axis, a third of a training step on a CPU.
             ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
             scores = scores + dot(ones, bias.reshape(1, -1), how).reshape(scores.shape)
-        head = weigh(layer, scores, jnp.broadcast_to(mask, scores.shape), v, how)
-    out = einsum("...htu,hud->...td", head.astype(x.dtype), leaf["w_o"], how=how)
-    return out + lift(leaf["b_o"], x.ndim) if layer.projection_bias == "all" else out
+        mix = partial(einsum, "...ts,...su->...tu", how=how)
+        head = weigh(layer, scores, jnp.broadcast_to(mask, scores.shape), lambda w: mix(w, v))
+    return join_heads(layer, leaf, head.astype(x.dtype), how)
+
+
+def join_heads(layer: Layer, leaf: Params, head: jax.Array, how: Arithmetic) -> jax.Array:
+    """[..., H, T, U] -> [..., T, D]: the sum of the heads' outputs."""
+    out = einsum("...htu,hud->...td", head, leaf["w_o"], how=how)
+    if layer.projection_bias != "all":
+        return out
+    return out + lift(leaf["b_o"].astype(out.dtype), out.ndim)
 
 
 def _fusable(layer: Layer) -> bool:
@@ -175,6 +191,28 @@ def _fused(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Arr
     rows = jnp.broadcast_to(mask, (*lead, 1, *mask.shape[-2:])).reshape(-1, 1, *mask.shape[-2:])
     out = jax.nn.dot_product_attention(flat(q), flat(k), flat(v), mask=rows, scale=layer.scale)
     return jnp.swapaxes(out, 1, 2).reshape(*lead, layer.heads, *out.shape[1::2])
+
+
+def residual_layer(
+    spec: TransformerSpec,
+    layer: Layer,
+    leaf: Params,
+    x: jax.Array,
+    attend: Callable[[jax.Array], tuple[jax.Array, Any]],
+    how: Arithmetic,
+) -> tuple[jax.Array, Any]:
+    """One layer, [..., T, D] -> [..., T, D], and what its attention keeps.
+
+    ``attend`` maps the normed stream to the heads' sum and to what is kept, None without heads.
+    """
+    kept = None
+    if layer.heads:
+        h, kept = attend(norm(spec, x, leaf, "norm_attention"))
+        x = x + (norm(spec, h, leaf, "norm_attention_out") if spec.post_norm else h)
+    if layer.hidden:
+        h = mlp(layer, leaf, norm(spec, x, leaf, "norm_mlp"), how)
+        x = x + (norm(spec, h, leaf, "norm_mlp_out") if spec.post_norm else h)
+    return x, kept
 
 
 def mlp(layer: Layer, leaf: Params, x: jax.Array, how: Arithmetic) -> jax.Array:
