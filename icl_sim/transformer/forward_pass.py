@@ -19,7 +19,15 @@ from constructions.spec import Layer, TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.transformer.activation_memory import require_memory
 from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
-from icl_sim.transformer.sublayers import Params, attention, dot, lift, norm, residual_layer
+from icl_sim.transformer.sublayers import (
+    LORA_SCALE,
+    Params,
+    attention,
+    dot,
+    lift,
+    norm,
+    residual_layer,
+)
 
 
 def forward(
@@ -175,7 +183,11 @@ def unembed(
 
 def unembedding(spec: TransformerSpec, params: Params) -> jax.Array:
     """[D, V]: the leaf ``w_out``, or the rows of ``embed`` where the readout is tied to them."""
-    return params["embed"].T if spec.readout == "tied" else params["w_out"]
+    if spec.readout == "tied":
+        return params["embed"].T
+    if "w_out.a" not in params:
+        return params["w_out"]
+    return params["w_out"] + LORA_SCALE * dot(params["w_out.a"], params["w_out.b"], CERTIFIED)
 
 
 def positions(length: int, offset: Any, segments: Any) -> jax.Array:

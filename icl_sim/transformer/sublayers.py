@@ -20,6 +20,8 @@ from icl_sim.transformer.arithmetic import Arithmetic
 
 Params = Mapping[str, jax.Array]
 
+LORA_SCALE = 2.0  # alpha/r of Hu et al. (arXiv:2106.09685)
+
 GATES = {
     "hard_sigmoid": lambda z: jnp.clip(z, 0, 1),
     "relu": jax.nn.relu,
@@ -71,9 +73,7 @@ def project(
       index: int32 [T] or [..., T], what rotary positions turn by.
       how: the arithmetic.
     """
-    q = einsum("...td,hdk->...htk", x, leaf["w_q"], how=how)
-    k = einsum("...td,hdk->...htk", x, leaf["w_k"], how=how)
-    v = einsum("...td,hdu->...htu", x, leaf["w_v"], how=how)
+    q, k, v = (_into_heads(x, leaf, name, how) for name in ("w_q", "w_k", "w_v"))
     if layer.projection_bias != "none":
         q, k, v = (
             y + lift(leaf[name][:, None, :].astype(y.dtype), y.ndim)
@@ -84,6 +84,23 @@ def project(
     if layer.rotary is not None:
         q, k = rotate(layer.rotary, q, index), rotate(layer.rotary, k, index)
     return q, k, v
+
+
+def _into_heads(x: jax.Array, leaf: Params, name: str, how: Arithmetic) -> jax.Array:
+    """[..., T, D] -> [..., H, T, K], LoRA's correction included if the leaf has one."""
+    y = einsum("...td,hdk->...htk", x, leaf[name], how=how)
+    low = low_rank(x, leaf, name, how)
+    if low is None:
+        return y
+    low = low.reshape(*low.shape[:-1], y.shape[-3], y.shape[-1])
+    return y + jnp.swapaxes(low, -2, -3)
+
+
+def low_rank(x: jax.Array, leaf: Params, name: str, how: Arithmetic) -> jax.Array | None:
+    """LoRA's correction of the product of x and the leaf, x A B times its scale; None without."""
+    if f"{name}.a" not in leaf:
+        return None
+    return LORA_SCALE * dot(dot(x, leaf[f"{name}.a"], how), leaf[f"{name}.b"], how)
 
 
 def rotate(rotary: Rotary, y: jax.Array, index: jax.Array) -> jax.Array:
@@ -172,6 +189,10 @@ def attention(
 def join_heads(layer: Layer, leaf: Params, head: jax.Array, how: Arithmetic) -> jax.Array:
     """[..., H, T, U] -> [..., T, D]: the sum of the heads' outputs."""
     out = einsum("...htu,hud->...td", head, leaf["w_o"], how=how)
+    side_by_side = jnp.swapaxes(head, -2, -3)
+    side_by_side = side_by_side.reshape(*side_by_side.shape[:-2], -1)
+    low = low_rank(side_by_side, leaf, "w_o", how)
+    out = out if low is None else out + low
     if layer.projection_bias != "all":
         return out
     return out + lift(leaf["b_o"].astype(out.dtype), out.ndim)
@@ -220,6 +241,8 @@ def mlp(layer: Layer, leaf: Params, x: jax.Array, how: Arithmetic) -> jax.Array:
 
     def linear(x: jax.Array, name: str) -> jax.Array:
         y = dot(x, leaf[f"w_{name}"], how)
+        low = low_rank(x, leaf, f"w_{name}", how)
+        y = y if low is None else y + low
         bias = leaf.get(f"b_{name}")
         return y if bias is None else y + lift(bias.astype(y.dtype), y.ndim)
 
