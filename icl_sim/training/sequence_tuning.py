@@ -171,16 +171,13 @@ def score(
       float32 [E] and bool [E].
     """
     check_completions(model.spec, rows)
-    found = [
-        _score(
-            model.spec, params, jax.tree.map(lambda x, i=i: np.asarray(x)[i : i + batch], rows), how
-        )
-        for i in range(0, len(rows.tokens), batch)
-    ]
-    logs, right = (
-        np.concatenate([np.asarray(x) for x in part]) for part in zip(*found, strict=True)
-    )
-    return logs, right
+    logs, right = [], []
+    for i in range(0, len(rows.tokens), batch):
+        here = jax.tree.map(lambda x, i=i: np.asarray(x)[i : i + batch], rows)
+        found = _score(model.spec, params, here, how)
+        logs.append(np.asarray(found[0]))
+        right.append(np.asarray(found[1]))
+    return np.concatenate(logs), np.concatenate(right)
 
 
 def _out_of_patience(
@@ -276,7 +273,7 @@ def _add(a: Any, b: Any) -> Any:
     return jax.tree.map(jnp.add, a, b)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=(1, 3))
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _update(
     config: TrainConfig,
     state: State,

@@ -196,6 +196,7 @@ def positions(length: int, offset: Any, segments: Any) -> jax.Array:
     if segments is None:
         return place + jnp.asarray(offset, jnp.int32)
     segments = jnp.asarray(segments)
+    place = lift(place, segments.ndim)
     first = jnp.ones((*segments.shape[:-1], 1), bool)
     starts = jnp.concatenate([first, segments[..., 1:] != segments[..., :-1]], axis=-1)
     start = jax.lax.cummax(jnp.where(starts, place, 0), axis=segments.ndim - 1)

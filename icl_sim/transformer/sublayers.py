@@ -167,7 +167,7 @@ def attention(
     mask = visible(layer, place, place, length=T, prefix=prefix)
     if segments is not None:
         same = segments[..., :, None] == segments[..., None, :]
-        mask = (mask & same)[..., None, :, :]
+        mask = (lift(mask, same.ndim) & same)[..., None, :, :]
     if how.fused and _fusable(layer):
         head = _fused(layer, q, k, v, mask)
     else:
@@ -209,7 +209,9 @@ def _fused(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Arr
     def flat(y: jax.Array) -> jax.Array:
         return jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2)
 
-    rows = jnp.broadcast_to(mask, (*lead, 1, *mask.shape[-2:])).reshape(-1, 1, *mask.shape[-2:])
+    rows = jnp.broadcast_to(lift(mask, len(lead) + 3), (*lead, 1, *mask.shape[-2:])).reshape(
+        -1, 1, *mask.shape[-2:]
+    )
     out = jax.nn.dot_product_attention(flat(q), flat(k), flat(v), mask=rows, scale=layer.scale)
     return jnp.swapaxes(out, 1, 2).reshape(*lead, layer.heads, *out.shape[1::2])
 
