@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.measure import Row, measure, peer, timed
 from constructions import CONSTRUCTIONS, Construction
-from constructions.blueprint import Block, Blueprint, Head, offset_head
+from constructions.blueprint import Blueprint, Head, LayerBlueprint
+from constructions.gadgets import offset_head
 from constructions.residual import Residual
 from icl_sim.transformer import forward, load, load_params
 
@@ -95,15 +96,15 @@ def _ours(task: str, length: int) -> Run:
     n = len(SYMBOLS)
     r = Residual(one=1, symbol=n, answer=n if task == PREVIOUS else 1)
     if task == PREVIOUS:
-        block = Block(heads=(offset_head(1, {("symbol", "answer"): 1.0}),))
+        layer = LayerBlueprint(heads=(offset_head(1, {("symbol", "answer"): 1.0}),))
     else:
         # A linear head with score 1 for an equal symbol counts them: integers, hence exact.
         count = Head(score={("symbol", "symbol"): 1.0}, value={("one", "answer"): 1.0})
-        block = Block(heads=(count,), attend="linear", mask="prefix")
+        layer = LayerBlueprint(heads=(count,), attend="linear", mask="prefix")
     plan = Blueprint(
         residual=r,
         embed={"one": np.ones((n, 1)), "symbol": np.eye(n)},
-        layers=(block,),
+        layers=(layer,),
         out={"answer": np.eye(r.sizes["answer"])},
     )
     spec, params = plan.spec, load_params(plan.spec, plan.build())

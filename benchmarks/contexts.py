@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from benchmarks.measure import Row, timed
 from benchmarks.roofline import Work, against_roof
 from constructions.spec import Layer, TransformerSpec, param_shapes
 from icl_sim.divergence import distances_over
-from icl_sim.execution.progress import Progress
+from icl_sim.execution.progress import Progress, ProgressBar
 from icl_sim.storage.store import Store
 from icl_sim.transformer import Transformer, hidden, init
 
@@ -38,7 +38,7 @@ def run(*, numbers: Sequence[int] = NUMBERS, vocab: int = 1024, width: int = 64)
     models = [init(Transformer(spec), jax.random.key(seed)) for seed in (0, 1)]
     pair = partial(_last_hidden, spec)
 
-    def over(contexts: int, progress: Callable[[str, int, int], None]) -> np.ndarray:
+    def over(contexts: int, progress: Progress) -> np.ndarray:
         with tempfile.TemporaryDirectory() as directory, Store(directory, config={}) as store:
             return distances_over(
                 f"V = {vocab}, {contexts:,} contexts",
@@ -55,7 +55,7 @@ def run(*, numbers: Sequence[int] = NUMBERS, vocab: int = 1024, width: int = 64)
     work = {}
     weights = sum(math.prod(shape) for shape in param_shapes(spec).values())
     inner = weights - 2 * vocab * width
-    with Progress() as progress:
+    with ProgressBar() as progress:
         over(2**13, progress)  # compiles
         for m in numbers:
             seconds, found = timed(partial(over, m, progress))

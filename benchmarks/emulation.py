@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +18,13 @@ import numpy as np
 from benchmarks.measure import Call, Row, measure, timed
 from benchmarks.roofline import Work, against_roof, forward_work
 from constructions import TuringMachine
-from constructions.construction import Construction
+from constructions.construction import Construction, machine_io
 from constructions.machines.looped import looped
 from constructions.machines.universal import universal
 from constructions.programs.training_machines import TRAINING
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.emulation.looped import loop_until
-from icl_sim.emulation.turing import emulate, find_machine
+from icl_sim.emulation.turing import Emulation, emulate, find_machine
 from icl_sim.transformer import embed, load
 
 STEPS = 1_000_000
@@ -77,7 +76,7 @@ def run(*, rounds: int = 5, steps: int = STEPS, whole: bool = True) -> list[Row]
 def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: int) -> list[Row]:
     """One sequence, engine by engine; every token is compared with the interpreter's."""
     prompt = built.encode({"machine": machine, "tape": ""})
-    expected = built.transcribe(machine.run("", steps))  # type: ignore[misc]
+    expected = machine_io(built).transcribe(machine.run("", steps))
     calls: dict[str, tuple[Call, int]] = {}
     sizes: dict[str, int] = {}
     for name, engine, count in (
@@ -131,12 +130,13 @@ def _advance_lanes(decoder: Decoder, state: State, traces: list[np.ndarray], ste
 def _batches(rounds: int, steps: int = 20_000) -> list[Row]:
     """Different machines under one params, each until it halts; a machine's own steps count."""
     built = universal(steps=2**20, cells=CELLS)
+    io = machine_io(built)
     rows: dict[str, tuple[Call, int]] = {}
     for lanes in (64, 256):
         machines = _machines(lanes, steps)
-        decoder = Decoder(*load(built), engine="specialised", stop=built.stop, lanes=lanes)
+        decoder = Decoder(*load(built), engine="specialised", stop=io.stop, lanes=lanes)
         state = decoder.start([built.encode({"machine": m, "tape": ""}) for m in machines])
-        traces = [built.transcribe(m.run("", steps))[:steps] for m in machines]  # type: ignore[misc]
+        traces = [io.transcribe(m.run("", steps))[:steps] for m in machines]
 
         once = functools.partial(_advance_lanes, decoder, state, traces, steps)
         rows[f"{lanes} machines"] = (once, sum(map(len, traces)))
@@ -194,17 +194,17 @@ def _whole(machine: TuringMachine, engine: str) -> Row:
     """BB(5) to its halt, as the command line runs it."""
     command = functools.partial(emulate, machine, engine=engine, max_steps=BB5_STEPS + 1)
     row, found = _once("bb5, decoded" if engine == "specialised" else "bb5, verified", command)
-    if found["tape"].count("1") != 4098:
+    if found.tape.count("1") != 4098:
         raise AssertionError(f"bb5, {engine}: not the known halt")
     return row
 
 
-def _once(name: str, command: Callable[[], dict[str, Any]]) -> tuple[Row, dict[str, Any]]:
+def _once(name: str, command: Callable[[], Emulation]) -> tuple[Row, Emulation]:
     """A whole command, timed as it is typed: once. Its row, and what it found."""
     taken, found = timed(command)
-    if not (found["agrees"] and found["halted"]):
+    if not (found.agrees and found.halted):
         raise AssertionError(f"{name}: not the interpreter's tokens up to its halt")
-    steps = found["steps"]
+    steps = found.steps
     row = {"name": name, "steps": steps, "median_s": taken, "steps_per_s": steps / taken}
     return row, found
 

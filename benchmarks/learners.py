@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.axes import Axes
 from sklearn.linear_model import Lasso, Ridge
 from sklearn.svm import SVC
 
@@ -208,8 +209,21 @@ def _distance(p: np.ndarray, q: np.ndarray) -> float:
     return float(0.5 * np.abs(p - q).sum(axis=-1).max())
 
 
+def temperatures(axes: Axes, rows: Any) -> None:
+    """Error of the softmax-only form against its temperature; rows of the suite ``learners``."""
+    eps = [float(row["recipe"].split()[1]) for row in rows]
+    for name, color, marker in (("float64", "#0072B2", "o"), ("float32", "#D55E00", "s")):
+        errors = [row[name] for row in rows]
+        axes.loglog(eps, errors, marker, color=color, linestyle="-", label=name)
+    slope = [rows[0]["float64"] * (e / eps[0]) ** 2 for e in eps]
+    axes.loglog(eps, slope, color="#000000", linestyle=":", label="slope 2")
+    axes.set(xlabel="temperature of the reflected tokens", ylabel="largest total variation")
+    axes.set(ylim=(min(row["float64"] for row in rows) / 2, 1))
+    axes.set_title(f"{rows[0]['steps']} steps of SGD by softmax heads only")
+    axes.legend(fontsize=8)
+
+
 if __name__ == "__main__":
-    from icl_sim.report.curves import temperatures
     from icl_sim.report.plots import svg
 
     rows = [row for row in distances() if "temperature" in row["recipe"]]

@@ -9,8 +9,14 @@
 
 from __future__ import annotations
 
+from constructions.blueprint import Blueprint
 from constructions.catalog import CONSTRUCTIONS
+from constructions.certificate import Certificate
+from constructions.composition import one_after_another, side_by_side, unroll
 from constructions.construction import Construction
+from constructions.programs.named import PROGRAMS
+from constructions.programs.program import Program, TrainingProgram
+from constructions.programs.subleq import SUBLEQ, SubleqProgram
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.reference import forward
 from constructions.residual import Residual
@@ -18,13 +24,23 @@ from constructions.spec import Layer, TransformerSpec, blank, param_shapes
 
 __all__ = [
     "CONSTRUCTIONS",
+    "PROGRAMS",
+    "SUBLEQ",
+    "Blueprint",
+    "Certificate",
     "Construction",
     "Layer",
+    "Program",
     "Residual",
+    "SubleqProgram",
     "Trace",
+    "TrainingProgram",
     "TransformerSpec",
     "TuringMachine",
     "blank",
     "forward",
+    "one_after_another",
     "param_shapes",
+    "side_by_side",
+    "unroll",
 ]

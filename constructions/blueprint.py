@@ -1,14 +1,14 @@
 """Blueprints: a construction in the names of its residual slices, written and read back.
 
-A blueprint says what each head scores and carries and what each hidden unit multiplies. `build`
-writes it into params. `verify` goes the other way: it takes any params, strikes out every weight
-that the blueprint accounts for, and refuses what differs or is left over, so that a proof about the
-blueprint is a proof about those weights.
+A blueprint says what each head scores and carries and what each hidden unit multiplies; its pieces
+are written by `constructions.gadgets`. `build` writes it into params. `verify` goes the other way:
+it takes any params, strikes out every weight that the blueprint accounts for, and refuses what
+differs or is left over, so that a proof about the blueprint is a proof about those weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,11 @@ import numpy as np
 
 from constructions.certificate import Ledger, bilinear, value_map
 from constructions.residual import Residual
-from constructions.spec import Layer, Params, TransformerSpec, blank, check_params
+from constructions.spec import Layer, Params, TransformerSpec, blank, check_params, feature_size
 
 # Between two slices: a matrix, or a number g: g I if they have one size, all entries g if not.
 Gain = float | np.ndarray
-Blocks = Mapping[tuple[str, str], Gain]
+Gains = Mapping[tuple[str, str], Gain]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,14 @@ class Head:
       score: {(query slice, key slice): gain}; the score is the sum of q gain k over the pairs.
       value: {(source, target): gain}; the head adds the mean (or sum) of source gain to target.
       bias: relative bias, one entry for each distance of the window.
+      compact: scores of one query slice of one column share a column of the queries, and values
+        of one target slice of one column a column of the values: a smaller head.
     """
 
-    score: Blocks = field(default_factory=dict)
-    value: Blocks = field(default_factory=dict)
+    score: Gains = field(default_factory=dict)
+    value: Gains = field(default_factory=dict)
     bias: tuple[float, ...] = ()
+    compact: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,14 @@ class Units:
     Args:
       gate, up: {slice: matrix [size, n]}.
       down: {slice: matrix [n, size]}.
-      gate_bias, up_bias: b and c, the same for all units of the group.
+      gate_bias, up_bias: b and c, [n], or a number for all units of the group.
     """
 
     down: Mapping[str, np.ndarray]
     gate: Mapping[str, np.ndarray] = field(default_factory=dict)
     up: Mapping[str, np.ndarray] = field(default_factory=dict)
-    gate_bias: float = 0.0
-    up_bias: float = 0.0
+    gate_bias: float | np.ndarray = 0.0
+    up_bias: float | np.ndarray = 0.0
 
     @property
     def count(self) -> int:
@@ -61,7 +64,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Block:
+class LayerBlueprint:
     """One layer: heads and units in order; the other arguments are those of `Layer`."""
 
     heads: tuple[Head, ...] = ()
@@ -79,10 +82,10 @@ class Blueprint:
     Args:
       residual: the named slices.
       embed: {slice: matrix [I, size]}; ``inputs`` says what the I rows are.
-      layers: the blocks, in order.
+      layers: the layers, in order.
       out: {slice: matrix [size, V]}.
       inputs, readout, loops: those of `TransformerSpec`.
-      index: the slice that holds a token's place 0, 1, ..., if there is one.
+      positions: likewise; each feature goes to the slice of its own name.
 
     >>> copy = Blueprint(Residual(token=2), {"token": np.eye(2)}, (), {"token": np.eye(2)})
     >>> copy.verify("copy", copy.spec, copy.build())
@@ -93,12 +96,12 @@ class Blueprint:
 
     residual: Residual
     embed: Mapping[str, np.ndarray]
-    layers: tuple[Block, ...]
+    layers: tuple[LayerBlueprint, ...]
     out: Mapping[str, np.ndarray]
     inputs: str = "tokens"
     readout: str = "simplex"
     loops: int = 1
-    index: str | None = None
+    positions: tuple[str, ...] = ()
 
     @property
     def spec(self) -> TransformerSpec:
@@ -107,11 +110,11 @@ class Blueprint:
             input_size=len(next(iter(self.embed.values()))),
             width=self.residual.width,
             output_size=next(iter(self.out.values())).shape[1],
-            layers=tuple(self._layer(block) for block in self.layers),
+            layers=tuple(self._layer(layer) for layer in self.layers),
             inputs=self.inputs,
             readout=self.readout,
             loops=self.loops,
-            positions=("index",) if self.index else (),
+            positions=self.positions,
         )
 
     def build(self) -> Params:
@@ -119,13 +122,13 @@ class Blueprint:
         params = blank(self.spec)
         for leaf, index, value in self._plain():
             params[leaf][index] = value
-        for i, block in enumerate(self.layers):
-            for h, head in enumerate(block.heads):
+        for i, layer in enumerate(self.layers):
+            for h, head in enumerate(layer.heads):
                 leaf = f"layer_{i}."
-                for rank, a, b, left, right in self._ranks(head.score):
+                for rank, a, b, left, right in self._scores(head):
                     params[leaf + "w_q"][h, a, rank] = left
                     params[leaf + "w_k"][h, b, rank] = right.T
-                for rank, a, b, left, right in self._ranks(head.value):
+                for rank, a, b, left, right in self._values(head):
                     params[leaf + "w_v"][h, a, rank] = left
                     params[leaf + "w_o"][h, rank, b] = right
         return params
@@ -135,70 +138,101 @@ class Blueprint:
 
         Heads are compared by what they compute, w_q w_k' and w_v w_o, whatever the factors.
         """
-        if spec != self.spec:
-            raise ValueError(f"{name}: the spec is not that of the construction")
-        check_params(spec, params)
+        self._check_shapes(name, spec, params)
         factors = (".w_q", ".w_k", ".w_v", ".w_o")
         maps = {leaf: value for leaf, value in params.items() if not leaf.endswith(factors)}
-        for i, block in enumerate(self.layers):
-            for h in range(len(block.heads)):
+        for i, layer in enumerate(self.layers):
+            for h in range(len(layer.heads)):
                 w_q, w_k = (params[f"layer_{i}.{w}"][h].astype(np.float64) for w in ("w_q", "w_k"))
                 maps[f"layer_{i} head {h} score"] = w_q @ w_k.T
                 maps[f"layer_{i} head {h} value"] = value_map(params, i, h)
         ledger = Ledger(name, maps)
         for leaf, index, value in self._plain():
             ledger.expect(leaf, index, np.asarray(value, np.float32))
-        for i, block in enumerate(self.layers):
-            for h, head in enumerate(block.heads):
-                for kind, blocks in (("score", head.score), ("value", head.value)):
-                    for (source, target), gain in blocks.items():
+        for i, layer in enumerate(self.layers):
+            for h, head in enumerate(layer.heads):
+                for kind, gains in (("score", head.score), ("value", head.value)):
+                    for (source, target), gain in gains.items():
                         index = np.s_[self.residual[source], self.residual[target]]
                         sizes = self.residual.sizes[source], self.residual.sizes[target]
                         value = matrix(gain, *sizes).astype(np.float32)
                         ledger.expect(f"layer_{i} head {h} {kind}", index, value)
         ledger.close()
 
-    def _layer(self, block: Block) -> Layer:
-        def size(blocks: Blocks) -> int:
-            return max((rank.stop for rank, *_ in self._ranks(blocks)), default=1)
+    def verify_exactly(self, name: str, spec: TransformerSpec, params: Params) -> None:
+        """`verify`, but the heads' factors too must be the ones that `build` writes."""
+        self._check_shapes(name, spec, params)
+        for leaf, expected in self.build().items():
+            wrong = np.argwhere(params[leaf] != expected)
+            if len(wrong):
+                place = tuple(int(i) for i in wrong[0])
+                raise ValueError(
+                    f"{name}: {leaf}[{', '.join(map(str, place))}]: expected "
+                    f"{expected[place]:g}, got {params[leaf][place]:g}"
+                )
 
-        heads = block.heads
+    def _check_shapes(self, name: str, spec: TransformerSpec, params: Params) -> None:
+        if spec != self.spec:
+            raise ValueError(f"{name}: the spec is not that of the construction")
+        check_params(spec, params)
+
+    def _layer(self, layer: LayerBlueprint) -> Layer:
+        heads = layer.heads
+        keys = [max((rank.stop for rank, *_ in self._scores(head)), default=1) for head in heads]
+        values = [max((rank.stop for rank, *_ in self._values(head)), default=1) for head in heads]
         return Layer(
             heads=len(heads),
-            key_size=max((size(head.score) for head in heads), default=0),
-            value_size=max((size(head.value) for head in heads), default=0),
-            hidden=sum(units.count for units in block.units),
-            attend=block.attend,
-            mask=block.mask,
-            scale=block.scale,
+            key_size=max(keys, default=0),
+            value_size=max(values, default=0),
+            hidden=sum(units.count for units in layer.units),
+            attend=layer.attend,
+            mask=layer.mask,
+            scale=layer.scale,
             window=max((len(head.bias) for head in heads), default=0),
-            gate=block.gate,
+            gate=layer.gate,
         )
 
-    def _ranks(
-        self, blocks: Blocks
-    ) -> Iterator[tuple[slice, slice, slice, np.ndarray, np.ndarray]]:
-        """(rank, rows, columns, A, B) of each gain A B; ranks follow one another."""
-        start = 0
-        for (a, b), gain in blocks.items():
-            left, right = _factors(gain, self.residual.sizes[a], self.residual.sizes[b])
+    def _scores(self, head: Head) -> Iterator[_Rank]:
+        return self._ranks(head.score, side=0, compact=head.compact)
+
+    def _values(self, head: Head) -> Iterator[_Rank]:
+        return self._ranks(head.value, side=1, compact=head.compact)
+
+    def _ranks(self, gains: Gains, *, side: int, compact: bool) -> Iterator[_Rank]:
+        """(rank, rows, columns, A, B) of each gain A B; ranks follow one another.
+
+        In a compact head pairs with the same slice of one column on the given side have one rank,
+        and there that column's factor is 1, whatever the gain.
+        """
+        start, ranks = 0, dict[str, slice]()
+        for pair, gain in gains.items():
+            rows, columns = (self.residual.sizes[name] for name in pair)
+            value = matrix(gain, rows, columns)
+            single = compact and (rows, columns)[side] == 1
+            row_first = side == 0 if single else rows <= columns
+            left, right = (np.eye(rows), value) if row_first else (value, np.eye(columns))
             rank = slice(start, start + len(right))
-            start = rank.stop
-            yield rank, self.residual[a], self.residual[b], left, right
+            if single:
+                rank = ranks.setdefault(pair[side], rank)
+            start = max(start, rank.stop)
+            yield rank, self.residual[pair[0]], self.residual[pair[1]], left, right
 
     def _plain(self) -> Iterator[tuple[str, Any, Any]]:
         """(leaf, index, value) of all weights outside the heads' four matrices."""
         residual = self.residual
         for name, rows in self.embed.items():
             yield "embed", np.s_[:, residual[name]], rows
-        if self.index:
-            yield "positions", np.s_[:, residual[self.index]], 1.0
-        for i, block in enumerate(self.layers):
-            for h, head in enumerate(block.heads):
+        start = 0
+        for feature in self.positions:
+            here = slice(start, start + feature_size(feature))
+            start = here.stop
+            yield "positions", np.s_[here, residual[feature]], np.eye(residual.sizes[feature])
+        for i, layer in enumerate(self.layers):
+            for h, head in enumerate(layer.heads):
                 if head.bias:
                     yield f"layer_{i}.bias", np.s_[h, : len(head.bias)], np.array(head.bias)
             start = 0
-            for units in block.units:
+            for units in layer.units:
                 here = slice(start, start + units.count)
                 start = here.stop
                 for name, value in units.gate.items():
@@ -213,6 +247,10 @@ class Blueprint:
             yield "w_out", residual[name], value
 
 
+# Of one gain A B: its ranks, rows and columns, A and B.
+_Rank = tuple[slice, slice, slice, np.ndarray, np.ndarray]
+
+
 def matrix(gain: Gain, rows: int, columns: int) -> np.ndarray:
     """The matrix [rows, columns] that a gain stands for."""
     if isinstance(gain, np.ndarray):
@@ -220,80 +258,7 @@ def matrix(gain: Gain, rows: int, columns: int) -> np.ndarray:
     return gain * (np.eye(rows) if rows == columns else np.ones((rows, columns)))
 
 
-def _factors(gain: Gain, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """A [rows, r] and B [r, columns] with A B = the gain's matrix and r the smaller size."""
-    value = matrix(gain, rows, columns)
-    return (np.eye(rows), value) if rows <= columns else (value, np.eye(columns))
-
-
-def offset_head(offset: int, value: Blocks, *, sharpness: float = 64.0) -> Head:
-    """Carries ``value`` over from the token ``offset`` places back.
-
-    Proof. The scores are the relative bias alone: ``sharpness`` at distance ``offset``, 0 at all
-    others (the last entry serves all larger distances, so one more than the offset is written).
-    If the token has ``offset`` predecessors, the one at that distance wins by ``sharpness``; the
-    T - 1 others share a mass of at most (T - 1) exp(-sharpness), at 64 below a rounding. A token
-    with fewer predecessors gets the mean over those it has: pad the prompt. QED
-    """
-    return Head(value=value, bias=(0.0,) * offset + (sharpness, 0.0))
-
-
-def match_head(
-    pairs: Sequence[tuple[str, str]], *, default: tuple[str, str], value: Blocks
-) -> Head:
-    """Averages ``value`` over the tokens that match the query in every pair.
-
-    Args:
-      pairs: (query slice, key slice), each holding a one-hot vector or zero.
-      default: (query slice, key slice) of one column each, whose product is added to the score:
-        the score of the tokens that answer when nothing matches.
-      value: what is averaged, and where it goes.
-
-    Proof. A pair contributes <one-hot, one-hot>, which is 1 if both name the same symbol and 0 if
-    not or if either is zero. The score of a token is the number of agreeing pairs: len(pairs) for
-    a match, at most len(pairs) - 1 otherwise. With the layer's scale beta the gap is beta, so N
-    other tokens hold a mass of at most N exp(-beta) against one match, and equal scores share
-    equally: the head returns the mean over the matches, up to that leak. QED
-    """
-    return Head(score=dict.fromkeys([*pairs, default], 1.0), value=value)
-
-
-def products(
-    residual: Residual, factor: str, other: str, target: str, gain: float = 1.0
-) -> tuple[Units, Units]:
-    """``target`` += gain * factor * other, by entries; summed if ``target`` has one column.
-
-    A factor of one column multiplies every entry of ``other``. For the gate ``relu``, or
-    ``hard_sigmoid`` with a factor between -1 and 1.
-
-    Proof. gate(f) - gate(-f) = f, and one of the two terms is zero, so the product is rounded
-    once. QED
-    """
-    sizes = residual.sizes
-    n = max(sizes[factor], sizes[other])
-    down = np.eye(n) if sizes[target] == n else np.ones((n, sizes[target]))
-    first, second = (
-        Units(
-            gate={factor: sign * matrix(1.0, sizes[factor], n)},
-            up={other: matrix(1.0, sizes[other], n)},
-            down={target: sign * gain * down},
-        )
-        for sign in (1, -1)
-    )
-    return first, second
-
-
-def move(residual: Residual, source: str, targets: Mapping[str, float]) -> Units:
-    """Each target += its gain times ``source``; -1 for the source itself erases it.
-
-    Proof. A gate of bias 1 is open, whether ``relu`` or ``hard_sigmoid``. QED
-    """
-    same = np.eye(residual.sizes[source])
-    down = {target: gain * same for target, gain in targets.items()}
-    return Units(gate_bias=1.0, up={source: same}, down=down)
-
-
-def gain(
+def score_gain(
     spec: TransformerSpec,
     params: Params,
     residual: Residual,

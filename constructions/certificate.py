@@ -11,9 +11,21 @@ from typing import Any, NoReturn
 import numpy as np
 
 from constructions.spec import Params, TransformerSpec
+from constructions.support import ANY, Known, require_supported
 
 # Unit roundoff of each float type: the largest relative error of one operation.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
+
+# Switches that leave a score bilinear in the two tokens, apart from the relative bias.
+_BILINEAR: Known = dict.fromkeys(
+    ("inputs", "positions", "norm", "readout", "loops", "attend", "mask", "window", "gate"), ANY
+)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises ValueError for an arithmetic that is no key of `UNIT`."""
+    if dtype not in UNIT:
+        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class Address:
     remainder: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What is certified of one head or MLP.
 
@@ -49,7 +61,7 @@ class Record:
       part: e.g. ``layer_1 head 0``.
       kind: what it does, e.g. ``match`` or ``mean``.
       margin: for attention, the least score gap between a right and a wrong key, in logits; for
-        an MLP, the input error it tolerates.
+        an MLP, the input error it tolerates; infinite where neither can happen.
       magnitude: the largest partial sum, in any order of summation.
       exact: every term is a multiple of a unit u with magnitude / u below 1/UNIT, so the result
         has no rounding error at all.
@@ -59,9 +71,9 @@ class Record:
 
     part: str
     kind: str
-    margin: float
+    margin: float = math.inf
     magnitude: float
-    exact: bool
+    exact: bool = False
     note: str = ""
     address: Address | None = None
 
@@ -160,7 +172,13 @@ class Ledger:
 
 
 def bilinear(spec: TransformerSpec, params: Params, layer: int, head: int) -> np.ndarray:
-    """float64 [D, D]: B with score = x_query B x_key, the layer's scale included."""
+    """float64 [D, D]: B with score = x_query B x_key, the layer's scale included.
+
+    Raises:
+      ValueError: a switch under which scores may have another form.
+    """
+    instead = "prove its scores by other means"
+    require_supported(spec, known=_BILINEAR, engine="bilinear scores", instead=instead)
     w_q = params[f"layer_{layer}.w_q"][head].astype(np.float64)
     w_k = params[f"layer_{layer}.w_k"][head].astype(np.float64)
     return spec.layers[layer].scale * (w_q @ w_k.T)
@@ -173,13 +191,13 @@ def value_map(params: Params, layer: int, head: int) -> np.ndarray:
     return w_v @ w_o
 
 
-def softmax_leak(losers: int, gap: float) -> float:
+def losing_mass(losers: int, gap: float) -> float:
     """Largest softmax mass on ``losers`` keys, each ``gap`` logits or more below one best key.
 
     One winner has weight 1 and the losers at most exp(-gap) each, so their share is at most
     losers exp(-gap) / (1 + losers exp(-gap)).
 
-    >>> f"{softmax_leak(1000, 20.0):.2g}"
+    >>> f"{losing_mass(1000, 20.0):.2g}"
     '2.1e-06'
     """
     if losers == 0 or gap == math.inf:

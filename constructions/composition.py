@@ -16,6 +16,7 @@ import numpy as np
 
 from constructions.certificate import Certificate, Ledger, Record, digest
 from constructions.construction import Construction
+from constructions.fields import namespace
 from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank
 
@@ -28,7 +29,7 @@ def unroll(built: Construction) -> Construction:
     >>> len(looped.spec.layers), len(unroll(looped).spec.layers)
     (1, 5)
     """
-    rolled, certify = built.spec, _certifier(built)
+    rolled, certify = built.spec, built.certify
     depth, loops = len(rolled.layers), rolled.loops
     spec = replace(rolled, layers=rolled.layers * loops, loops=1)
     params = {name: leaf for name, leaf in built.params.items() if not name.startswith("layer_")}
@@ -160,11 +161,11 @@ def _pair(
     a, b = first.spec, second.spec
     _check_fit(first, second)
     tokens, chained = a.inputs == "tokens", oracle is not None
-    residual = Residual(
-        **{f"first_{n}": size for n, size in first.residual.sizes.items()},
-        **{f"second_{n}": size for n, size in second.residual.sizes.items()},
-    )
-    between = _wire_layer(first, wires) if chained else ()
+    residual, fields = _joined(first.residual, second.residual), first.fields
+    if isinstance(first.fields, Residual) and isinstance(second.fields, Residual):
+        fields = _joined(first.fields, second.fields)
+    wired = sum(first.residual.sizes[source] for source, _ in wires)
+    between = (Layer(hidden=wired, gate="relu"),) if chained else ()
     outputs = 0 if chained else a.output_size
     spec = replace(
         a,
@@ -198,7 +199,7 @@ def _pair(
                     read[mine] = part.params[mine]
                 else:
                     read[mine] = ledger.take(whole, index).astype(np.float32)
-            certificates.append(_certifier(part)(part.spec, read))
+            certificates.append(part.certify(part.spec, read))
         for leaf, index, value in wiring:
             ledger.expect(leaf, index, value)
         ledger.close()
@@ -207,14 +208,28 @@ def _pair(
 
     certificate = certify_weights(spec, params)
 
+    parts = {"first": first, "second": second}
+
+    def parse(problem: Mapping[str, Any]) -> dict[str, Any]:
+        return {which: part.parse(problem[which]) for which, part in parts.items()}
+
+    def both(problem: Mapping[str, Any]) -> dict[str, Any]:
+        return {which: part.oracle(problem[which]) for which, part in parts.items()}
+
+    def beside(x: Any, y: Any) -> Any:
+        return x if tokens else namespace(x, y).concatenate([x, y], axis=1)
+
+    def fill(**data: Mapping[str, Any]) -> Any:
+        return beside(*(part.fill(**data[which]) for which, part in parts.items()))
+
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y = first.encode(problem["first"]), second.encode(problem["second"])
+        x, y = (part.encode(problem[which]) for which, part in parts.items())
         if len(x) != len(y) or (tokens and (x != y).any()):
             raise ValueError(
                 f"{name}: expected {'one prompt' if tokens else 'prompts of one length'} for both, "
                 f"got {len(x)} and {len(y)} tokens"
             )
-        return x if tokens else np.concatenate([x, y], axis=1)
+        return np.asarray(beside(x, y))
 
     def decode(outputs: Any) -> Any:
         answer = second.decode(outputs[..., outputs.shape[-1] - b.output_size :])
@@ -222,18 +237,15 @@ def _pair(
             return answer
         return {"first": first.decode(outputs[..., : a.output_size]), "second": answer}
 
-    def both(problem: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "first": first.oracle(problem["first"]),
-            "second": second.oracle(problem["second"]),
-        }
-
     return Construction(
         name=name,
-        kind="learner",
+        kind=second.kind,
         spec=spec,
         params=params,
         residual=residual,
+        fields=fields,
+        parse=parse,
+        fill=fill,
         encode=encode,
         decode=decode,
         oracle=oracle or both,
@@ -245,6 +257,12 @@ def _pair(
         ),
         certify=certify_weights,
     )
+
+
+def _joined(first: Residual, second: Residual) -> Residual:
+    parts = {"first": first, "second": second}
+    sizes = {f"{a}_{b}": n for a, part in parts.items() for b, n in part.sizes.items()}
+    return Residual(**sizes)
 
 
 def _composed(
@@ -269,7 +287,7 @@ def _composed(
     if wires:
         carried = ", ".join(f"{source} to {target}" for source, target in wires)
         part = f"layer_{layer - 1} mlp"
-        records.append(Record(part, "wires", np.inf, 0.0, exact=True, note=carried))
+        records.append(Record(part=part, kind="wires", magnitude=0.0, exact=True, note=carried))
     return Certificate(
         dtype=second.dtype,
         limits=limits,
@@ -291,18 +309,13 @@ def _check_fit(first: Construction, second: Construction) -> None:
     if first.spec.inputs == "tokens" and first.spec.input_size != second.spec.input_size:
         sizes = f"{first.spec.input_size} and {second.spec.input_size}"
         faults.append(f"tokens: expected one vocabulary, got {sizes}")
-    if "machine" in (first.kind, second.kind):
-        faults.append(f"kind: expected learners, got {first.kind} and {second.kind}")
+    if first.machine or second.machine:
+        faults.append("kind: expected learners, got a machine that writes its run")
     if first.certificate.dtype != second.certificate.dtype:
         dtypes = f"{first.certificate.dtype} and {second.certificate.dtype}"
         faults.append(f"dtype: expected the same of both certificates, got {dtypes}")
     if faults:
         raise ValueError(f"{first.name} and {second.name}: {'; '.join(faults)}")
-
-
-def _wire_layer(first: Construction, wires: Mapping[tuple[str, str], float]) -> tuple[Layer, ...]:
-    hidden = sum(first.residual.sizes[source] for source, _ in wires)
-    return (Layer(hidden=hidden, gate="relu"),)
 
 
 def _wire_entries(
@@ -335,9 +348,3 @@ def _moved(records: tuple[Record, ...], by: int) -> Iterator[Record]:
     for record in records:
         number, _, rest = record.part.removeprefix("layer_").partition(" ")
         yield replace(record, part=f"layer_{int(number) + by} {rest}")
-
-
-def _certifier(built: Construction) -> Callable[[TransformerSpec, Params], Certificate]:
-    if built.certify is None:
-        raise ValueError(f"{built.name}: expected a construction that certifies weights")
-    return built.certify

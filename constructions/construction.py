@@ -6,31 +6,69 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from constructions.blueprint import Blueprint
 from constructions.certificate import Certificate
+from constructions.fields import TokenRanges
+from constructions.programs.turing import Trace
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec, check_params
+from constructions.vocabulary import END, Vocabulary
+
+
+@dataclass(frozen=True)
+class MachineIO:
+    """How a construction writes down the run of a Turing machine, token by token.
+
+    Args:
+      vocabulary: the tokens.
+      stop: the token that ends a run.
+    """
+
+    vocabulary: Vocabulary
+    stop: int = END
+
+    def transcribe(self, trace: Trace) -> np.ndarray:
+        """The tokens that decoding must produce for the trace's recorded steps: int32 [tokens]."""
+        return self.vocabulary.transcribe(trace)
 
 
 @dataclass(frozen=True)
 class Construction:
     """Weights written by hand, with everything needed to run and to check them.
 
+    ``encode`` is ``parse``, then ``fill`` in NumPy, then the certificate's check: the layout of a
+    prompt stands in ``fill`` alone. Code under `jax.jit` calls ``fill`` itself, with arrays of its
+    own; `jax.vmap` makes a prompt for each row of them.
+
     Args:
       name: its name in `CONSTRUCTIONS`.
-      kind: ``machine`` or ``learner``.
+      kind: ``machine`` or ``learner``, for lists.
       spec, params: the architecture and float32 weights.
       residual: the named slices of the residual stream.
+      fields: of inputs that are vectors, their named columns; of tokens, what names them.
+      parse: problem -> the keyword arguments of ``fill``, as NumPy arrays. Raises ValueError if it
+        is no problem of this construction.
+      fill: arrays -> inputs of `forward`, by pure operations of NumPy or JAX, whichever they are
+        arrays of. It checks nothing. What each takes stands at the function that builds it.
       encode: problem -> inputs of `forward`. Raises ValueError beyond the certificate.
-      decode: outputs of `forward` [T, V] -> answer; of a machine, all tokens from the prompt to
-        the end of the run -> answer.
+      decode: outputs of `forward` [T, V] -> answer; with a ``machine``, all tokens from the prompt
+        to the end of the run -> answer.
       oracle: problem -> answer, computed without any network.
       certificate: when decode(forward(encode(problem))) equals the oracle, and how closely.
       source: theorem and paper.
       proof: the argument, in a few lines.
-      stop: of a machine, the token that ends a run.
-      transcribe: of a machine, trace -> the tokens that decoding must produce.
       certify: (spec, params) -> certificate of those weights. Raises ValueError if they are not
         of the proven form.
+      machine: of a construction that answers by writing a run, how it does; else None.
+
+    >>> from constructions.learners.lookup import lookup
+    >>> built = lookup(vocab=2, contexts=3)
+    >>> built.parse({"pairs": [(0, 1), (2, 0)], "query": 2})
+    {'contexts': array([0, 2]), 'outputs': array([1, 0]), 'queries': array([2])}
+    >>> built.fill(contexts=np.array([0, 2]), outputs=np.array([1, 0]), queries=np.arange(3))
+    array([5, 0, 4, 2, 3, 0, 1, 2], dtype=int32)
     """
 
     name: str
@@ -38,15 +76,17 @@ class Construction:
     spec: TransformerSpec
     params: Params
     residual: Residual
+    fields: Residual | TokenRanges | Vocabulary
+    parse: Callable[[Any], dict[str, Any]]
+    fill: Callable[..., Any]
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
     oracle: Callable[[Any], Any]
     certificate: Certificate
     source: str
     proof: str
-    stop: int | None = None
-    transcribe: Callable[[Any], Any] | None = None
-    certify: Callable[[TransformerSpec, Params], Certificate] | None = None
+    certify: Callable[[TransformerSpec, Params], Certificate]
+    machine: MachineIO | None = None
 
     def __post_init__(self) -> None:
         check_params(self.spec, self.params)
@@ -69,3 +109,66 @@ class Construction:
             exact = "exact" if record.exact else f"margin {record.margin:.3g}"
             lines.append(f"{record.part}: {record.kind}, {exact}. {record.note}".rstrip())
         return "\n".join(lines)
+
+
+def machine_io(built: Construction) -> MachineIO:
+    """How the construction writes runs.
+
+    Raises:
+      ValueError: it does not.
+    """
+    if built.machine is None:
+        raise ValueError(f"{built.name}: expected a construction that writes a machine's run")
+    return built.machine
+
+
+def assemble(
+    name: str,
+    plan: Blueprint,
+    *,
+    fields: Residual | TokenRanges,
+    certify: Callable[[TransformerSpec, Params], Certificate],
+    parse: Callable[[Any], dict[str, Any]],
+    fill: Callable[..., Any],
+    decode: Callable[[Any], Any],
+    oracle: Callable[..., Any],
+    source: str,
+    proof: str,
+    check: Callable[..., None] = lambda **data: None,
+) -> Construction:
+    """A learner: the blueprint's weights, certified, and one layout of its prompts.
+
+    Args:
+      name, fields, certify, parse, fill, decode, source, proof: as in `Construction`.
+      plan: the weights.
+      oracle: the keyword arguments of ``fill`` -> answer.
+      check: takes them too, and raises ValueError for a prompt that is not certified whatever its
+        length.
+    """
+    spec, params = plan.spec, plan.build()
+    certificate = certify(spec, params)
+
+    def encode(problem: Any) -> np.ndarray:
+        data = parse(problem)
+        inputs: np.ndarray = fill(**data)
+        certificate.check(length=len(inputs))
+        check(**data)
+        return inputs
+
+    return Construction(
+        name=name,
+        kind="learner",
+        spec=spec,
+        params=params,
+        residual=plan.residual,
+        fields=fields,
+        parse=parse,
+        fill=fill,
+        encode=encode,
+        decode=decode,
+        oracle=lambda problem: oracle(**parse(problem)),
+        certificate=certificate,
+        source=source,
+        proof=proof,
+        certify=certify,
+    )

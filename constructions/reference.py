@@ -15,10 +15,102 @@ from typing import Any
 import numpy as np
 
 from constructions.rotary import Rotary
-from constructions.spec import Layer, Params, TransformerSpec, check_params
+from constructions.spec import (
+    Layer,
+    Params,
+    TransformerSpec,
+    check_params,
+    feature_kind,
+    feature_size,
+)
+from constructions.support import ANY, require_supported
 
 Array = np.ndarray[Any, Any]
-RATIONAL_GATES = ("hard_sigmoid", "relu")
+
+
+def _softmax(scores: Array, seen: Array) -> tuple[Array, Any]:
+    best = np.where(seen, scores, scores.min()).max(axis=1, keepdims=True)
+    weight = np.exp(np.where(seen, scores - best, -np.inf))
+    return weight, weight.sum(axis=1, keepdims=True)
+
+
+def _hardmax(scores: Array, seen: Array) -> tuple[Array, Any]:
+    best = np.where(seen, scores, scores.min()).max(axis=1, keepdims=True)
+    weight = (seen & (scores == best)).astype(np.int64)
+    return weight, weight.sum(axis=1, keepdims=True)
+
+
+def _linear(scores: Array, seen: Array) -> tuple[Array, Any]:
+    return np.where(seen, scores, 0 * scores), 1
+
+
+def _rms(x: Array, epsilon: float) -> Array:
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon)
+
+
+def _layer_norm(x: Array, leaves: Params, name: str, epsilon: float) -> Array:
+    centered = x - np.mean(x, axis=-1, keepdims=True)
+    return _rms(centered, epsilon) * leaves[name] + leaves[f"{name}_bias"]
+
+
+def _erf(z: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[float])(z)
+
+
+# What each value of a switch means. A head returns weight @ values / total.
+WEIGHTS = {"softmax": _softmax, "hardmax": _hardmax, "linear": _linear}
+MASKS: dict[str, Callable[[Array, Array, int], Array]] = {
+    "causal": lambda t, s, prefix: s <= t,
+    "prefix": lambda t, s, prefix: (s <= t) | (s < prefix),
+}
+GATES: dict[str, Callable[[Any], Any]] = {
+    "hard_sigmoid": lambda z: np.minimum(np.maximum(z, 0), 1),
+    "relu": lambda z: np.maximum(z, 0),
+    # z * sigmoid(z), without overflow for very negative z.
+    "silu": lambda z: z * np.exp(-np.logaddexp(0, -z)),
+    "gelu": lambda z: z * (1 + _erf(z / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda z: z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2,
+}
+# Of the residual stream, the leaves, the norm's name among them, and epsilon.
+NORMS: dict[str, Callable[[Array, Params, str, float], Array]] = {
+    "none": lambda x, leaves, name, epsilon: x,
+    "rms": lambda x, leaves, name, epsilon: _rms(x, epsilon) * leaves[name],
+    "rms_offset": lambda x, leaves, name, epsilon: _rms(x, epsilon) * (1 + leaves[name]),
+    "layer": _layer_norm,
+}
+FEATURES: dict[str, Callable[[Array, int], list[Array]]] = {
+    "index": lambda p, size: [p],
+    "square": lambda p, size: [p * p],
+    "bits": lambda p, size: [2 * (p >> k & 1) - 1 for k in range(size)],
+}
+KNOWN = {
+    "inputs": ("tokens", "vectors"),
+    "positions": FEATURES,
+    "attend": WEIGHTS,
+    "mask": MASKS,
+    "window": ANY,
+    "gate": GATES,
+    "norm": NORMS,
+    "readout": ("logits", "simplex", "tied"),
+    "loops": ANY,
+    "kv_heads": ANY,
+    "reach": ANY,
+    "rotary": ANY,
+    "head_norm": ANY,
+    "projection_bias": ("none", "qkv", "all"),
+    "mlp": ("gated", "plain"),
+    "mlp_bias": ("none", "inner", "all"),
+    "post_norm": ANY,
+    "position_rows": ANY,
+    "position_offset": ANY,
+}
+RATIONAL = {
+    **KNOWN,
+    "attend": ("hardmax", "linear"),
+    "gate": ("hard_sigmoid", "relu"),
+    "norm": ("none",),
+    "rotary": (None,),
+}
 
 
 def forward(
@@ -47,8 +139,8 @@ def forward(
       Logits or laws (see `TransformerSpec.readout`), [T, V]; float64, or objects if ``exact``.
 
     Raises:
-      ValueError: params that do not fit the spec, tokens out of range, an irrational switch with
-        ``exact``.
+      ValueError: a switch that is not known, params that do not fit the spec, tokens out of range,
+        an irrational switch with ``exact``.
 
     >>> from constructions.spec import TransformerSpec, blank
     >>> spec = TransformerSpec(input_size=2, width=2, output_size=2, layers=())
@@ -58,10 +150,12 @@ def forward(
     array([[0., 1.],
            [1., 0.]])
     """
+    require_supported(spec, known=KNOWN, engine="reference", instead="define it there first")
     check_params(spec, params)
     number = _fractions if exact else _floats
     if exact:
-        _require_rational(spec)
+        advice = "compute in floating point"
+        require_supported(spec, known=RATIONAL, engine="rational arithmetic", instead=advice)
     weights = {name: number(leaf) for name, leaf in params.items()}
     x = embed(spec, weights, inputs, number)
     index = np.arange(offset, offset + len(x))
@@ -120,23 +214,15 @@ def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Ar
     p = np.arange(offset, offset + length, dtype=np.int64)
     columns: list[Array] = []
     for feature in spec.positions:
-        if feature == "index":
-            columns.append(p)
-        elif feature == "square":
-            columns.append(p * p)
-        else:
-            bits = int(feature.removeprefix("bits"))
-            columns.extend(2 * (p >> k & 1) - 1 for k in range(bits))
+        columns.extend(FEATURES[feature_kind(feature)](p, feature_size(feature)))
     return np.stack(columns, axis=1)
 
 
 def visible(layer: Layer, length: int, prefix: int | None) -> Array:
     """Bool [T, S]: may token t attend to token s."""
     t, s = np.arange(length)[:, None], np.arange(length)[None, :]
-    causal = s <= t
-    if layer.mask == "prefix":
-        causal = causal | (s < (length if prefix is None else prefix))
-    return causal & (s > t - layer.reach) if layer.reach else causal
+    seen = MASKS[layer.mask](t, s, length if prefix is None else prefix)
+    return seen & (s > t - layer.reach) if layer.reach else seen
 
 
 def attention(
@@ -164,15 +250,8 @@ def attention(
             scores = scores + leaves["bias"][h][np.clip(distance, 0, layer.window - 1)]
         if watch:
             watch(h, np.where(mask, scores.astype(np.float64), -np.inf))
-        if layer.attend == "linear":
-            head = np.where(mask, scores, 0 * scores) @ v
-        else:
-            best = np.where(mask, scores, scores.min()).max(axis=1, keepdims=True)
-            if layer.attend == "softmax":
-                weight = np.exp(np.where(mask, scores - best, -np.inf))
-            else:
-                weight = number((mask & (scores == best)).astype(np.float32))
-            head = (weight @ v) / weight.sum(axis=1, keepdims=True)
+        weight, total = WEIGHTS[layer.attend](scores, mask)
+        head = (weight @ v) / total
         out = out + head @ leaves["w_o"][h]
     return out + leaves["b_o"] if layer.projection_bias == "all" else out
 
@@ -199,22 +278,6 @@ def rotate(rotary: Rotary, y: Array, index: Array) -> Array:
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=1)
 
 
-def gate(kind: str, z: Array) -> Array:
-    """The gate of the MLP; `Layer.gate` defines them."""
-    if kind == "hard_sigmoid":
-        return np.minimum(np.maximum(z, 0), 1)
-    if kind == "relu":
-        return np.maximum(z, 0)
-    if kind == "silu":
-        # z * sigmoid(z), without overflow for very negative z.
-        return z * np.exp(-np.logaddexp(0, -z))
-    if kind == "gelu":
-        return z * (1 + np.vectorize(math.erf, otypes=[float])(z / math.sqrt(2))) / 2
-    if kind == "gelu_tanh":
-        return z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2
-    raise ValueError(f"gate: the reference does not know {kind!r}")
-
-
 def mlp(layer: Layer, leaves: Params, x: Array) -> Array:
     """[T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d + b_d, as far as the layer has them."""
 
@@ -222,7 +285,7 @@ def mlp(layer: Layer, leaves: Params, x: Array) -> Array:
         y = x @ leaves[f"w_{name}"]
         return y + leaves[f"b_{name}"] if f"b_{name}" in leaves else y
 
-    h = gate(layer.gate, linear(x, "gate"))
+    h = GATES[layer.gate](linear(x, "gate"))
     if layer.mlp == "gated":
         h = h * linear(x, "up")
     return linear(h, "down")
@@ -230,13 +293,7 @@ def mlp(layer: Layer, leaves: Params, x: Array) -> Array:
 
 def norm(spec: TransformerSpec, x: Array, leaves: Params, name: str) -> Array:
     """The norm of that name; `TransformerSpec.norm` defines them."""
-    if spec.norm == "none":
-        return x
-    gain = leaves[name] + 1 if spec.norm == "rms_offset" else leaves[name]
-    if spec.norm == "layer":
-        x = x - np.mean(x, axis=-1, keepdims=True)
-    y = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + spec.epsilon) * gain
-    return y + leaves[f"{name}_bias"] if spec.norm == "layer" else y
+    return NORMS[spec.norm](x, leaves, name, spec.epsilon)
 
 
 def _leaves_of_layer(weights: Params, i: int) -> Params:
@@ -255,19 +312,3 @@ def _fractions(values: Array) -> Array:
     out = np.empty(len(flat), dtype=object)
     out[:] = flat
     return out.reshape(np.shape(values))
-
-
-def _require_rational(spec: TransformerSpec) -> None:
-    faults = [] if spec.norm == "none" else [f"norm {spec.norm}"]
-    for i, layer in enumerate(spec.layers):
-        if layer.heads and layer.attend == "softmax":
-            faults.append(f"layer {i}: softmax attention")
-        if layer.heads and layer.rotary:
-            faults.append(f"layer {i}: rotary positions")
-        if layer.hidden and layer.gate not in RATIONAL_GATES:
-            faults.append(f"layer {i}: {layer.gate} gate")
-    if faults:
-        raise ValueError(
-            "exact arithmetic needs rational switches (hardmax or linear attention, hard_sigmoid "
-            f"or relu, no norm), got {'; '.join(faults)}"
-        )

@@ -34,6 +34,7 @@ PROJECTION_BIASES = ("none", "qkv", "all")
 NORMS = ("none", "rms", "rms_offset", "layer")
 INPUTS = ("tokens", "vectors")
 READOUTS = ("logits", "simplex", "tied")
+FEATURES = ("index", "square", "bits")
 
 
 @dataclass(frozen=True)
@@ -175,16 +176,26 @@ class TransformerSpec:
             raise ValueError("TransformerSpec.norm: expected a norm with post_norm or head_norm")
 
 
+def feature_kind(feature: str) -> str:
+    """The entry of `FEATURES` that a position feature belongs to.
+
+    >>> feature_kind("bits18")
+    'bits'
+    """
+    return feature.rstrip("0123456789")
+
+
 def feature_size(feature: str) -> int:
     """Columns of one position feature: 1, or k for ``bits<k>`` with k from 1 to 31.
 
     >>> feature_size("bits18")
     18
     """
-    if feature in ("index", "square"):
+    kind = feature_kind(feature)
+    digits = feature[len(kind) :]
+    if kind in FEATURES and kind != "bits" and not digits:
         return 1
-    digits = feature.removeprefix("bits")
-    if feature.startswith("bits") and digits.isdecimal() and 1 <= int(digits) <= 31:
+    if kind == "bits" and digits and 1 <= int(digits) <= 31:
         return int(digits)
     raise ValueError(
         f"position feature: expected index, square or bits1 to bits31, got {feature!r}"
@@ -247,9 +258,8 @@ def _mlp_shapes(spec: TransformerSpec, layer: Layer) -> dict[str, tuple[int, ...
 
 
 def _norm_shapes(spec: TransformerSpec, name: str, size: int) -> dict[str, tuple[int, ...]]:
-    if spec.norm == "none":
-        return {}
-    return {name: (size,)} | ({f"{name}_bias": (size,)} if spec.norm == "layer" else {})
+    shapes: dict[str, tuple[int, ...]] = {} if spec.norm == "none" else {name: (size,)}
+    return shapes | ({f"{name}_bias": (size,)} if spec.norm == "layer" else {})
 
 
 def is_gain(name: str) -> bool:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 
-from icl_sim.claims import judge, select
-from icl_sim.comparison import compare, costs
+from icl_sim.claims import Audit, judge, select
+from icl_sim.comparison import Comparison, compare, costs
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.predictors.selected import CHOICES
-from icl_sim.statistics.sweep import Progress, quiet
-from icl_sim.storage.records import Record, digest, merge, read_directory
-from icl_sim.storage.store import Store
+from icl_sim.report.findings import Check, Findings
+from icl_sim.storage.json_form import json_form
+from icl_sim.storage.records import digest
+from icl_sim.storage.result_store import FinishedRun, ResultStore, open_store
+from icl_sim.training.run_results import FineTuning
 from icl_sim.training.runs import train_sft
 
 # N, over 8 contexts; tables of each family; routes.
@@ -53,18 +54,15 @@ CLASSES: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 # Tables of other sizes (m, V), beyond the base's vocabulary too, N = 4 m, 16 m, 64 m.
+SHAPES = {
+    "smoke": ((2, 2), (8, 8), (32, 32)),
+    "standard": ((2, 2), (4, 16), (16, 4), (16, 16)),
+    "full": ((2, 2), (4, 16), (16, 4), (16, 16), (32, 32)),
+}
 COLLAPSE: dict[str, dict[str, Any]] = {
-    "smoke": {"shapes": ((2, 2), (8, 8), (32, 32)), "tasks": 12, "predictors": ("counts",)},
-    "standard": {
-        "shapes": ((2, 2), (4, 16), (16, 4), (16, 16)),
-        "tasks": 12,
-        "predictors": ("counts", "fine-tuned"),
-    },
-    "full": {
-        "shapes": ((2, 2), (4, 16), (16, 4), (16, 16), (32, 32)),
-        "tasks": 48,
-        "predictors": ("counts", "fine-tuned"),
-    },
+    "smoke": {"tasks": 12, "predictors": ("counts",)},
+    "standard": {"tasks": 12, "predictors": ("counts", "fine-tuned")},
+    "full": {"tasks": 48, "predictors": ("counts", "fine-tuned")},
 }
 TRAINING = {"smoke": 4, "standard": 12, "full": 48}  # tables
 LOOKUP_LIMIT = 1e-6
@@ -72,28 +70,98 @@ FINE_TUNED_LIMIT = 0.01
 RETRIEVAL_LIMIT = 0.5
 
 
-@contextmanager
-def open_store(out: str | None, *, resume: bool, config: dict[str, Any]) -> Iterator[Store]:
-    """The store of a run: in ``out``, or in a directory that goes with the run."""
-    config = config | {"versions": {name: version(name) for name in ("jax", "numpy", "scipy")}}
-    if out is not None:
-        with Store(out, config=config, resume=resume) as store:
-            yield store
-        return
-    with tempfile.TemporaryDirectory() as directory, Store(directory, config=config) as store:
-        yield store
+@dataclass(frozen=True)
+class Job:
+    """One comparison of the reproduction.
+
+    Attributes:
+      task, options: of `icl_sim.comparison.compare`.
+      checks: what its result must pass.
+    """
+
+    task: str
+    options: Mapping[str, Any]
+    checks: Callable[[Comparison], Sequence[Check]] = lambda comparison: ()
+
+
+def comparison_jobs(profile: str) -> tuple[Job, ...]:
+    """Every route on tables, retrieval where not all data fit the prompt, and classification."""
+    retrieval = RETRIEVAL | {"tasks": TASKS_OF_RETRIEVAL[profile]}
+    return (
+        *(Job(task, COMPARISONS[profile], routes_agree) for task in ("english", "tables")),
+        Job("tables", retrieval, retrieval_helps),
+        *(Job(task, options) for task, options in CLASSES[profile].items()),
+    )
+
+
+def collapse_jobs(profile: str) -> tuple[Job, ...]:
+    """Tables of several sizes m and V, which one law of N, m and V is asked to describe."""
+    shapes, options = SHAPES[profile], COLLAPSE[profile]
+    return tuple(
+        Job("tables", {"sizes": (4 * m, 16 * m, 64 * m), "contexts": m, "vocab": V} | options)
+        for m, V in shapes
+    )
+
+
+def reproduce(
+    *,
+    profile: str = "smoke",
+    seed: int = 0,
+    out: str | Path,
+    resume: bool = False,
+    progress: Progress = quiet,
+) -> Findings:
+    """Everything: all verdicts, the comparisons, the path of fine-tuning, the checks, the costs.
+
+    Args:
+      profile: smoke, standard or full.
+      seed: root of all randomness.
+      out: directory of the records.
+      resume: whether it may hold earlier results.
+      progress: called as progress(label, done, total).
+    """
+    config = {"command": "reproduce", "profile": profile, "seed": seed}
+    with open_store(out, resume=resume, config=config) as store:
+        found = _reproduced(profile=profile, seed=seed, store=store, progress=progress)
+        return replace(found, costs=tuple(costs()))
+
+
+def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progress) -> Findings:
+    """What is claimed; what each route does with the same data; how fine-tuning gets there."""
+    audit = judge([], profile=profile, seed=seed, store=store, progress=progress)
+
+    def done(jobs: Sequence[Job]) -> tuple[Comparison, ...]:
+        run = partial(compare, key=jax.random.key(seed), store=store, progress=progress)
+        return tuple(run(job.task, **job.options) for job in jobs)
+
+    jobs = comparison_jobs(profile)
+    comparisons, collapse = done(jobs), done(collapse_jobs(profile))
+    path = store.result("training/english", partial(_path, profile, seed, progress))
+    found = zip(jobs, comparisons, strict=True)
+    return Findings(
+        audit=replace(audit, digest=digest(store.records())),
+        comparisons=comparisons,
+        collapse=collapse,
+        training=(FineTuning.from_json(path),),
+        checks=tuple(check for job, comparison in found for check in job.checks(comparison)),
+    )
 
 
 def verify(
-    names: Sequence[str],
+    names: Sequence[str] = (),
     *,
-    profile: str,
-    seed: int,
-    out: str | None = None,
+    profile: str = "smoke",
+    seed: int = 0,
+    out: str | Path | None = None,
     resume: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Verdicts of the named claims and statements; see `icl_sim.claims.judge`."""
+    progress: Progress = quiet,
+) -> Audit:
+    """Verdicts of the named claims and statements; see `icl_sim.claims.judge`.
+
+    Args:
+      names: ids; none stands for all.
+      profile, seed, out, resume, progress: see `reproduce`; without ``out`` nothing is kept.
+    """
     config = {"command": "verify", "profile": profile, "seed": seed}
     with open_store(out, resume=resume, config=config) as store:
         return judge(names, profile=profile, seed=seed, store=store, progress=progress)
@@ -102,141 +170,52 @@ def verify(
 def compare_routes(
     task: str,
     *,
-    seed: int,
-    out: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
     resume: bool = False,
-    progress: Progress,
+    progress: Progress = quiet,
     **options: Any,
-) -> dict[str, Any]:
-    """`icl_sim.comparison.compare` with a store of its own; also the digest of its records."""
+) -> Comparison:
+    """`icl_sim.comparison.compare`, recorded; with the seed and the digest of its records."""
     config = {"command": "compare", "task": task, "seed": seed} | options
     with open_store(out, resume=resume, config=config) as store:
         found = compare(task, key=jax.random.key(seed), store=store, progress=progress, **options)
-        return found | {"seed": seed, "digest": digest(store.records())}
+        return replace(found, seed=seed, digest=digest(store.records()))
 
 
-def reproduce(
-    *, profile: str, seed: int, out: str, resume: bool = False, progress: Progress
-) -> dict[str, Any]:
-    """Everything: all verdicts, the comparisons, the path of fine-tuning, the checks.
-
-    Returns:
-      What `judge` returns, with ``comparisons`` and ``collapse`` (see
-      `icl_sim.comparison.compare`), ``training`` (see
-      `icl_sim.training.runs.train_sft`), ``costs`` (see `icl_sim.comparison.costs`)
-      and ``checks`` (name, value, limit, passed).
-    """
-    config = {"command": "reproduce", "profile": profile, "seed": seed}
-    with open_store(out, resume=resume, config=config) as store:
-        found = _gather(
-            [], profile=profile, seed=seed, store=store, progress=progress, comparisons=True
-        )
-        return found | {"costs": costs()}
-
-
-def _gather(
-    names: Sequence[str],
-    *,
-    profile: str,
-    seed: int,
-    store: Store,
-    progress: Progress,
-    comparisons: bool,
-) -> dict[str, Any]:
-    results = judge(names, profile=profile, seed=seed, store=store, progress=progress)
-    if not comparisons:
-        return results
-
-    def routes(task: str, **options: Any) -> dict[str, Any]:
-        key = jax.random.key(seed)
-        return compare(task, key=key, store=store, progress=progress, **options)
-
-    compared = [routes(task, **COMPARISONS[profile]) for task in ("english", "tables")]
-    classes = [routes(task, **options) for task, options in CLASSES[profile].items()]
-    retrieval = routes("tables", tasks=TASKS_OF_RETRIEVAL[profile], **RETRIEVAL)
-    options = dict(COLLAPSE[profile])
-    collapse = [
-        routes("tables", sizes=(4 * m, 16 * m, 64 * m), contexts=m, vocab=V, **options)
-        for m, V in options.pop("shapes")
-    ]
-    path = store.result("training/english", partial(_path, profile, seed, progress))
-    checks = [check for comparison in compared for check in _checks(comparison)]
-    return results | {
-        "comparisons": [*compared, retrieval, *classes],
-        "collapse": collapse,
-        "training": [path],
-        "checks": [*checks, *_checks_of_retrieval(retrieval)],
-        "digest": digest(store.records()),
-    }
-
-
-class _Recorded:
-    """The results of a finished run: like a store, but nothing is computed and nothing written."""
-
-    def __init__(self, directory: str | Path) -> None:
-        files = read_directory(Path(directory))
-        headers = [file.header for file in files if file.header is not None]
-        if not headers:
-            raise InputError(
-                f"expected records-*.jsonl in {directory}, found none; name a directory of results"
-            )
-        self.directory, self.config = directory, headers[0]["config"]
-        self._records = merge(files)
-
-    def has(self, key: str) -> bool:
-        return key in self._records
-
-    def records(self) -> list[Record]:
-        return [self._records[key] for key in sorted(self._records)]
-
-    def result(self, key: str, compute: Callable[[], Any]) -> Any:
-        del compute
-        if key not in self._records:
-            raise InputError(
-                f"{self.directory}: the run has no result for {key!r} yet; finish it with --resume"
-            )
-        return self._records[key].result
-
-
-def recorded(directory: str | Path) -> dict[str, Any]:
+def recorded(directory: str | Path) -> Findings:
     """What `verify` or `reproduce` returned, from the records that they left.
 
     Args:
       directory: their --out.
 
     Returns:
-      The verdicts that are recorded, and of a finished `reproduce` the comparisons and checks.
+      The verdicts that are recorded, and of a finished `reproduce` all but the costs.
 
     Raises:
       InputError: no records, no verdict among them, or a `reproduce` that did not finish.
     """
-    run = _Recorded(directory)
+    run = FinishedRun(directory)
     names = [s.id for _, s in select([]) if run.has(f"statement/{s.id}")]
     if not names or not run.config.keys() >= {"command", "profile", "seed"}:
         raise InputError(f"{directory}: expected a run of verify or reproduce, found no verdict")
-    return _gather(
-        names if run.config["command"] == "verify" else [],
-        profile=run.config["profile"],
-        seed=run.config["seed"],
-        store=cast(Store, run),
-        progress=quiet,
-        comparisons=run.config["command"] == "reproduce",
-    )
+    profile, seed = run.config["profile"], run.config["seed"]
+    if run.config["command"] == "reproduce":
+        return _reproduced(profile=profile, seed=seed, store=run, progress=quiet)
+    return Findings(judge(names, profile=profile, seed=seed, store=run))
 
 
-def _path(profile: str, seed: int, progress: Progress) -> dict[str, Any]:
+def _path(profile: str, seed: int, progress: Progress) -> Any:
     """The path of fine-tuning on English, without the speed, which is not the same twice."""
     found = train_sft(sizes=(16, 64), tasks=TRAINING[profile], seed=seed, progress=progress)
-    del found["tokens_per_second"]
-    return found
+    return json_form(replace(found, tokens_per_second=None))
 
 
-def _checks(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+def routes_agree(comparison: Comparison) -> list[Check]:
     """The weights against the algorithm that they implement, and training against its limit."""
-    matrix, task = comparison["matrix"], comparison["task"]
-    lookup = max(cell["lookup"]["counts"]["max"] for cell in matrix.values())
-    seen = [matrix[str(size)] for size in comparison["sizes"] if size >= 64]
-    tuned = max(cell["full"]["counts"]["mean"] for cell in seen)
+    matrix, task = comparison.matrix, comparison.task
+    lookup = max(cell["lookup"]["counts"].max for cell in matrix.values())
+    tuned = max(matrix[N]["full"]["counts"].mean for N in comparison.sizes if N >= 64)
     return [
         _check(f"{task}: lookup's weights against counts, largest TV", lookup, LOOKUP_LIMIT),
         _check(
@@ -247,16 +226,16 @@ def _checks(comparison: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _checks_of_retrieval(comparison: dict[str, Any]) -> list[dict[str, Any]]:
+def retrieval_helps(comparison: Comparison) -> list[Check]:
     """Retrieved demonstrations bring a prompt at least twice as near to fine-tuning as random."""
     found = []
-    for size, matrix in comparison["matrix"].items():
+    for N, matrix in comparison.matrix.items():
         for route in ("in-context", "lookup"):
-            near, far = (matrix["full"][f"{route}-{choice}"]["mean"] for choice in CHOICES)
-            name = f"{comparison['task']}, N = {size}: {route}, TV to fine-tuning, retrieved/random"
+            near, far = (matrix["full"][f"{route}-{choice}"].mean for choice in CHOICES)
+            name = f"{comparison.task}, N = {N}: {route}, TV to fine-tuning, retrieved/random"
             found.append(_check(name, near / far, RETRIEVAL_LIMIT))
     return found
 
 
-def _check(name: str, value: float, limit: float) -> dict[str, Any]:
-    return {"name": name, "value": value, "limit": limit, "passed": value <= limit}
+def _check(name: str, value: float, limit: float) -> Check:
+    return Check(name, value, limit, passed=value <= limit)

@@ -28,14 +28,16 @@ def _with_layer(spec=BASE, **changes):
 class Architecture:
     spec: TransformerSpec
     arguments: dict = field(default_factory=dict)
+    unit: float = 1.0
 
     def params(self, seed=0):
-        """Small integers (norm gains positive): exact in every dtype."""
+        """Small multiples of the unit (norm gains positive integers): exact in every dtype."""
         rng = np.random.default_rng(seed)
-        return {
+        params = {
             name: rng.integers(1 if "norm" in name else -2, 3, leaf.shape).astype(np.float32)
             for name, leaf in blank(self.spec).items()
         }
+        return {n: leaf if "norm" in n else self.unit * leaf for n, leaf in params.items()}
 
     def inputs(self, length=9, seed=1):
         rng = np.random.default_rng(seed)
@@ -113,7 +115,8 @@ ARCHITECTURES |= {
         replace(_with_layer(attend="hardmax"), position_rows=14, position_offset=2), {"offset": 3}
     ),
     "equal layers": Architecture(
-        replace(_NORMED, layers=2 * _with_layer(**_HALVES, rotary=Rotary(), gate="silu").layers)
+        replace(_NORMED, layers=2 * _with_layer(**_HALVES, rotary=Rotary(), gate="silu").layers),
+        unit=0.25,
     ),
     "gpt2": Architecture(
         TransformerSpec(
@@ -138,7 +141,8 @@ ARCHITECTURES |= {
             epsilon=1e-5,
             readout="tied",
             position_rows=12,
-        )
+        ),
+        unit=0.25,
     ),
     "gemma": Architecture(
         TransformerSpec(
@@ -165,7 +169,8 @@ ARCHITECTURES |= {
             post_norm=True,
             readout="tied",
             embed_scale=6**0.5,
-        )
+        ),
+        unit=0.25,
     ),
 }
 

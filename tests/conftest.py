@@ -17,6 +17,25 @@ hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("fixed")
 
 
+@pytest.fixture
+def run(tmp_path):
+    """What an experiment of a statement gets: smoke, the key of seed 0, an empty store."""
+    from icl_sim.claims.claim import Run
+    from icl_sim.execution.progress import quiet
+    from icl_sim.storage.store import Store
+
+    with Store(tmp_path / "run", config={}) as store:
+        yield Run("smoke", jax.random.key(0), store, quiet)
+
+
+@pytest.fixture
+def two_gib(monkeypatch):
+    """The memory that a request may take."""
+    from icl_sim.execution.memory_guard import VARIABLE
+
+    monkeypatch.setenv(VARIABLE, "2GiB")
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
 

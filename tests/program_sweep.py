@@ -1,4 +1,4 @@
-"""A sweep that test_experiments.py runs in fresh processes, to kill, interrupt and resume them.
+"""A sweep that test_sweep.py runs in fresh processes, to kill, interrupt and resume them.
 
 Arguments: directory, samples per replicate; then, for one of two processes, its index and port.
 Acknowledged keys go to stdout, one a line.

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import pytest
-from test_report import RESULTS, STATEMENT
+import re
+from dataclasses import replace
+from pathlib import Path
 
-from icl_sim.report.audit import looseness
+import pytest
+from test_report import RESULTS, STATEMENT_JSON, typed_judgement
+
+from icl_sim import claims
+from icl_sim.report.audit import PICTURES, looseness
 from icl_sim.report.pages import render_audit
 
 
+def audit_of(**changed):
+    """The audit of one statement, changed."""
+    return replace(RESULTS.audit, statements=(typed_judgement(STATEMENT_JSON | changed),))
+
+
 def test_a_verdict_that_the_theory_does_not_derive_is_pointed_out():
-    surprise = STATEMENT | {"verdict": "FALSE-AS-STATED"}
+    surprise = audit_of(verdict="FALSE-AS-STATED")
     words = "Not the verdict that the theory derives: C1.token."
-    assert words in render_audit(RESULTS | {"statements": [surprise]})
-    assert words not in render_audit(RESULTS)
+    assert words in render_audit(surprise)
+    assert words not in render_audit(RESULTS.audit)
 
 
 def test_looseness_is_the_median_and_range_of_ratios_to_the_exact_size():
     row = {"exact": 10, "abstract": 50, "mcdiarmid": 20, "weissman": 15}
     others = [row | {"exact": 5}, row | {"exact": 20}]
-    found = looseness([{"figures": {"exact": [row, *others], "other": [row]}}])
+    found = looseness(audit_of(figures={"exact": [row, *others], "other": [row]}).statements)
     abstract = next(line for line in found if line["formula"] == "abstract")
     assert abstract == {
         "formula": "abstract",
@@ -69,7 +79,12 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_table_of_that_name_is_drawn_beside_its_statement(name):
-    statement = STATEMENT | {"figures": {name: FIGURES[name]}}
-    text = render_audit(RESULTS | {"statements": [statement]})
+    text = render_audit(audit_of(figures={name: FIGURES[name]}))
     assert text.count("<svg") == 1
     assert f"table {name}" in text
+
+
+def test_every_picture_is_of_a_table_that_an_experiment_makes():
+    sources = "\n".join(path.read_text() for path in Path(claims.__file__).parent.glob("*.py"))
+    made = set(re.findall(r'"([\w-]+)":', sources))
+    assert made >= PICTURES.keys() == FIGURES.keys() | {"sizes"}

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: the stopwatch, the roof, the history, the tables."""
+"""The benchmarks: the stopwatch, the roof, the history, the tables; what the slow suites find."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import exact, history, tables, tightness
+from benchmarks import exact, history, memory, tables, tightness
 from benchmarks.__main__ import main
 from benchmarks.measure import NOT_INSTALLED, measure, peer
 from benchmarks.roofline import Roof, Work, against_roof, forward_work, measured_roof, picture
+from benchmarks.slopes import LOOPS, SIZES, learning_curves, slope
 from constructions.spec import Layer, TransformerSpec, param_shapes
 
 ROOF = Roof(stream=10e9, triad=6e9, peak=100e9)
@@ -233,3 +234,19 @@ def test_work_of_a_forward_pass_counts_every_product():
     assert work.flops == 2 * 13 * 11 * (9 * (projections + mlp + attention) + 3 * 7)
     numbers = sum(leaf.size for leaf in params.values())
     assert work.bytes == 4 * (numbers + 13 * 11 * (1 + 7))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(memory.CASES))
+def test_estimates_are_within_a_factor_of_two_of_what_is_measured(name):
+    row = memory.measure(name)
+    assert 0.5 < row["ratio"] < 2, row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("dim", SIZES)
+@pytest.mark.parametrize(("learner", "loops"), LOOPS.items())
+def test_errors_fall_as_one_over_n(learner, loops, dim):
+    errors = learning_curves(learner, dim, SIZES[dim], 16, loops=loops)
+    assert -1.2 <= slope(SIZES[dim], errors) <= -0.8

@@ -8,10 +8,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from tolerances import F64
 
 from icl_sim.bounds.coins import coins_needed, rounding_error
-from icl_sim.bounds.sequences import dkw_size, events_size, sup_norm_size
+from icl_sim.bounds.sequences import deterministic_size, dkw_size, events_size, sup_norm_size
 from icl_sim.bounds.suprema import (
     independent_events_failure,
     sup_norm_failure,
@@ -109,3 +110,52 @@ def test_coins_are_the_least_that_suffice():
         b = coins_needed(vocab=V, length=length, eps=eps)
         assert rounding_error(vocab=V, length=length, coins=b) <= float(eps)
         assert b == 1 or rounding_error(vocab=V, length=length, coins=b - 1) > float(eps)
+
+
+def sup_failure(vocab, n, eps):
+    """P(sup |Phat - 1/V| > eps) at the uniform law, exactly: Poisson counts given their sum."""
+    kept = [c for c in range(n + 1) if abs(c - n / vocab) <= n * eps * (1 + 1e-12)]
+    powers = np.zeros(n + 1)
+    powers[0] = 1.0
+    for _ in range(vocab):
+        after = np.zeros(n + 1)
+        for c in kept:
+            after[c:] += powers[: n + 1 - c] * math.exp(-math.lgamma(c + 1))
+        powers = after
+    return 1 - powers[n] * math.exp(math.lgamma(n + 1) - n * math.log(vocab))
+
+
+@pytest.mark.parametrize("vocab", [2, 3, 6])
+@pytest.mark.parametrize(("eps", "delta"), [(0.3, 0.1), (0.2, 0.3), (0.25, 0.01)])
+def test_sup_norm_sizes_suffice_at_uniform_laws(vocab, eps, delta):
+    better, dkw = sup_norm_size(eps=eps, delta=delta), dkw_size(eps=eps, delta=delta)
+    events = events_size(events=vocab, eps=eps, delta=delta)
+    assert better < dkw
+    for n in (better, dkw, events):
+        assert sup_failure(vocab, n, eps) <= delta
+
+
+def test_the_better_sup_norm_size_is_always_below_dkw():
+    for delta in np.linspace(0.001, 0.999, 50):
+        assert (1 + math.sqrt(-math.log(delta) / 2)) ** 2 < 2 * math.log(2 / delta)
+
+
+def test_hoeffding_s_size_is_sharp_for_a_fair_coin_at_small_delta():
+    assert events_size(events=1, eps=0.1, delta=0.05) == math.ceil(math.log(40) / 0.02) == 185
+    n = events_size(events=1, eps=0.1, delta=1e-8)
+    two_sided = lambda n: 2 * binom.sf(math.floor(0.6 * n + 1e-9), n, 0.5)
+    assert two_sided(n) <= 1e-8 < two_sided(math.floor(0.8 * n))
+
+
+def test_the_abstract_s_product_covers_the_events_from_four_outputs_on():
+    for K, delta in product((4, 16, 4**8), (0.3, 0.05, 1e-4)):
+        product_size = math.log(K) * math.log(1 / delta) / 0.01
+        assert product_size >= (math.log(K) + math.log(2 / delta)) / 0.02
+
+
+@pytest.mark.parametrize(("maps", "eps", "delta"), [(2, 0.01, 0.01), (50, 0.02, 0.05)])
+def test_occam_s_size_is_sharp_for_independent_maps(maps, eps, delta):
+    n = deterministic_size(maps=maps, eps=eps, delta=delta)
+    some_survives = lambda n: 1 - (1 - (1 - eps) ** n) ** (maps - 1)
+    assert some_survives(n) <= delta
+    assert some_survives(math.floor(0.8 * n)) > delta

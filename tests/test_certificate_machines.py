@@ -10,7 +10,7 @@ from constructions import TuringMachine
 from constructions.machines.certify import certify
 from constructions.machines.single import single
 from constructions.machines.universal import universal
-from constructions.machines.vocabulary import Vocabulary
+from constructions.vocabulary import Vocabulary
 from icl_sim.decoding import Decoder
 from icl_sim.errors import InputError
 from icl_sim.transformer import load
@@ -129,7 +129,7 @@ def run_from(construction, machine, *, count, head, steps, cell=None):
 
 
 def expected_of(construction, machine, steps):
-    return construction.transcribe(machine.run("", steps))[:steps]
+    return construction.machine.transcribe(machine.run("", steps))[:steps]
 
 
 @pytest.mark.parametrize("size", [(2**20, 2**19), (2**26, 2**15)])

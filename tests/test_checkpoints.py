@@ -56,6 +56,22 @@ def test_the_newest_step_comes_back_bit_for_bit_and_old_ones_go(copied):
     assert sorted(path.name for path in copied.iterdir()) == ["20", "30"]
 
 
+def test_a_note_comes_back_with_its_step_and_is_sealed_with_it(tmp_path):
+    with Checkpoints(tmp_path / "c", config=CONFIG) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, state(step), note={"cells": [step] * 9})
+    with Checkpoints(tmp_path / "c", config=CONFIG) as checkpoints:
+        assert checkpoints.note is None
+        assert checkpoints.restore(state(0))[0] == 2
+        assert checkpoints.note == {"cells": [2] * 9}
+    (path,) = (tmp_path / "c" / "2" / "manifest").glob("metadata")
+    path.write_bytes(path.read_bytes().replace(b"[2, 2,", b"[2, 3,"))
+    with Checkpoints(tmp_path / "c", config=CONFIG) as checkpoints:
+        assert checkpoints.restore(state(0))[0] == 1
+        assert checkpoints.note == {"cells": [1] * 9}
+        assert checkpoints.skipped == ("checkpoint 2: the manifest does not match its own SHA-256",)
+
+
 def corrupt(path, kind, rng):
     content = bytearray(path.read_bytes())
     if kind == "delete":

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-import jax
 import pytest
 
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
 from icl_sim.claims import CLAIMS, c1, judge, select
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.errors import InputError
-from icl_sim.statistics.sweep import quiet
+from icl_sim.execution.progress import quiet
 from icl_sim.storage.store import Store
 
-
-@pytest.fixture
-def run(tmp_path):
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_the_abstract_s_size_for_one_token_holds_and_is_loose(run):
@@ -157,25 +154,14 @@ def test_every_statement_says_what_it_judges(statement):
 
 
 def test_the_audit_has_the_statements_of_the_theory():
-    assert [s.id for _, s in select([])] == [
-        "C0.universal",
-        "C0.arbitrary",
-        "C1.token",
-        "C1.sum",
-        "C1.sequence",
-        "C1.prefixes",
-        "C2.sequence",
-        "C2.elicitation",
-        "C2.sup",
-        "C2.events",
-        "C3.mean",
-        "C3.tail",
-        "C3.tail-corrected",
-        "C3.one-step",
-        "C4.free-dimension",
-        "C4.statistic",
-        "C4.margin",
-        "C5.random",
-        "C5.missing",
-        "C6.retrieval",
-    ]
+    pages = sorted(p for p in DOCS.glob("c*.md") if p.stem.upper() in CLAIMS)
+    headings = re.findall(r"^## (.*)", "\n".join(p.read_text() for p in pages), re.MULTILINE)
+    proved = [name for heading in headings for name in re.findall(r"\bC\d+\.[\w-]+", heading)]
+    assert proved == [s.id for _, s in select([])]
+    assert [p.stem.upper() for p in pages] == list(CLAIMS)
+
+
+def test_every_experiment_is_run_by_a_test():
+    tests = "\n".join(p.read_text() for p in Path(__file__).parent.glob("test_claims*.py"))
+    for _, statement in select([]):
+        assert re.search(rf"\b{statement.experiment.__name__}\b", tests), statement.id

@@ -10,14 +10,9 @@ from icl_sim.bounds.partial import missing_error, subset_mean_error, subset_size
 from icl_sim.bounds.retrieval import retrieval_error, softmax_leak
 from icl_sim.claims import access_replicates, c5, c6
 from icl_sim.claims.claim import FALSE, HOLDS, Run
-from icl_sim.statistics.sweep import CellVerdict, quiet
-from icl_sim.storage.store import Store
-
-
-@pytest.fixture
-def run(tmp_path):
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
+from icl_sim.data.tasks import Demonstrations
+from icl_sim.predictors import PREDICTORS, Predictor, get_predictor
+from icl_sim.statistics.sweep import CellVerdict
 
 
 def all_certified(run, name, cells, **_):
@@ -27,8 +22,8 @@ def all_certified(run, name, cells, **_):
 @pytest.fixture
 def forgetful(monkeypatch):
     """An answer that ignores its prompt."""
-    answer = lambda contexts, outputs, V: jnp.full((contexts.shape[0], V), jnp.float32(1 / V))
-    monkeypatch.setitem(access_replicates.ANSWERS, "forgetful", answer)
+    answer = lambda data, key: jnp.full(data.counts.shape, jnp.float32(1 / data.counts.shape[1]))
+    monkeypatch.setitem(PREDICTORS, "forgetful", Predictor(answer))
     return "forgetful"
 
 
@@ -124,18 +119,21 @@ def test_a_shuffle_is_uniform_and_a_permutation():
 def test_own_demonstrations_come_first_and_others_fill_up():
     contexts = jnp.array([0, 1, 0, 1, 1, 1], jnp.int32)
     outputs = jnp.arange(6, dtype=jnp.int32)
-    found, shown = access_replicates.retrieve(jax.random.key(0), contexts, outputs, 2, 4, "own")
+    data = Demonstrations(contexts, outputs, jnp.zeros((2, 6), jnp.int32))
+    found, shown, counts = access_replicates.retrieved(jax.random.key(0), data, 4, "own")
     assert (contexts[shown] == found).all()
     assert found[0, :2].tolist() == [0, 0]
     assert found[0, 2:].tolist() == [1, 1]
     assert found[1].tolist() == [1, 1, 1, 1]
     assert all(len(set(row)) == 4 for row in shown.tolist())
+    assert counts.sum(axis=1).tolist() == [2, 4]  # what a prompt shows of its query's context
 
 
 def test_both_answers_agree():
     contexts = jnp.array([[0, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 1]], jnp.int32)
     outputs = jnp.array([[0, 1, 2, 0], [0, 1, 1, 1], [2, 2, 2, 2]], jnp.int32)
-    counted = access_replicates.counting_answer(contexts, outputs, 3)
-    found = access_replicates.lookup_answer(contexts, outputs, 3)
+    data, key = access_replicates.prompts(contexts, outputs, 3), jax.random.key(0)
+    counted = get_predictor("counts")(data, key)
+    found = get_predictor("lookup")(data, key)
     assert counted.tolist() == [[0.5, 0, 0.5], [0.25, 0.75, 0], pytest.approx([1 / 3] * 3)]
     assert abs(found - counted).max() < 1e-6

@@ -6,7 +6,6 @@ import itertools
 from dataclasses import replace
 from fractions import Fraction
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,15 +13,7 @@ from constructions.certificate import digest
 from constructions.programs.training_machines import TRAINING
 from constructions.reference import forward
 from icl_sim.claims import c0, coin_sampling, controls
-from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Run
-from icl_sim.statistics.sweep import quiet
-from icl_sim.storage.store import Store
-
-
-@pytest.fixture
-def run(tmp_path):
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
+from icl_sim.claims.claim import FALSE, HOLDS, OPEN
 
 
 @pytest.fixture

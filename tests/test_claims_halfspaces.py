@@ -17,23 +17,20 @@ from icl_sim.bounds.classification import (
     statistic_size,
 )
 from icl_sim.claims import CLAIMS, c3, c4, halfspace_curves
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Run
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
 from icl_sim.execution.trials import run_blocks
-from icl_sim.halfspaces import LEARNERS, error_trial, pool, real_law
-from icl_sim.statistics.sweep import quiet
-from icl_sim.storage.store import Store
+from icl_sim.halfspaces import SOLVERS, error_trial, pool, real_law
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(run, monkeypatch):
     """A run whose sampled part is small; the exact parts are whole."""
     monkeypatch.setattr(c3, "POOLS", ("iris-0-1",))
     monkeypatch.setattr(c3, "real_data_rows", lambda run, learners: [])
     monkeypatch.setitem(c3.MEAN_REPLICATES, "smoke", 500)
     monkeypatch.setitem(halfspace_curves.GAUSSIAN, "smoke", (3, (40, 160), 192))
     monkeypatch.setitem(c4.DIMENSIONS, "smoke", (5,))
-    with Store(tmp_path / "run", config={}) as store:
-        yield Run("smoke", jax.random.key(0), store, quiet)
+    return run
 
 
 def refuted(outcome):
@@ -112,7 +109,7 @@ def test_one_step_misses_d_over_eps(run):
     outcome = c3.one_step_experiment(run)
     assert outcome.verdict == FALSE
     assert all(row["mean"] > 1.5 * row["eps"] for row in outcome.figures["exact"])
-    assert {row["learner"] for row in outcome.figures["slopes"]} == set(LEARNERS)
+    assert {row["learner"] for row in outcome.figures["slopes"]} == set(SOLVERS)
     for row in outcome.figures["curves"]:
         assert row["mean"] > 0.9 * row["bayes"]  # which is the limit for large d, and d is 3
 
@@ -167,7 +164,7 @@ def test_other_constants_of_the_margin_change_the_verdict(run):
 
 
 def test_a_learner_without_the_margin_is_refuted(run, monkeypatch):
-    monkeypatch.setitem(LEARNERS, "reversed", lambda inputs, labels: -(labels @ inputs))
+    monkeypatch.setitem(SOLVERS, "reversed", lambda inputs, labels: -(labels @ inputs))
     outcome = c4.margin_experiment(run, learner="reversed")
     assert outcome.verdict == FALSE
     assert refuted(outcome)
@@ -178,7 +175,7 @@ def test_a_learner_without_the_margin_is_refuted(run, monkeypatch):
 
 def test_a_padded_pool_errs_as_the_pool_does():
     inputs, labels, d = halfspace_curves.padded_pool("iris-0-1")
-    learner, key = LEARNERS["one-step"], jax.random.key(5)
+    learner, key = SOLVERS["one-step"], jax.random.key(5)
     padded = run_blocks(
         halfspace_curves.pool_error(learner, 12),
         key=key,
@@ -222,7 +219,7 @@ def test_paired_learners_see_the_same_examples():
     trial = halfspace_curves.paired_trial(c3.gaussian(3), ("least-squares", "one-step"), 20)
     both = run_blocks(trial, key=jax.random.key(1), trials=64, args=(np.int32(20),))
     alone = run_blocks(
-        error_trial(c3.gaussian(3), LEARNERS["one-step"], 20),
+        error_trial(c3.gaussian(3), SOLVERS["one-step"], 20),
         key=jax.random.key(1),
         trials=64,
         args=(np.int32(20),),

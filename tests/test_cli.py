@@ -109,6 +109,32 @@ def test_bad_commands_give_one_line_and_code_2(capsys, arguments, word):
     assert word in err
 
 
+@pytest.mark.parametrize(
+    "line", ["--flagfile={} list", "@{}", "verify --flagfile={}", "verify @{}"]
+)
+def test_no_file_is_read_as_arguments(capsys, tmp_path, line):
+    file = tmp_path / "arguments"
+    file.write_text("list\n--json\n")
+    code, out, err = call(capsys, *line.format(file).split())
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert str(file) in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["nonsense", "verify C1 --profile huge", "verify --resume", "compare --sizes many", "train"],
+)
+def test_bad_input_is_answered_without_heavy_imports(line):
+    program = (
+        f"import sys; from icl_sim.cli import run\nassert run(['icl-sim', *{line.split()}]) == 2\n"
+        "assert not {'jax', 'scipy', 'matplotlib', 'numpy', 'flax'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_an_unwritable_directory_is_one_line(capsys, tmp_path):
     file = tmp_path / "file"
     file.write_text("")

@@ -8,11 +8,17 @@ import pytest
 
 from constructions.learners.lookup import lookup as build_lookup
 from icl_sim.comparison import compare
-from icl_sim.data.tasks import empirical_law, english_table, english_tables, sample_demonstrations
+from icl_sim.data.tasks import (
+    Demonstrations,
+    empirical_law,
+    english_table,
+    english_tables,
+    sample_demonstrations,
+)
 from icl_sim.errors import InputError
 from icl_sim.predictors import PREDICTORS, get_predictor, register_predictor
 from icl_sim.predictors.counting import lookup
-from icl_sim.predictors.selected import at_random, one_prompt_a_query, retrieve
+from icl_sim.predictors.selected import at_random, retrieve
 from icl_sim.storage.records import digest
 from icl_sim.storage.store import Store
 from icl_sim.transformer import forward
@@ -62,7 +68,9 @@ def test_retrieval_shows_a_query_its_own_demonstrations():
     # Whoever sees all of its own demonstrations reads the counts.
     full = lookup(retrieve(data, int(own.max())), jax.random.key(5))
     assert largest_distance(full, empirical_law(data.counts)) <= 1e-6
-    alone = one_prompt_a_query(lookup)(retrieve(data, 12), jax.random.key(5))
+    contexts, outputs, counts = retrieve(data, 12)
+    rows = (Demonstrations(c, y, counts) for c, y in zip(contexts, outputs, strict=True))
+    alone = np.stack([lookup(row, jax.random.key(5))[c] for c, row in enumerate(rows)])
     assert largest_distance(alone, lookup(retrieve(data, 12), jax.random.key(5))) <= 1e-6
     few = at_random(data, 12, jax.random.key(6))
     assert few.contexts.shape == (12,)
@@ -83,9 +91,9 @@ def test_retrieved_demonstrations_bring_the_prompt_nearer_to_fine_tuning(tmp_pat
             key=jax.random.key(0),
             store=store,
         )
-    row = found["matrix"]["800"]["full"]
+    row = found.matrix[800]["full"]
     for route in routes:
-        assert row[f"{route}-retrieved"]["mean"] <= row[f"{route}-random"]["mean"] / 2
+        assert row[f"{route}-retrieved"].mean <= row[f"{route}-random"].mean / 2
 
 
 @pytest.fixture(scope="module")
@@ -107,60 +115,67 @@ def result(tmp_path_factory):
 
 
 def test_identities(result):
-    for size in result["sizes"]:
-        matrix = result["matrix"][str(size)]
-        assert matrix["lookup"]["counts"]["max"] <= 1e-6
-        assert matrix["truth"]["truth"]["max"] == 0
+    for size in result.sizes:
+        matrix = result.matrix[size]
+        assert matrix["lookup"]["counts"].max <= 1e-6
+        assert matrix["truth"]["truth"].max == 0
         if size >= 64:
-            assert matrix["fine-tuned"]["counts"]["mean"] <= 0.02
+            assert matrix["fine-tuned"]["counts"].mean <= 0.02
 
 
 def test_matrix_is_symmetric_and_its_intervals_hold_the_mean(result):
-    for matrix in result["matrix"].values():
+    for matrix in result.matrix.values():
         for row in matrix:
             for column in matrix[row]:
                 cell = matrix[row][column]
-                assert cell["low"] <= cell["mean"] + 1e-12
-                assert cell["mean"] <= cell["high"] + 1e-12
-                assert cell["mean"] <= cell["max"] + 1e-12
+                assert cell.low <= cell.mean + 1e-12
+                assert cell.mean <= cell.high + 1e-12
+                assert cell.mean <= cell.max + 1e-12
                 assert cell == matrix[column][row]
 
 
 def test_paired_differences_are_those_of_the_distances_to_truth(result):
-    for size in result["sizes"]:
-        matrix, paired = result["matrix"][str(size)], result["paired"][str(size)]
+    for size in result.sizes:
+        matrix, paired = result.matrix[size], result.paired[size]
         for row in matrix:
             for column in matrix:
                 cell = paired[row][column]
-                expected = matrix[row]["truth"]["mean"] - matrix[column]["truth"]["mean"]
-                assert abs(cell["mean"] - expected) <= 1e-9
-                assert cell["low"] <= cell["mean"] + 1e-12 <= cell["high"] + 2e-12
+                expected = matrix[row]["truth"].mean - matrix[column]["truth"].mean
+                assert abs(cell.mean - expected) <= 1e-9
+                assert cell.low <= cell.mean + 1e-12 <= cell.high + 2e-12
 
 
 def test_the_lookup_ignores_the_order_of_its_demonstrations(result):
-    for rows in result["order"].values():
+    for rows in result.order.values():
         assert rows.keys() == {"lookup"}
         assert rows["lookup"] <= 1e-6
 
 
 def test_the_error_falls_with_the_square_root_of_the_data(result):
-    rate = result["rates"]["counts"]
-    assert rate["low"] <= -0.5 <= rate["high"]
+    rate = result.rates["counts"]
+    assert rate.low <= -0.5 <= rate.high
 
 
 def test_sequences_of_one_symbol_are_the_laws_themselves(result):
-    for size in result["sizes"]:
-        lengths = result["lengths"][str(size)]
-        for name, cell in lengths["1"].items():
-            assert abs(cell["mean"] - result["matrix"][str(size)][name]["truth"]["mean"]) <= 1e-6
+    for size in result.sizes:
+        lengths = result.lengths[size]
+        for name, cell in lengths[1].items():
+            assert abs(cell.mean - result.matrix[size][name]["truth"].mean) <= 1e-6
         # Errors of tokens add up, at most: TV of l symbols <= l times the worst token's.
-        for name in lengths["2"]:
-            assert lengths["1"][name]["mean"] <= lengths["2"][name]["mean"] + 1e-9
-            assert lengths["4"][name]["mean"] <= 1
+        for name in lengths[2]:
+            assert lengths[1][name].mean <= lengths[2][name].mean + 1e-9
+            assert lengths[4][name].mean <= 1
+
+
+def test_a_comparison_needs_neither_key_nor_store(tmp_path):
+    options = {"sizes": (16,), "predictors": ("counts", "bayes"), "tasks": 2}
+    with Store(tmp_path, config={}) as store:
+        expected = compare("tables", key=jax.random.key(0), store=store, **options)
+    assert compare("tables", **options) == expected
 
 
 def test_more_demonstrations_come_nearer_to_the_truth(result):
-    errors = [result["matrix"][str(n)]["counts"]["truth"]["mean"] for n in result["sizes"]]
+    errors = [result.matrix[n]["counts"]["truth"].mean for n in result.sizes]
     assert errors == sorted(errors, reverse=True)
 
 
@@ -179,7 +194,7 @@ def test_a_registered_predictor_is_compared_like_the_others(tmp_path):
                 key=jax.random.key(0),
                 store=store,
             )
-        assert result["matrix"]["16"]["uniform"]["truth"]["mean"] > 0.1
+        assert result.matrix[16]["uniform"]["truth"].mean > 0.1
         with pytest.raises(InputError, match="exists already"):
             register_predictor("uniform", uniform)
     finally:

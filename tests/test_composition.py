@@ -30,7 +30,9 @@ def classes(problem):
 
 
 def run(built, problem, engine=jitted):
-    return built.decode(np.asarray(engine(built.spec, built.params, built.encode(problem))))
+    inputs = built.encode(problem)
+    np.testing.assert_array_equal(jax.jit(built.fill)(**built.parse(problem)), inputs)
+    return built.decode(np.asarray(engine(built.spec, built.params, inputs)))
 
 
 @pytest.mark.parametrize(
@@ -157,6 +159,18 @@ def test_every_small_change_of_a_weight_is_refused(build):
             params[leaf][tuple(rng.permutation(where)[0])] += np.float32(2.0**-10)
             with pytest.raises(ValueError, match="expected"):
                 built.certify(built.spec, params)
+
+
+def test_two_computers_run_side_by_side():
+    parts = [CONSTRUCTIONS["looped"](words=16, bits=bits, loops=5) for bits in (6, 8)]
+    built = side_by_side(*parts)
+    problem = {
+        "first": {"memory": [9, 11, 3, 11, 10, 6, 11, 11, -1, 30, 12, 0]},
+        "second": {"memory": list(range(12)), "counter": 3},
+    }
+    found = run(built, problem, engine=forward)
+    assert found == built.oracle(problem)
+    assert found["first"]["memory"][10] == -22
 
 
 def test_parts_that_do_not_fit_are_refused():

@@ -11,7 +11,7 @@ import pytest
 from cases_learners import CASES
 from tolerances import F64
 
-from constructions import CONSTRUCTIONS, TuringMachine, forward, param_shapes
+from constructions import CONSTRUCTIONS, Residual, TuringMachine, forward, param_shapes
 from constructions.certificate import digest
 from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.transformer import forward as jax_forward
@@ -52,15 +52,15 @@ def posed(built, problem):
     decoding would yield.
     """
     inputs = built.encode(problem)
-    if built.transcribe is None:
+    if built.machine is None:
         return inputs, len(inputs)
     machine = problem.get("machine") or TWO_STATES
-    run = built.transcribe(machine.run(problem["tape"], problem["steps"]))
+    run = built.machine.transcribe(machine.run(problem["tape"], problem["steps"]))
     return np.concatenate([inputs, run]), len(inputs)
 
 
 def answer(built, outputs, inputs, prompt):
-    if built.transcribe is None:
+    if built.machine is None:
         return built.decode(outputs)
     predicted = np.asarray(outputs)[prompt - 1 : -1].argmax(axis=1)
     return built.decode(np.concatenate([inputs[:prompt], predicted]))
@@ -73,7 +73,7 @@ def distance(built, found, expected):
     assert found.keys() == expected.keys()
     worst = 0.0
     for key, right in expected.items():
-        if built.kind == "machine" or np.asarray(right).dtype.kind in "iuUOb":
+        if np.asarray(right).dtype.kind in "iuUOb":
             worst = max(worst, 0.0 if np.array_equal(found[key], right) else math.inf)
         else:
             gap = np.abs(np.asarray(found[key], np.float64) - right)
@@ -123,6 +123,34 @@ def test_all_engines_answer_as_the_oracle_at_the_limit(name, case):
         assert distance(built, found, built.oracle(problem)) <= bound(built, inputs)
     for leaf, gradient in gradients.items():
         assert np.isfinite(gradient).all(), leaf
+
+
+def same_arrays(found, expected):
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+@members
+def test_a_prompt_is_filled_by_numpy_as_under_jit_and_vmap(name, case):
+    built = build(name, case)
+    rng = np.random.default_rng(4)
+    problems = [case.draw(rng, max(case.least, 8)) for _ in range(3)]
+    prompts = [built.encode(problem) for problem in problems]
+    data = [built.parse(problem) for problem in problems]
+    for prompt, arrays in zip(prompts, data, strict=True):
+        same_arrays(built.fill(**arrays), prompt)
+        same_arrays(jax.jit(built.fill)(**arrays), prompt)
+    batch = jax.tree.map(lambda *parts: np.stack(parts), *data)
+    same_arrays(jax.jit(jax.vmap(lambda arrays: built.fill(**arrays)))(batch), np.stack(prompts))
+
+
+@members
+def test_the_fields_name_every_input(name, case):
+    built = build(name, case)
+    vectors = built.spec.inputs == "vectors"
+    width = built.fields.width if vectors else built.fields.size
+    assert width == built.spec.input_size
+    assert isinstance(built.fields, Residual) == vectors
 
 
 @members

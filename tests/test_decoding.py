@@ -154,12 +154,14 @@ def test_heads_of_no_known_kind_are_decoded_densely_with_a_warning(small):
     params = small.params
     bare = Transformer(small.spec)
     prompt = small.encode({"machine": BB2, "tape": ""})
-    expected = small.transcribe(BB2.run("", 100))
+    expected = small.machine.transcribe(BB2.run("", 100))
     with pytest.warns(UserWarning, match="layer 5 head 0, layer 6 head 0: of no known kind"):
-        found = generate(bare, params, prompt, steps=10, engine="cached", stop=small.stop)
+        found = generate(bare, params, prompt, steps=10, engine="cached", stop=small.machine.stop)
     np.testing.assert_array_equal(found, expected)
     with pytest.warns(UserWarning, match="not specialised but cached: layer 5 head 0"):
-        found = generate(bare, params, prompt, steps=10, engine="specialised", stop=small.stop)
+        found = generate(
+            bare, params, prompt, steps=10, engine="specialised", stop=small.machine.stop
+        )
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(InputError, match="lanes need heads of known kinds"):
         generate_batch(bare, params, [prompt], steps=10)
@@ -176,7 +178,7 @@ def test_certified_scores_point_where_addresses_do(small):
     trace = machine.run("1101", 60)
     assert trace.steps == 60
     prompt = small.encode({"machine": machine, "tape": "1101"})
-    sequence = np.concatenate([prompt, small.transcribe(trace)])
+    sequence = np.concatenate([prompt, small.machine.transcribe(trace)])
     x = small.params["embed"][sequence].astype(np.float64)
     index = np.arange(len(sequence))
     x = x + np.stack([index, index**2], 1) @ small.params["positions"]
@@ -212,9 +214,9 @@ def test_certified_scores_point_where_addresses_do(small):
 
 def test_decoding_can_stop_and_go_on(small):
     prompt = small.encode({"machine": BB2, "tape": ""})
-    expected = small.transcribe(BB2.run("", 100))
+    expected = small.machine.transcribe(BB2.run("", 100))
     for engine in ("cached", "specialised"):
-        decoder = Decoder(*load(small), engine=engine, stop=small.stop)
+        decoder = Decoder(*load(small), engine=engine, stop=small.machine.stop)
         state = decoder.start(prompt)
         leaves, structure = jax.tree.flatten(state)
         found = []
@@ -242,7 +244,7 @@ def test_the_end_stays_the_end(small):
     prompt = small.encode({"machine": BB2, "tape": ""})
     for engine in ("dense", "cached", "specialised"):
         found = generate(*load(small), prompt, steps=20, engine=engine)
-        assert found[6:].tolist() == [small.stop] * 14
+        assert found[6:].tolist() == [small.machine.stop] * 14
 
 
 def test_one_flipped_token_is_found(small):
@@ -313,21 +315,29 @@ def test_bad_requests_are_refused_in_one_line(small, change, reason):
 
 
 def test_transformers_that_cannot_decode_are_refused():
-    for name in ("vectors", "prefix mask"):
+    reasons = {
+        "vectors": r"inputs vectors \(known: tokens\)",
+        "prefix mask": r"layer 0: mask prefix \(known: causal\)",
+        "prefix of nothing": r"layer 0: mask prefix \(known: causal\)",
+        "relative bias and prefix": r"layer 0: mask prefix \(known: causal\)",
+    }
+    refused = {name for name, case in ARCHITECTURES.items() if not decodable(case.spec)}
+    assert refused == set(reasons)
+    for name, reason in reasons.items():
         case = ARCHITECTURES[name]
-        with pytest.raises(InputError, match="token inputs and causal masks"):
+        with pytest.raises(InputError, match=f"cached decoding: .*{reason}"):
             Decoder(Transformer(case.spec), case.params())
 
 
 def test_machines_of_different_prompts_compile_once(small):
     before = decoder_module._advance._cache_size()
     rng = np.random.default_rng(8)
-    decoder = Decoder(*load(small), stop=small.stop)
+    decoder = Decoder(*load(small), stop=small.machine.stop)
     for _ in range(5):
         machine, tape = random_case(rng, states=2, symbols=2, cells=20)
         _, found = decoder.advance(
             decoder.start(small.encode({"machine": machine, "tape": tape})), 48
         )
-        expected = small.transcribe(machine.run(tape, 47))
+        expected = small.machine.transcribe(machine.run(tape, 47))
         np.testing.assert_array_equal(found[: len(expected)], expected)
     assert decoder_module._advance._cache_size() <= before + 1

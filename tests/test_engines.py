@@ -38,7 +38,7 @@ class Held:
         self.construction = construction
         self.model, self.params = load(construction)
         self.decoders = {
-            engine: Decoder(self.model, self.params, engine=engine, stop=construction.stop)
+            engine: Decoder(self.model, self.params, engine=engine, stop=construction.machine.stop)
             for engine in ("cached", "specialised")
         }
 
@@ -52,7 +52,7 @@ def check(held, machine, tape, length):
     """All engines against the interpreter's trace of up to 300 steps."""
     construction = held.construction
     trace = machine.run(tape, STEPS)
-    expected = construction.transcribe(trace)
+    expected = construction.machine.transcribe(trace)
     prompt = construction.encode({"machine": machine, "tape": tape})
     sequence = np.concatenate([prompt, expected[:-1]])
     assert len(sequence) <= length

@@ -15,7 +15,7 @@ import pytest
 
 from icl_sim.cli import run
 from icl_sim.execution.hosts import from_first, is_first
-from icl_sim.storage.records import digest, read_records
+from icl_sim.storage.records import digest, read_run
 
 ROOT = Path(__file__).parents[1]
 VERIFY = ("verify", "C2.sup", "--json")
@@ -66,7 +66,7 @@ def expected(tmp_path_factory):
     """The digest of one process, with two devices."""
     directory = tmp_path_factory.mktemp("one")
     assert run(["icl-sim", *VERIFY[:2], "--out", str(directory)]) == 0
-    return digest(read_records(directory))
+    return digest(read_run(directory)[1])
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
@@ -77,14 +77,14 @@ def test_a_worker_killed_inside_a_collective_is_replaced_and_nothing_changes(tmp
     process = launch(*VERIFY, "--processes", 2, "--out", tmp_path)
     wait_until(lambda: recorded(tmp_path) > 0)
     os.kill(workers(process)[1], signal.SIGKILL)
-    acknowledged = {record.key for record in read_records(tmp_path)}
+    acknowledged = {record.key for record in read_run(tmp_path)[1]}
     code, out, err = finish(process)
     assert code == 0
     assert err == "icl-sim: process 1 ended by SIGKILL; restart 1 of 3\n"
     assert out.count("\n") == 1
     assert json.loads(out)["digest"]
-    assert acknowledged <= {record.key for record in read_records(tmp_path)}
-    assert digest(read_records(tmp_path)) == expected
+    assert acknowledged <= {record.key for record in read_run(tmp_path)[1]}
+    assert digest(read_run(tmp_path)[1]) == expected
 
 
 def test_two_hosts_of_a_slurm_job_give_the_digest_of_one_process(tmp_path, expected):
@@ -104,7 +104,7 @@ def test_two_hosts_of_a_slurm_job_give_the_digest_of_one_process(tmp_path, expec
     assert (code, err) == (0, "")
     assert json.loads(out)["statements"][0]["id"] == "C2.sup"
     assert second == (0, "", "")
-    assert digest(read_records(tmp_path / "0")) == expected
+    assert digest(read_run(tmp_path / "0")[1]) == expected
     assert not (tmp_path / "1").exists()
 
 

@@ -9,7 +9,6 @@ from sklearn.linear_model import Lasso
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from benchmarks.slopes import SIZES, learning_curves, slope
 from constructions import CONSTRUCTIONS, forward
 from constructions.learners.svm import point_of_least_norm
 
@@ -275,12 +274,3 @@ def test_pairs_of_a_table_need_no_order():
     problem = table_pairs(rng, 50)
     shuffled = problem | {"pairs": rng.permutation(problem["pairs"]).tolist()}
     np.testing.assert_allclose(answer(built, problem), answer(built, shuffled), rtol=1e-12)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("dim", SIZES)
-@pytest.mark.parametrize(("learner", "loops"), [("perceptron", 3000), ("svm", 10_000)])
-def test_errors_fall_as_one_over_n(learner, loops, dim):
-    errors = learning_curves(learner, dim, SIZES[dim], 16, loops=loops)
-    assert -1.2 <= slope(SIZES[dim], errors) <= -0.8

@@ -1,56 +1,25 @@
+"""Machine files: what is read, and what is refused in one line with every reason."""
+
 from __future__ import annotations
 
 import os
 import time
 
 import pytest
+from cases_machine_files import ADDITION, INCREMENT, assert_one_line
 from cases_machines import BB5
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import TuringMachine
+from icl_sim.emulation import machine_files
 from icl_sim.emulation.machine_files import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_STATES,
     MAX_SYMBOLS,
-    parse_machine,
     read_machine,
 )
 from icl_sim.errors import InputError
-
-INCREMENT = """
-# binary increment
-input: '1011'
-blank: ' '
-start state: right
-table:
-  right:
-    [1, 0]: R
-    ' ': {L: carry}
-  carry:
-    1      : {write: 0, L}
-    [0,' ']: {write: 1, L: done}
-  done:
-"""
-
-ADDITION = """
-blank: ' '
-start state: right
-synonyms:
-  accept: {R: done}
-table:
-  right: {[0,1,O,I,+]: R, ' ': {L: take}}
-  take: {0: {write: ' ', L: zero}, 1: {write: ' ', L: one}, +: {write: ' ', L: tidy}}
-  zero: {[0,1]: L, +: {L: add0}}
-  one: {[0,1]: L, +: {L: add1}}
-  add0: {[0,' ']: {write: O, R: right}, 1: {write: I, R: right}, [O,I]: L}
-  add1: {[0,' ']: {write: I, R: right}, 1: {write: O, L: carry}, [O,I]: L}
-  carry: {[0,' ']: {write: 1, R: right}, 1: {write: 0, L}}
-  tidy: {O: {write: 0, L}, I: {write: 1, L}, [0,1]: L, ' ': accept}
-  done:
-"""
 
 
 def header(table, blank="' '", start="a"):
@@ -260,12 +229,6 @@ MALFORMED = {
 }
 
 
-def assert_one_line(error):
-    assert "\n" not in str(error)
-    assert "\r" not in str(error)
-    assert str(error).isprintable()
-
-
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_files_are_refused_in_one_line_with_every_reason(name, write):
     text, reasons = MALFORMED[name]
@@ -303,52 +266,13 @@ def test_an_unreadable_file_is_refused(write, monkeypatch):
         read_machine(path)
 
 
-def parse_or_refuse(text):
-    """Parses; an InputError on one line is fine, anything else is not."""
-    try:
-        machine = parse_machine(text, name="m")
-    except InputError as error:
-        assert_one_line(error)
-    else:
-        machine.run(machine.alphabet, 100)
+def test_a_format_in_the_list_is_all_that_a_reader_needs(write, monkeypatch):
+    def parse(text, name):
+        return PROGRAMS[text.split()[1]].machine
 
-
-PIECES = st.sampled_from(
-    [
-        *"{}[]:,&*!|>'\"%@`?-#~\\ \n\t01LRNabc",
-        *["blank: ", "start state: ", "table:\n", "write: ", "source code: |\n", "synonyms: "],
-        *["\n  ", "\n    ", ": {", "null", "<<: ", "!!str ", "&a ", "*a", "---\n", "...\n"],
-        *["%TAG ", "\ud800", "\x00", "\x85", "\u2028", "\ufeff", "\U0010ffff", '"\\x', '"\\U'],
-        *["_1RB1LA", "---"],
-    ]
-)
-
-
-@settings(max_examples=400)
-@given(st.one_of(st.text(), st.lists(PIECES, max_size=60).map("".join)))
-@example('"\\UFFFFFFFF": a')
-@example("%YAML 9.9\n---\na: b")
-def test_no_text_raises_anything_but_an_input_error(text):
-    parse_or_refuse(text)
-
-
-@settings(max_examples=300)
-@given(st.data())
-def test_no_damage_to_a_good_file_raises_anything_but_an_input_error(data):
-    text = data.draw(st.sampled_from([INCREMENT, ADDITION, BB5]))
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(text)))
-        end = min(len(text), start + data.draw(st.integers(0, 12)))
-        text = text[:start] + data.draw(st.lists(PIECES, max_size=3).map("".join)) + text[end:]
-    parse_or_refuse(text)
-
-
-@settings(max_examples=100)
-@given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_but_an_input_error(tmp_path_factory, data):
-    path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
-    path.write_bytes(data)
-    try:
-        read_machine(path)
-    except InputError as error:
-        assert_one_line(error)
+    mine = machine_files.Format("a name after 'run'", lambda text: text.startswith("run "), parse)
+    monkeypatch.setattr(machine_files, "FORMATS", (mine, *machine_files.FORMATS))
+    assert read_machine(write("run bb3")) is PROGRAMS["bb3"].machine
+    assert read_machine(write(BB5)) == TuringMachine.from_bbchallenge(BB5, name="machine")
+    with pytest.raises(InputError, match="expected a name after 'run' or a bbchallenge line or"):
+        read_machine(write(" "))

@@ -202,6 +202,7 @@ def test_the_normalized_form_tends_to_the_hard_margin_direction():
     [
         ("least-squares", {"learning_rate": 3.0}, "or descent diverges, got 3 .1.2 . 0. = 3"),
         ("least-squares", {"steps": 0}, "steps: expected at least 1, got 0"),
+        ("least-squares", {"penalty": -0.1}, "penalty: expected a finite number >= 0, got -0.1"),
         ("ridge", {"penalty": 0.0}, "penalty: expected a finite number > 0"),
         ("newton-schulz", {"penalty": 1e-7}, "float32 may err by .* raise the penalty"),
         ("newton-schulz", {"penalty": -1.0}, "penalty: expected a finite number > 0"),
@@ -219,7 +220,7 @@ def test_impossible_options_are_refused_with_the_numbers(name, options, message)
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("ridge", {"features": np.eye(3)}, r"features: expected shape \['n', 4\], got \[3, 3\]"),
+        ("ridge", {"features": np.eye(3)}, r"features: expected shape \[n, 4\], got \[3, 3\]"),
         ("ridge", {"targets": [1.0]}, r"targets: expected shape \[4\], got \[1\]"),
         ("ridge", {"targets": [1.0, 0, 0, 2]}, "up to 1 .certified., got 1 and 2"),
         ("ridge", {"weights": [1.0, 0, 0, 2]}, "weights: expected numbers >= 0 of sum <= 1"),

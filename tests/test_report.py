@@ -4,16 +4,70 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 
 import pytest
 
+from icl_sim.claims import Audit, Claim, Judgement, Outcome, Statement
+from icl_sim.comparison import Comparison, Distance, MeanInterval, Rate
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, plots
+from icl_sim.report.findings import Check, Findings
 from icl_sim.report.pages import number, render, render_audit, write_report
+from icl_sim.storage.json_form import json_form
+from icl_sim.training.base_model import Gate
+from icl_sim.training.run_results import FineTuning, Pretraining
 
 
 def cell(mean):
     return {"mean": mean, "low": mean / 2, "high": mean * 2, "max": mean * 2}
+
+
+def interval(mean):
+    return {"mean": mean, "low": mean / 2, "high": mean * 2}
+
+
+def typed_cells(rows, kind):
+    """[size][row][column] or the like: cells in dicts as JSON has them, to types."""
+    if "mean" in rows:
+        return kind(*(rows[field.name] for field in fields(kind)))
+    return {int(k) if k.isdigit() else k: typed_cells(inner, kind) for k, inner in rows.items()}
+
+
+def typed_comparison(found):
+    return Comparison(
+        **found
+        | {
+            "sizes": tuple(found["sizes"]),
+            "predictors": tuple(found["predictors"]),
+            "matrix": typed_cells(found["matrix"], Distance),
+            "paired": typed_cells(found["paired"], MeanInterval),
+            "lengths": typed_cells(found["lengths"], MeanInterval),
+            "rates": {name: Rate(**rate) for name, rate in found["rates"].items()},
+            "order": {int(size): rows for size, rows in found["order"].items()},
+        }
+    )
+
+
+def typed_judgement(found):
+    texts = {f.name: found[f.name] for f in fields(Statement) if f.name != "experiment"}
+    outcome = {f.name: found[f.name] for f in fields(Outcome)}
+    return Judgement(found["claim"], Statement(**texts, experiment=None), Outcome(**outcome))
+
+
+def typed_findings(found):
+    """The findings whose JSON this is."""
+    return Findings(
+        audit=Audit(
+            seed=found["seed"],
+            profile=found["profile"],
+            digest=found["digest"],
+            claims=tuple(Claim(**claim, statements=()) for claim in found["claims"]),
+            statements=tuple(map(typed_judgement, found["statements"])),
+        ),
+        comparisons=tuple(map(typed_comparison, found["comparisons"])),
+        checks=tuple(Check(**check) for check in found["checks"]),
+    )
 
 
 NAMES = ["counts", "lookup", "fine-tuned", "truth"]
@@ -21,19 +75,23 @@ MATRIX = {
     str(n): {a: {b: cell(0.0 if a == b else 1.0 / n) for b in NAMES} for a in NAMES}
     for n in (16, 64)
 }
-COMPARISON = {
+PAIRED = {
+    n: {a: {b: interval(c["mean"]) for b, c in row.items()} for a, row in rows.items()}
+    for n, rows in MATRIX.items()
+}
+COMPARISON_JSON = {
     "task": "english",
     "sizes": [16, 64],
     "predictors": NAMES,
     "tasks": 2,
     "seeds": 1,
     "matrix": MATRIX,
-    "paired": MATRIX,
+    "paired": PAIRED,
     "rates": {"counts": {"slope": -0.5, "low": -0.6, "high": -0.4}},
-    "lengths": {"16": {"2": {"counts": cell(0.3)}}, "64": {}},
+    "lengths": {"16": {"2": {"counts": interval(0.3)}}, "64": {}},
     "order": {"16": {"lookup": 0.0}, "64": {}},
 }
-TRAINING = {
+TRAINING_JSON = {
     "task": "english",
     "sizes": [16],
     "copies": 3,
@@ -42,7 +100,7 @@ TRAINING = {
     "curves": {"16": {name: [0.5, 0.2] for name in ("counts", "bayes", "in-context", "truth")}},
     "oracle": {"16": {"step": 20.0, "truth": 0.2}},
 }
-STATEMENT = {
+STATEMENT_JSON = {
     "id": "C1.token",
     "claim": "C1",
     "statement": "one token",
@@ -77,15 +135,17 @@ STATEMENT = {
         ]
     },
 }
-RESULTS = {
+RESULTS_JSON = {
     "seed": 1,
     "profile": "smoke",
     "digest": "ab" * 32,
     "claims": [{"id": "C1", "title": "text", "abstract": 'O( "x" )'}],
-    "statements": [STATEMENT],
-    "comparisons": [COMPARISON],
+    "statements": [STATEMENT_JSON],
+    "comparisons": [COMPARISON_JSON],
     "checks": [{"name": "lookup", "value": 1e-8, "limit": 1e-6, "passed": True}],
 }
+COMPARISON = typed_comparison(COMPARISON_JSON)
+RESULTS = typed_findings(RESULTS_JSON)
 
 
 def test_the_page_is_one_file_that_fetches_nothing(tmp_path):
@@ -97,11 +157,11 @@ def test_the_page_is_one_file_that_fetches_nothing(tmp_path):
         assert "@import" not in text
         assert "<script" not in text
         assert "default-src 'none'" in text
-    assert json.loads((tmp_path / "results.json").read_text()) == RESULTS
+    assert json.loads((tmp_path / "results.json").read_text()) == RESULTS_JSON
 
 
 def test_all_that_comes_from_data_is_escaped():
-    assert "&lt;script&gt;alert(1)" in render_audit(RESULTS)
+    assert "&lt;script&gt;alert(1)" in render_audit(RESULTS.audit)
     text = render(RESULTS)
     assert "because &amp; so" in text
 
@@ -126,16 +186,19 @@ def test_verdicts_and_words_stand_on_the_pages():
     for words in ("HOLDS-LOOSE", "C1.token", "audit.html#C1.token", "ab" * 32, "lookup"):
         assert words in render(RESULTS)
     for words in ('id="C1.token"', "HOLDS-LOOSE", "O( &#34;x&#34; )", "assumed", "95 %", "400"):
-        assert words in render_audit(RESULTS)
+        assert words in render_audit(RESULTS.audit)
 
 
 def test_a_page_without_claims_shows_what_there_is():
-    text = render({"training": [TRAINING], "comparisons": [COMPARISON]})
+    training = FineTuning.from_json(TRAINING_JSON)
+    assert json_form(training) == TRAINING_JSON
+    text = render(Findings(training=(training,), comparisons=(COMPARISON,)))
     assert text.count("<svg") == 3
     assert "The path of fine-tuning: english" in text
     assert "exponent of the distance to truth in N: 1 rows" in text
-    losses = {"losses": [2.0, 1.5], "tokens_per_second": 12345}
-    assert "12,345 tokens" in render({"pretraining": [losses]})
+    gate = Gate(passed=True, limit=0.08, tables=1, sizes={})
+    made = Pretraining("base.safetensors", True, gate, {}, [2.0, 1.5], 1.0, 12345)
+    assert "12,345 tokens" in render(Findings(pretraining=(made,)))
 
 
 def test_cells_read_well():

@@ -28,8 +28,8 @@ def test_every_engine_agrees_and_so_does_the_universal_transformer():
         construction = single(machine=machine, **SIZE, attend=("softmax", "hardmax")[i % 2])
         model, params = load(construction)
         prompt = construction.encode({"tape": tape})
-        expected = construction.transcribe(trace)
-        np.testing.assert_array_equal(common.transcribe(trace), expected)
+        expected = construction.machine.transcribe(trace)
+        np.testing.assert_array_equal(common.machine.transcribe(trace), expected)
         sequence = np.concatenate([prompt, expected])
         long = np.concatenate([sequence, np.zeros(128 - len(sequence), np.int32)])
         for outputs in (
@@ -41,7 +41,7 @@ def test_every_engine_agrees_and_so_does_the_universal_transformer():
             np.testing.assert_array_equal(found, expected)
         for engine in ("cached", "specialised"):
             found = generate(
-                model, params, prompt, steps=101, engine=engine, stop=construction.stop
+                model, params, prompt, steps=101, engine=engine, stop=construction.machine.stop
             )
             np.testing.assert_array_equal(found[: len(expected)], expected)
             assert verify_trace(construction, trace, tape=tape, engine=engine, block=64).agrees
@@ -72,7 +72,7 @@ def test_named_programs_answer_from_the_weights_alone():
         trace = program.machine.run(tape, program.max_steps)
         assert verify_trace(construction, trace, tape=tape, block=64).agrees
         sequence = np.concatenate(
-            [construction.encode({"tape": tape}), construction.transcribe(trace)]
+            [construction.encode({"tape": tape}), construction.machine.transcribe(trace)]
         )
         assert construction.decode(sequence) == construction.oracle({"tape": tape})
         assert program.answer(trace) == program.oracle(tape)
@@ -95,8 +95,8 @@ def test_a_machine_that_halts_at_once_gives_only_the_end():
     construction = single(machine=machine, steps=10, cells=4)
     model, params = load(construction)
     prompt = construction.encode({"tape": ""})
-    found = generate(model, params, prompt, steps=5, stop=construction.stop)
-    assert found.tolist() == [construction.stop]
+    found = generate(model, params, prompt, steps=5, stop=construction.machine.stop)
+    assert found.tolist() == [construction.machine.stop]
     answer = construction.decode(np.concatenate([prompt, found]))
     assert answer == construction.oracle({"tape": ""})
     assert (answer["steps"], answer["halted"]) == (0, True)

@@ -24,7 +24,7 @@ from icl_sim.storage.records import (
     decode_line,
     digest,
     encode_line,
-    read_records,
+    read_run,
 )
 from icl_sim.storage.store import Store
 
@@ -107,7 +107,7 @@ def test_records_come_back_after_reopening(tmp_path):
         assert not store.has("cell-9")
         assert store.get("cell-9") is None
         assert store.recovered == ()
-    assert read_records(tmp_path / "new" / "directory") == RECORDS
+    assert read_run(tmp_path / "new" / "directory")[1] == RECORDS
 
 
 def test_a_result_written_again_is_kept_once_and_another_result_is_refused(tmp_path):
@@ -169,8 +169,8 @@ def test_several_record_files_are_read_as_one(tmp_path):
     first = filled(tmp_path, RECORDS[:4])
     more = [Record(record.key, record.result, info={"file": 1}) for record in RECORDS[3:]]
     filled(tmp_path / "other", more).rename(tmp_path / "records-1.jsonl")
-    assert digest(read_records(tmp_path)) == digest(RECORDS)
-    assert read_records(tmp_path)[3].info == {}  # of equal results, that of the lower number
+    assert digest(read_run(tmp_path)[1]) == digest(RECORDS)
+    assert read_run(tmp_path)[1][3].info == {}  # of equal results, that of the lower number
     before = first.read_bytes()
     with Store(tmp_path, config=CONFIG) as store:
         assert digest(store.records()) == digest(RECORDS)
@@ -182,7 +182,7 @@ def test_record_files_that_disagree_are_refused(tmp_path):
     other = [Record("cell-1", {"failures": 5})]
     filled(tmp_path / "other", other).rename(tmp_path / "records-1.jsonl")
     with pytest.raises(InputError, match="another result for 'cell-1'") as caught:
-        read_records(tmp_path)
+        read_run(tmp_path)[1]
     one_line(caught.value)
 
 
@@ -208,7 +208,7 @@ def test_a_file_torn_before_its_header_ended_starts_anew(tmp_path):
     for cut in (0, 7):
         path.write_bytes(path.read_bytes()[:cut])
         filled(tmp_path)
-        assert read_records(tmp_path) == RECORDS
+        assert read_run(tmp_path)[1] == RECORDS
 
 
 def test_every_flipped_bit_of_a_whole_line_is_found_and_located(tmp_path):
@@ -228,7 +228,7 @@ def test_every_flipped_bit_of_a_whole_line_is_found_and_located(tmp_path):
 
 def test_a_missing_directory_of_results_is_named(tmp_path):
     with pytest.raises(InputError, match="found none") as caught:
-        read_records(tmp_path / "nowhere")
+        read_run(tmp_path / "nowhere")[1]
     one_line(caught.value)
 
 
@@ -298,7 +298,7 @@ def test_a_full_disk_or_ctrl_c_leaves_earlier_results_and_no_half_line(
         assert not store.has("cell-3")
         store.append(RECORDS[4])
         store.append(RECORDS[3])
-    assert read_records(tmp_path) == RECORDS
+    assert read_run(tmp_path)[1] == RECORDS
 
 
 # --- one writer ----------------------------------------------------------------------------------

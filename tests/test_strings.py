@@ -83,5 +83,5 @@ def test_what_cannot_be_written_is_refused():
         string_law(model, params, [4, 0], length=9)
     with pytest.raises(InputError, match="length: expected at least 1"):
         string_law(model, params, [4, 0], length=0)
-    with pytest.raises(InputError, match="got vectors"):
+    with pytest.raises(InputError, match="got inputs vectors"):
         string_law(*load(CONSTRUCTIONS["svm"]()), [0], length=1)

@@ -163,7 +163,7 @@ def test_a_chain_leads_from_states_to_states():
 def test_bisection_finds_what_comparing_with_every_threshold_finds(V):
     law = jnp.asarray(np.random.default_rng(V).dirichlet(np.full(V, 0.2), 6), jnp.float32)
     contexts = jnp.arange(3000, dtype=jnp.int32) % 6
-    outputs = tasks._draw_outputs(jax.random.key(7), law, contexts)
+    outputs = tasks.draw_outputs(jax.random.key(7), law, contexts)
     thresholds = np.asarray(jax.vmap(tasks.integer_thresholds)(law))[contexts]
     uniform = np.asarray(jax.random.bits(jax.random.key(7), (3000,), jnp.uint32) >> 1)
     assert outputs.dtype == jnp.int32

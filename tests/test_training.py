@@ -1,3 +1,5 @@
+"""Fine-tuning: where it ends, what it leaves alone, its optimizers, adapters and refusals."""
+
 from __future__ import annotations
 
 import re
@@ -9,40 +11,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_base import BASE, COUNTS, MODEL, SPEC
 from tolerances import F32
 
-from constructions.spec import Layer, TransformerSpec
+from constructions.spec import Layer
 from icl_sim.data.tasks import empirical_law
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
-from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.training import (
     Examples,
     TrainConfig,
     context_laws,
     draw,
     fine_tune,
-    fine_tune_copies,
     loss,
     table_examples,
     train,
-    train_to_best,
-    train_validated,
 )
 from icl_sim.training.adapters import merge, trainable, trainable_names
 from icl_sim.transformer import Transformer, init
 
-SPEC = TransformerSpec(
-    input_size=6,
-    width=24,
-    output_size=5,
-    norm="rms",
-    layers=(Layer(hidden=20, gate="silu"),),
-)
-MODEL = Transformer(SPEC)
-BASE = init(MODEL, jax.random.key(0))
 HEADS = Layer(heads=2, key_size=6, value_size=7, hidden=20, gate="silu", scale=0.4)
-COUNTS = np.random.default_rng(0).multinomial(9, [0.4, 0.3, 0.2, 0.1, 0.0], size=6)
 
 
 def tuned_laws(config, seed=1):
@@ -184,95 +173,6 @@ def test_weighted_rows_have_the_gradient_of_separate_examples():
         np.testing.assert_allclose(one[name], two[name], **F32)
 
 
-@pytest.mark.parametrize(("adapt", "batch"), [("full", None), ("lora", 8)])
-def test_copies_in_one_jit_equal_single_runs(adapt, batch):
-    config = TrainConfig(steps=11, adapt=adapt, batch=batch, learning_rate=5e-3)
-    counts = np.stack([COUNTS, COUNTS[::-1], np.zeros_like(COUNTS)])
-    keys = jax.random.split(jax.random.key(3), 3)
-    inputs = np.broadcast_to(np.arange(6, dtype=np.int32)[:, None], (3, 6, 1))
-    calls = []
-    copies = fine_tune_copies(
-        MODEL,
-        BASE,
-        Examples(inputs, counts),
-        config=config,
-        keys=keys,
-        chunk=4,
-        progress=lambda *call: calls.append(call),
-    )
-    assert [call[1:] for call in calls] == [(4, 11), (8, 11), (11, 11)]
-    assert calls[0][0].startswith("fine-tuning, loss ")
-    assert copies.losses.shape == (3, 11)
-    for r in range(3):
-        single = fine_tune(MODEL, BASE, table_examples(counts[r]), config=config, key=keys[r])
-        for name in BASE:
-            np.testing.assert_allclose(copies.params[name][r], single[name], rtol=1e-4, atol=1e-5)
-
-
-def distance_to(params, law):
-    return total_variation(context_laws(SPEC, params, 6), law).mean()[None]
-
-
-def test_a_stopped_run_of_copies_goes_on_to_the_same_bits(tmp_path):
-    config = TrainConfig(steps=12, batch=8)
-    examples = Examples(*(np.asarray(field)[None] for field in table_examples(COUNTS)))
-    tune = partial(
-        fine_tune_copies,
-        MODEL,
-        BASE,
-        examples,
-        config=config,
-        keys=jax.random.split(jax.random.key(3), 1),
-        chunk=5,
-        measure=distance_to,
-        targets=empirical_law(examples.counts),
-    )
-    whole = tune()
-
-    def stop(label, done, total):
-        if done == 10:
-            raise KeyboardInterrupt
-
-    with Checkpoints(tmp_path / "c", config={}) as checkpoints, pytest.raises(KeyboardInterrupt):
-        tune(checkpoints=checkpoints, progress=stop)
-    done = []
-    with Checkpoints(tmp_path / "c", config={}) as checkpoints:
-        resumed = tune(checkpoints=checkpoints, progress=lambda *call: done.append(call[1]))
-    assert done == [12]
-    for one, two in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def test_chunks_do_not_change_the_bits():
-    config = TrainConfig(steps=12, batch=8)
-    examples = Examples(*(np.asarray(field)[None] for field in table_examples(COUNTS)))
-    keys = jax.random.split(jax.random.key(3), 1)
-    targets = empirical_law(examples.counts)
-    whole, parts = (
-        fine_tune_copies(
-            MODEL,
-            BASE,
-            examples,
-            config=config,
-            keys=keys,
-            chunk=chunk,
-            measure=distance_to,
-            targets=targets,
-        )
-        for chunk in (12, 5)
-    )
-    assert whole.looks.shape == (1, 2, 1)
-    assert parts.looks.shape == (1, 4, 1)
-    np.testing.assert_array_equal(whole.looks[:, [0, -1]], parts.looks[:, [0, -1]])
-    tuned = context_laws(SPEC, {name: leaf[0] for name, leaf in whole.params.items()}, 6)
-    np.testing.assert_allclose(
-        whole.looks[0, -1, 0], total_variation(tuned, targets[0]).mean(), **F32
-    )
-    for name in BASE:
-        np.testing.assert_array_equal(whole.params[name], parts.params[name])
-    np.testing.assert_array_equal(whole.losses, parts.losses)
-
-
 def test_mini_batches_are_a_function_of_the_key():
     config = TrainConfig(steps=5, batch=4)
     first, again, other = (tuned_laws(config, seed=seed) for seed in (1, 1, 2))
@@ -368,72 +268,3 @@ def test_bad_configurations_are_refused_in_one_line(options):
     with pytest.raises(InputError, match="expected") as caught:
         TrainConfig(**options)
     assert next(iter(options)) in str(caught.value)
-
-
-def test_the_oracle_keeps_the_best_look():
-    truth = empirical_law(COUNTS, smoothing=3.0)  # lies on the way: the best look is an early one
-    config = TrainConfig(steps=60)
-
-    def distance(params):
-        return total_variation(context_laws(SPEC, params, 6), truth).mean()
-
-    stopped = train_to_best(
-        SPEC,
-        BASE,
-        table_examples(COUNTS),
-        config,
-        jax.random.key(0),
-        measure=distance,
-        every=10,
-    )
-    assert stopped.curve.shape == (7,)
-    best = int(np.argmin(stopped.curve))
-    assert 0 < best < 6
-    assert int(stopped.step) == 10 * best
-    np.testing.assert_allclose(distance(stopped.params), stopped.curve[best], **F32)
-
-
-def test_validation_refits_on_all_data_for_the_chosen_steps():
-    config = TrainConfig(steps=40, learning_rate=2e-2)
-    held_out = np.roll(COUNTS, 1, axis=1) // 3
-    inputs = table_examples(COUNTS).inputs
-    stopped = jax.jit(partial(train_validated, SPEC, config=config, every=5), static_argnames=())(
-        BASE, Examples(inputs, COUNTS), Examples(inputs, held_out), key=jax.random.key(0)
-    )
-    assert int(stopped.step) % 5 == 0
-    assert int(stopped.step) == 5 * int(np.argmin(stopped.curve)) < 40
-    together = Examples(inputs, COUNTS + held_out)
-    same = train(SPEC, BASE, together, config, jax.random.key(0), limit=int(stopped.step))
-    for name in BASE:
-        np.testing.assert_allclose(stopped.params[name], same.params[name], rtol=1e-4, atol=1e-5)
-
-
-def test_looks_must_divide_the_steps():
-    with pytest.raises(InputError, match="divisor of 40 steps, got 7"):
-        train_to_best(
-            SPEC,
-            BASE,
-            table_examples(COUNTS),
-            TrainConfig(steps=40),
-            jax.random.key(0),
-            measure=lambda params: 0.0,
-            every=7,
-        )
-
-
-def test_copies_without_a_measure_are_checkpointed_too(tmp_path):
-    examples = Examples(*(np.stack([field] * 2) for field in table_examples(COUNTS)))
-    options = {"config": TrainConfig(steps=4), "chunk": 2}
-
-    def run(checkpoints=None):
-        keys = jax.random.split(jax.random.key(3), 2)
-        return fine_tune_copies(
-            MODEL, BASE, examples, keys=keys, checkpoints=checkpoints, **options
-        )
-
-    for _ in range(2):  # the second time from the last checkpoint
-        with Checkpoints(tmp_path / "c", config={}) as checkpoints:
-            found = run(checkpoints)
-        assert found.looks.shape == (2, 3, 0)
-        for name, leaf in run().params.items():
-            np.testing.assert_array_equal(found.params[name], leaf)

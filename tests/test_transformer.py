@@ -14,6 +14,7 @@ from constructions import reference
 from constructions.rotary import SCALINGS, Rotary
 from constructions.spec import (
     ATTEND,
+    FEATURES,
     GATES,
     INPUTS,
     MASKS,
@@ -22,6 +23,7 @@ from constructions.spec import (
     NORMS,
     PROJECTION_BIASES,
     READOUTS,
+    feature_kind,
     param_shapes,
 )
 from icl_sim.errors import InputError
@@ -86,12 +88,12 @@ def test_reference_is_exact_in_fractions_or_refuses(name):
     case = ARCHITECTURES[name]
     params, inputs = case.params(), case.inputs()
     layers = case.spec.layers
-    irrational = case.spec.norm != "none" or any(
-        (layer.heads and (layer.attend == "softmax" or layer.rotary))
-        or (layer.hidden and layer.gate not in ("hard_sigmoid", "relu"))
+    rational = case.spec.norm == "none" and all(
+        (not layer.heads or (layer.attend in ("hardmax", "linear") and not layer.rotary))
+        and (not layer.hidden or layer.gate in ("hard_sigmoid", "relu"))
         for layer in layers
     )
-    if irrational:
+    if not rational:
         with pytest.raises(ValueError, match="rational"):
             reference.forward(case.spec, params, inputs, exact=True, **case.arguments)
         return
@@ -119,7 +121,8 @@ def test_every_switch_has_a_case():
         assert any(getattr(spec, name) for spec in specs), name
     assert any(spec.embed_scale != 1 for spec in specs)
     assert any(spec.loops > 1 for spec in specs)
-    assert {feature for spec in specs for feature in spec.positions} >= {"index", "square"}
+    assert any(layer.window for layer in layers)
+    assert {feature_kind(f) for spec in specs for f in spec.positions} == set(FEATURES)
 
 
 @names

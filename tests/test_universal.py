@@ -27,7 +27,7 @@ def small():
 def run_of(construction, machine, tape, steps=STEPS):
     """Prompt, and the tokens that must follow it."""
     prompt = construction.encode({"machine": machine, "tape": tape})
-    return prompt, construction.transcribe(machine.run(tape, steps))
+    return prompt, construction.machine.transcribe(machine.run(tape, steps))
 
 
 def predictions(outputs, prompt):
@@ -64,7 +64,12 @@ def test_all_engines_agree_with_the_interpreter_on_random_machines(base, attend)
         n = len(expected)
         for engine in ("cached", "specialised"):
             found = generate(
-                model, params, prompt, steps=STEPS + 1, engine=engine, stop=construction.stop
+                model,
+                params,
+                prompt,
+                steps=STEPS + 1,
+                engine=engine,
+                stop=construction.machine.stop,
             )
             np.testing.assert_array_equal(found[:n], expected)
         for engine in ("cached", "specialised"):
@@ -83,7 +88,7 @@ def test_dense_decoding_agrees_too(small):
     for _ in range(3):
         machine, tape = random_case(rng)
         prompt, expected = run_of(small, machine, tape, 60)
-        found = generate(model, params, prompt, steps=60, engine="dense", stop=small.stop)
+        found = generate(model, params, prompt, steps=60, engine="dense", stop=small.machine.stop)
         np.testing.assert_array_equal(found, expected[:60])
 
 
@@ -124,7 +129,9 @@ def test_busy_beaver_runs_for_a_hundred_thousand_steps():
     model, params = load(construction)
     prompt, expected = run_of(construction, TuringMachine.from_bbchallenge(BB5), "", 100_000)
     for engine, steps in (("cached", 20_000), ("specialised", 100_000)):
-        found = generate(model, params, prompt, steps=steps, engine=engine, stop=construction.stop)
+        found = generate(
+            model, params, prompt, steps=steps, engine=engine, stop=construction.machine.stop
+        )
         np.testing.assert_array_equal(found, expected[:steps])
 
 
@@ -142,7 +149,7 @@ def test_one_set_of_params_runs_many_machines_at_once(small):
             [prompt for prompt, _ in runs],
             steps=STEPS,
             engine=engine,
-            stop=small.stop,
+            stop=small.machine.stop,
         )
         for tokens, (_, expected) in zip(found, runs, strict=True):
             np.testing.assert_array_equal(tokens, expected[:STEPS])

@@ -12,8 +12,8 @@ import safetensors.numpy
 
 from constructions import CONSTRUCTIONS
 from icl_sim.cli import run
+from icl_sim.cli.export import export
 from icl_sim.errors import InputError
-from icl_sim.exports import export
 from icl_sim.storage.weights import load_weights, pack, save_weights, unpack
 
 BUILT = CONSTRUCTIONS["lookup"](vocab=2)
@@ -100,7 +100,7 @@ def test_certified_weights_changed_on_disk_are_not_certified(tmp_path):
 
 def test_export_writes_what_loads_and_certifies(tmp_path, monkeypatch, capsys):
     chosen = {name: CONSTRUCTIONS[name] for name in ("lookup", "perceptron")}
-    monkeypatch.setattr("icl_sim.exports.CONSTRUCTIONS", chosen)
+    monkeypatch.setattr("constructions.CONSTRUCTIONS", chosen)
     assert run(["icl-sim", "export", str(tmp_path / "out"), "--json"]) == 0
     written = json.loads(capsys.readouterr().out)["constructions"]
     assert sorted(written) == sorted(chosen)

@@ -16,13 +16,14 @@ w_j (p_j - y_j) and mu v_j. Layer 1: a linear head adds the sum, the MLP the upd
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, move, products
-from constructions.learners.terms import embedding, product
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
+from constructions.certificate import UNIT
+from constructions.gadgets import clear, embedding, move, product, signed_product
+from constructions.learners.options import check_ranges
 from constructions.residual import Residual
 
 SCHEDULES = ("constant", "cosine", "linear")
@@ -58,6 +59,45 @@ class Recipe:
         return self.batches > 1 or len(set(self.rates)) > 1
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeadTask:
+    """What a head is trained on and certified for; the same for all prompts of one construction.
+
+    Args:
+      free: [k, O], the outputs' row of each of the k classes: softmax(logits free') is the law.
+      features, queries: d and m.
+      norm: the largest Euclidean norm of a row of features.
+      length: the longest prompt, in tokens.
+      mask: of the layers; the causal one needs a copy of the data for each step.
+      jacobian: rows of features are Jacobians [O, d].
+      dtype: the arithmetic, a key of `UNIT`.
+    """
+
+    free: np.ndarray
+    features: int
+    queries: int
+    norm: float
+    length: int
+    mask: str = "prefix"
+    jacobian: bool = False
+    dtype: str = "float32"
+
+    @property
+    def classes(self) -> int:
+        """The number k of classes."""
+        return len(self.free)
+
+    @property
+    def outputs(self) -> int:
+        """The number O of logits of a token."""
+        return self.free.shape[1]
+
+    @property
+    def unit(self) -> float:
+        """Unit roundoff; weights and prompts are float32, whatever the arithmetic."""
+        return max(UNIT[self.dtype], UNIT["float32"])
+
+
 def schedule_rates(learning_rate: float, schedule: str, steps: int) -> tuple[float, ...]:
     """The rates of steps 0, 1, ...: constant, or falling to 0 at step number ``steps``.
 
@@ -71,9 +111,7 @@ def schedule_rates(learning_rate: float, schedule: str, steps: int) -> tuple[flo
     return tuple((learning_rate * shape[schedule]).tolist())
 
 
-def describe(
-    recipe: Recipe, outputs: int, features: int, mask: str, jacobian: bool = False
-) -> tuple[Blueprint, Residual]:
+def describe(recipe: Recipe, task: HeadTask) -> tuple[Blueprint, Residual]:
     """The two layers of one step, looped once a step, and the fields of an input vector.
 
     Proof, with the named slices. Layer 0: <logits, class> is f_jc on the token of class c, and the
@@ -93,11 +131,11 @@ def describe(
     With a ``jacobian`` the features of a token are C rows J_c, and logit c is J_c delta: C^2 linear
     heads add sum_i <J_jc, J_ic'> error_ic' to velocity_c, which is J_jc times the gradient. QED
     """
-    r, steps = recipe, len(recipe.rates)
-    rows = [f"features_{c}" for c in range(outputs)] if jacobian else ["features"]
+    r, steps, outputs = recipe, len(recipe.rates), task.outputs
+    rows = [f"features_{c}" for c in range(outputs)] if task.jacobian else ["features"]
     data = {
-        **dict.fromkeys(rows, features),
-        **({"key": features, "hidden": 1} if r.temperature else {}),
+        **dict.fromkeys(rows, task.features),
+        **({"key": task.features, "hidden": 1} if r.temperature else {}),
     }
     fields = Residual(
         one=1, other=1, **{"class": outputs}, label=outputs, **data, weight=r.batches,
@@ -109,13 +147,13 @@ def describe(
         logits=outputs, law=outputs, error=outputs, velocity=outputs,
     )  # fmt: skip
     first = [
-        move(s, "law", {"law": -1.0}),
+        *clear(s, "law"),
         move(s, "velocity", {"velocity": r.momentum - 1.0}),
     ]
     for source, gain in (("law", 1.0), ("label", -1.0)):
-        pair = products(s, "active", source, "error", gain)
+        pair = signed_product(s, "active", source, "error", gain)
         first += pair if r.temperature else pair[:1]
-    second = [move(s, "error", {"error": -1.0})]
+    second = list(clear(s, "error"))
     changes = [("velocity", 1.0)]
     if r.weight_decay and r.decoupled:
         changes.append(("logits", r.weight_decay))
@@ -124,7 +162,7 @@ def describe(
     extra = {"active": ("weight", 0, 0)}
     if r.clocked:
         extra["clock"] = ("one", 0, 0)
-        first.append(move(s, "active", {"active": -1.0}))
+        first += clear(s, "active")
         for source, gain in changes:
             second.append(product(s, "clock", source, "logits", -gain, weights=r.rates))
         shift = np.eye(steps, k=1) - np.eye(steps)
@@ -138,7 +176,7 @@ def describe(
     if r.temperature:
         scores = {("features", "key"): 1.0, ("one", "hidden"): -MASK / r.temperature}
         pulls = [Head(scores, {("error", "velocity"): 1 / r.temperature})]
-    elif jacobian:
+    elif task.jacobian:
         unit = np.eye(outputs)
         pulls = [
             Head({(rows[c], rows[k]): 1.0}, {("error", "velocity"): np.outer(unit[k], unit[c])})
@@ -147,17 +185,17 @@ def describe(
         ]
     else:
         pulls = [Head({("features", "features"): 1.0}, {("error", "velocity"): 1.0})]
-    last = Block(
+    last = LayerBlueprint(
         tuple(pulls),
         tuple(second),
         attend="softmax" if r.temperature else "linear",
         scale=r.temperature or 1.0,
-        mask=mask,
+        mask=task.mask,
     )
     blueprint = Blueprint(
         residual=s,
         embed=embedding(fields, s, extra),
-        layers=(Block((law,), tuple(first), mask=mask), last),
+        layers=(LayerBlueprint((law,), tuple(first), mask=task.mask), last),
         out={"logits": np.eye(outputs)},
         inputs="vectors",
         readout="logits",
@@ -166,9 +204,7 @@ def describe(
     return blueprint, fields
 
 
-def local_error(
-    recipe: Recipe, classes: int, features: int, norm: float, length: int, unit: float
-) -> tuple[float, float]:
+def local_error(recipe: Recipe, task: HeadTask, length: int) -> tuple[float, float]:
     """Largest errors that one step makes, Euclidean norms of C entries of velocity and of logits.
 
     Softmax: an argument s - max has the error u |s - max| and sum_c p_c (max - s_c) <= ln C; with 4
@@ -178,9 +214,9 @@ def local_error(
     divides errors of sums of size e^q, q = eps Z^2, by eps, and drops
     sqrt(2) Z^2 (sinh q / q - 1 + (cosh q - 1) sinh q / q) <= sqrt(2) 2/3 Z^2 q^2 cosh(q)^2.
     """
-    C, Z2, root = classes, norm**2, math.sqrt(2)
+    C, Z2, root, unit = task.classes, task.norm**2, math.sqrt(2), task.unit
     law = unit * (2 * math.log(C) + 2 * C + 12)
-    gamma = (length + features + 12) * unit
+    gamma = (length + task.features + 12) * unit
     gradient = Z2 * (law + root * gamma)
     if recipe.temperature:
         q = recipe.temperature * Z2
@@ -199,9 +235,7 @@ def local_error(
     )
 
 
-def bound(
-    recipe: Recipe, classes: int, features: int, norm: float, length: int, unit: float
-) -> float:
+def bound(recipe: Recipe, task: HeadTask, length: int) -> float:
     """Largest total variation from exact training after all steps, at a query of that norm.
 
     Write the logits' error as o_j + z_j A: o_j what steps put in directly, A a change of the head.
@@ -215,11 +249,11 @@ def bound(
     long runs. An error x of the logits moves the law by at most sum_c p_c |x_c - sum p x| <=
     (max x - min x)/2 <= |x|/sqrt(2) in L1, half of that in TV.
     """
-    by_velocity, by_logits = local_error(recipe, classes, features, norm, length, unit)
+    by_velocity, by_logits = local_error(recipe, task, length)
     if not math.isfinite(by_velocity):
         return 1.0
     mu, decay = recipe.momentum, recipe.weight_decay
-    Z = norm
+    Z = task.norm
     stable = mu == 0 and max(recipe.rates) * (Z * Z / 2 + decay) <= 2
     into = 0.0 if recipe.decoupled else decay
     o = v = A = U = 0.0
@@ -233,20 +267,21 @@ def bound(
 
 
 def train(
-    recipe: Recipe, features: np.ndarray, labels: np.ndarray, weights: np.ndarray,
-    logits: np.ndarray, free: np.ndarray,
+    recipe: Recipe, free: np.ndarray, *, features: np.ndarray, queries: np.ndarray,
+    labels: np.ndarray, weights: np.ndarray, logits: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """float64 [m, O]: the same run by its definition, in weight space, for the oracles.
 
     The model is f0 scale + z W, with scale 1 and W = 0 at first: decay acts on both alike.
 
     Args:
-      features: [n + m, d], the examples' first, or Jacobians [n + m, O, d] (then W is [d]).
+      recipe: the run.
+      free: [k, O]: the law of the k classes is softmax(logits free'); the identity for a softmax
+        head, and (0, 1)' for the sigmoid of one logit.
+      features, queries: [n, d] and [m, d], or Jacobians [n, O, d] and [m, O, d] (then W is [d]).
       labels: [n, O], laws.
       weights: [B, n].
       logits: f0, [n + m, O].
-      free: [k, O]: the law of the k classes is softmax(logits free'); the identity for a softmax
-        head, and (0, 1)' for the sigmoid of one logit.
 
     Returns:
       The logits of the m queries.
@@ -256,18 +291,17 @@ def train(
     W = np.zeros((features.shape[-1], logits.shape[1]))
     if features.ndim == 3:
         forward, back, W = "nod,d->no", "nod,no->d", W[:, 0]
-    z = features[:n]
     V, scale, pull = np.zeros_like(W), 1.0, 0.0
     for t, eta in enumerate(recipe.rates):
-        p = softmax((logits[:n] * scale + np.einsum(forward, z, W)) @ free.T) @ free
-        gradient = np.einsum(back, z, weights[t % recipe.batches][:, None] * (p - labels))
+        p = softmax((logits[:n] * scale + np.einsum(forward, features, W)) @ free.T) @ free
+        gradient = np.einsum(back, features, weights[t % recipe.batches][:, None] * (p - labels))
         decay = recipe.weight_decay
         before = 0.0 if recipe.decoupled else decay
         V = recipe.momentum * V + gradient + before * W
         pull = recipe.momentum * pull + before * scale
         after = decay if recipe.decoupled else 0.0
         W, scale = W - eta * (V + after * W), scale - eta * (pull + after * scale)
-    return logits[n:] * scale + np.einsum(forward, features[n:], W)
+    return logits[n:] * scale + np.einsum(forward, queries, W)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -277,25 +311,15 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def check_recipe(recipe: Recipe, norm: float) -> None:
-    """Raises ValueError for numbers that are no training run, all at once."""
+    """Raises ValueError for numbers that are no training run."""
     r = recipe
-    faults: list[str] = []
     if not r.rates or not all(math.isfinite(rate) and rate >= 0 for rate in r.rates):
-        faults.append(f"rates: expected at least one, all finite and >= 0, got {r.rates}")
-    for name, value, low, high in _ranges(r, norm):
-        if not low <= value <= high:
-            faults.append(f"{name}: expected {low:g} to {high:g}, got {value:g}")
-    if faults:
-        raise ValueError("; ".join(faults))
-
-
-def _ranges(r: Recipe, norm: float) -> Sequence[tuple[str, float, float, float]]:
-    # Below a millionth, rounding divided by the temperature is larger than what the step adds.
-    eps = 0.01 if r.temperature is None else r.temperature
-    return (
-        ("momentum", r.momentum, 0, 1 - 2.0**-20),
-        ("weight_decay", r.weight_decay, 0, 1e3),
-        ("batches", r.batches, 1, 2**20),
-        ("norm", norm, 2.0**-20, 2.0**20),
-        ("temperature", eps, 1e-6, 1e3),
+        raise ValueError(f"rates: expected at least one, all finite and >= 0, got {r.rates}")
+    check_ranges(
+        momentum=(r.momentum, 0, 1 - 2.0**-20),
+        weight_decay=(r.weight_decay, 0, 1e3),
+        batches=(r.batches, 1, 2**20),
+        norm=(norm, 2.0**-20, 2.0**20),
+        # Below a millionth, rounding divided by the temperature is larger than what the step adds.
+        temperature=(0.01 if r.temperature is None else r.temperature, 1e-6, 1e3),
     )

@@ -8,59 +8,58 @@ on the least <w, z_i>.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint
-from constructions.certificate import UNIT
-from constructions.learners.examples import (
-    embedding,
-    regression,
-    within,
-)
+from constructions.blueprint import Blueprint, LayerBlueprint
+from constructions.certificate import check_dtype
+from constructions.gadgets import embedding
+from constructions.learners.options import check_positive, check_sizes
+from constructions.learners.prompt import examples_and_query, fields_of, within
 from constructions.residual import Residual
 
 
 def plan_of(
-    r: Residual, layers: tuple[Block, ...], loops: int, *, scale: float, index: str | None = None
-) -> Blueprint:
-    """The blueprint that reads out ``scale`` times ``weights`` [d] and ``score``."""
+    r: Residual,
+    layers: tuple[LayerBlueprint, ...],
+    loops: int,
+    *,
+    scale: float,
+    positions: tuple[str, ...] = (),
+) -> tuple[Blueprint, Residual]:
+    """What reads out ``scale`` times ``weights`` [d] and ``score``, and the input's fields."""
     dim = r.sizes["weights"]
-    return Blueprint(
+    fields = fields_of(r, "x", "label", "query", "one")
+    blueprint = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(fields, r),
         layers=layers,
         out={
             "weights": scale * np.eye(dim, dim + 1),
             "score": scale * np.eye(dim + 1)[dim:],
         },
         loops=loops,
-        index=index,
+        positions=positions,
     )
+    return blueprint, fields
 
 
-def labeled(
-    problem: Mapping[str, Any], dim: int, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def labeled(problem: Mapping[str, Any], dim: int, radius: float) -> dict[str, np.ndarray]:
     """``inputs`` [n, d], ``labels`` [n] of +-1 and ``query`` [d]; ValueError if they are not."""
-    inputs, labels, query = regression(problem, dim)
+    data = examples_and_query(problem, dim)
+    labels = data["labels"]
     if (np.abs(labels) != 1).any():
         raise ValueError(f"labels: expected +1 or -1, got {labels[np.abs(labels) != 1][0]:g}")
-    within("inputs", inputs, radius)
-    within("query", query[None], radius)
-    return inputs, labels, query
+    within("inputs", data["inputs"], radius)
+    within("query", data["query"][None], radius)
+    return data
 
 
-def check_sizes(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:
+def check_halfspace(dim: int, radius: float, loops: int, length: int, dtype: str) -> None:
     """Raises ValueError for a size out of range."""
-    for name, value, least in (("dim", dim, 1), ("loops", loops, 2), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius: expected a positive number, got {radius}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(dim=(dim, 1), loops=(loops, 2), length=(length, 2))
+    check_positive(radius=radius)
+    check_dtype(dtype)

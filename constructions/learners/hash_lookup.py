@@ -7,15 +7,18 @@ added up in r columns, and what must be proved is that different contexts get di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, gain, offset_head, products
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest, value_map
-from constructions.construction import Construction
-from constructions.learners.examples import stream
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, sequence
+from constructions.gadgets import offset_head, signed_product
+from constructions.learners.lookup import law_after
+from constructions.learners.options import check_sizes
+from constructions.learners.prompt import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -32,14 +35,9 @@ PROOF = (
 
 
 def hash_lookup(
-    *,
-    vocab: int = 4,
-    order: int = 4,
-    width: int | None = None,
-    beta: float = 512.0,
-    length: int = 1024,
-    seed: int = 0,
-) -> Construction:
+    *, vocab: int = 4, order: int = 4, width: int | None = None,
+    beta: float = 512.0, length: int = 1024, seed: int = 0,
+) -> Construction:  # fmt: skip
     """The empirical law of the next symbol after the last k, unsmoothed.
 
     A problem is ``{"stream": [x_1, ..., x_T]}``, symbols below ``vocab``; the answer is a law [V],
@@ -63,14 +61,7 @@ def hash_lookup(
     """
     if width is None:
         width = 2 ** (4 * order * vocab - 1).bit_length()
-    for name, value, least in (
-        ("vocab", vocab, 2),
-        ("order", order, 1),
-        ("width", width, 1),
-        ("length", length, order + 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    check_sizes(vocab=(vocab, 2), order=(order, 1), width=(width, 1), length=(length, order + 1))
     if not 0 < beta <= 2.0**20:
         raise ValueError(f"beta: expected 0 < beta <= 1,048,576 (scores overflow), got {beta}")
     if 4.0 * order**2 * width * UNIT["float32"] > 1:
@@ -102,18 +93,18 @@ def hash_lookup(
             "hash": symbols @ codes[0],
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 heads=tuple(
                     offset_head(j, {("symbol", "hash"): codes[j]}) for j in range(1, order)
                 ),
-                units=products(r, "hash", "hash", "square"),
+                units=signed_product(r, "hash", "hash", "square"),
             ),
-            Block(
+            LayerBlueprint(
                 heads=(
                     offset_head(1, {("hash", "before"): 1.0, ("square", "before_square"): 1.0}),
                 ),
             ),
-            Block(
+            LayerBlueprint(
                 scale=beta / width,
                 heads=(
                     Head(
@@ -130,7 +121,6 @@ def hash_lookup(
         ),
         out={"law": np.eye(vocab)},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("hash-lookup", spec, params)
@@ -138,7 +128,7 @@ def hash_lookup(
         drawn += [value_map(params, 0, j)[r["symbol"], r["hash"]] for j in range(order - 1)]
         least = math.floor(_least_distance(np.stack(drawn)))
         scale = spec.layers[2].scale
-        half = -float(gain(spec, params, r, (2, 0), ("one", "start"))[0, 0])
+        half = -float(score_gain(spec, params, r, (2, 0), ("one", "start"))[0, 0])
         match = scale * least
         magnitude = 4.0 * order**2 * width
         if least < 1:
@@ -161,19 +151,31 @@ def hash_lookup(
             )
         note = f"different contexts are {least} or more apart (squared), of {2 * width} on average"
         records = [
-            Record(f"layer_0 head {j}", f"code {j + 1} back", 64.0, order, True)
+            Record(
+                part=f"layer_0 head {j}",
+                kind=f"code {j + 1} back",
+                margin=64.0,
+                magnitude=order,
+                exact=True,
+            )
             for j in range(order - 1)
         ]
         records += [
-            Record("layer_0 mlp", "square", math.inf, order**2 * width, True),
-            Record("layer_1 head 0", "previous code", 64.0, order**2 * width, True),
+            Record(part="layer_0 mlp", kind="square", magnitude=order**2 * width, exact=True),
             Record(
-                "layer_2 head 0",
-                "match and average",
-                min(half, match - half),
-                magnitude,
-                True,
-                note,
+                part="layer_1 head 0",
+                kind="previous code",
+                margin=64.0,
+                magnitude=order**2 * width,
+                exact=True,
+            ),
+            Record(
+                part="layer_2 head 0",
+                kind="match and average",
+                margin=min(half, match - half),
+                magnitude=magnitude,
+                exact=True,
+                note=note,
             ),
         ]
         return Certificate(
@@ -185,34 +187,26 @@ def hash_lookup(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    ranges = TokenRanges({"symbol": vocab, "start": 1})
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        tokens = stream(problem, vocab)
-        certificate.check(length=len(tokens) + order)
-        return np.concatenate([np.full(order, vocab), tokens]).astype(np.int32)
+    def fill(*, stream: Any) -> Any:
+        """The start tokens, then the stream, integers [T]."""
+        return sequence([*ranges["start"]] * order, stream)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        tokens = stream(problem, vocab).tolist()
-        counts = np.zeros(vocab)
-        for t in range(order, len(tokens)):
-            if tokens[t - order : t] == tokens[len(tokens) - order :]:
-                counts[tokens[t]] += 1
-        return counts / counts.sum() if counts.any() else np.full(vocab, 1 / vocab)
+    def oracle(*, stream: np.ndarray) -> np.ndarray:
+        return law_after(stream.tolist(), order, vocab)
 
-    return Construction(
-        name="hash-lookup",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "hash-lookup",
+        plan,
+        fields=ranges,
+        certify=certify,
+        parse=lambda problem: stream(problem, vocab),
+        fill=fill,
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, gain, move, products
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
-from constructions.learners.examples import (
-    embedding,
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest
+from constructions.construction import Construction, assemble
+from constructions.gadgets import clear, embedding, signed_product
+from constructions.learners.options import check_positive, check_sizes
+from constructions.learners.prompt import (
+    examples_and_query,
+    fields_of,
     prompt,
-    regression,
     weights_and_score,
     within,
 )
@@ -32,15 +34,9 @@ PROOF = (
 
 
 def lasso(
-    *,
-    dim: int = 2,
-    penalty: float = 0.5,
-    radius: float = 2.0,
-    step: float | None = None,
-    loops: int = 64,
-    length: int = 64,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, penalty: float = 0.5, radius: float = 2.0, step: float | None = None,
+    loops: int = 64, length: int = 64, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Iterates of ISTA on |X w - y|^2 / 2 + penalty |w|_1, from w = 0.
 
     A problem is ``{"inputs": [n, d], "labels": [n] numbers, "query": [d]}``; the answer is
@@ -64,17 +60,13 @@ def lasso(
     >>> built.oracle(problem)["weights"].round(6).tolist()
     [1.5, 0.0]
     """
-    for name, value, least in (("dim", dim, 1), ("loops", loops, 1), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
+    check_sizes(dim=(dim, 1), loops=(loops, 1), length=(length, 2))
     step = 1 / (length * radius**2) if step is None else step
-    for name, number in (("penalty", penalty), ("radius", radius), ("step", step)):
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name}: expected a positive number, got {number}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_positive(penalty=penalty, radius=radius, step=step)
+    check_dtype(dtype)
     rate, threshold = float(np.float32(step)), float(np.float32(step * penalty))
     r = Residual(one=1, x=dim, label=1, query=dim, weights=dim, score=1)
+    fields = fields_of(r, "x", "label", "query", "one")
     same = np.eye(dim)
 
     def above(sign: float, bias: float, gain: float) -> Units:
@@ -86,7 +78,7 @@ def lasso(
             down={"weights": gain * same},
         )
 
-    descend = Block(
+    descend = LayerBlueprint(
         attend="linear",
         heads=(
             Head(
@@ -102,22 +94,21 @@ def lasso(
             above(-1, 0, 1),
         ),
     )
-    score = Block(
-        units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1}))
+    score = LayerBlueprint(
+        units=(*signed_product(r, "weights", "query", "score"), *clear(r, "score"))
     )
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(fields, r),
         layers=(descend, score),
         out={"weights": np.eye(dim, dim + 1), "score": np.eye(dim + 1)[dim:]},
         loops=loops,
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("lasso", spec, params)
-        residuals = gain(spec, params, r, (0, 0), ("weights", "x"))
+        residuals = score_gain(spec, params, r, (0, 0), ("weights", "x"))
         if not np.array_equal(residuals, same):
             raise ValueError(f"lasso: expected residuals of gain 1, got {residuals[0, 0]:g}")
         u = UNIT[dtype]
@@ -144,15 +135,13 @@ def lasso(
             )
         records = (
             Record(
-                "layer_0 head 0",
-                "gradient",
-                math.inf,
-                largest(length) * radius,
-                False,
-                "w -= step sum (<w, x_i> - y_i) x_i",
+                part="layer_0 head 0",
+                kind="gradient",
+                magnitude=largest(length) * radius,
+                note="w -= step sum (<w, x_i> - y_i) x_i",
             ),
-            Record("layer_0 mlp", "soft threshold", math.inf, largest(length), False),
-            Record("layer_1 mlp", "product", math.inf, largest(length) * radius, False),
+            Record(part="layer_0 mlp", kind="soft threshold", magnitude=largest(length)),
+            Record(part="layer_1 mlp", kind="product", magnitude=largest(length) * radius),
         )
         return Certificate(
             dtype,
@@ -163,45 +152,38 @@ def lasso(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        data = examples_and_query(problem, dim)
+        within("inputs", data["inputs"], radius)
+        within("labels", data["labels"][:, None], radius)
+        within("query", data["query"][None], radius)
+        return data
 
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = regression(problem, dim)
-        within("inputs", inputs, radius)
-        within("labels", labels[:, None], radius)
-        within("query", query[None], radius)
-        return inputs, labels, query
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        inputs, labels, query = parse(problem)
-        certificate.check(length=len(inputs) + 1)
+    def check(*, inputs: np.ndarray, **others: np.ndarray) -> None:
         curvature = float(np.linalg.norm(inputs, 2) ** 2)
         if rate * curvature > 1 + 1e-6:
             raise ValueError(
                 f"inputs: expected |X|^2 <= {1 / rate:g}, the inverse of the step, got "
                 f"{curvature:g}: build with a smaller step"
             )
-        return prompt(inputs, labels, query)
 
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         w = np.zeros(dim)
         for _ in range(loops):
             w = w - rate * inputs.T @ (inputs @ w - labels)
             w = np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
         return {"weights": w, "score": w @ query}
 
-    return Construction(
-        name="lasso",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "lasso",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=parse,
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
+        check=check,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )

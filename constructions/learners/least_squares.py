@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, move
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
-from constructions.learners.prompt import as_array
-from constructions.learners.terms import embedding, tokens
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
+from constructions.certificate import UNIT, Certificate, Record
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
+from constructions.gadgets import clear, embedding, move
+from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -20,15 +21,9 @@ SOURCE = "least squares by linear attention: von Oswald et al. 2023 (arXiv:2212.
 
 
 def least_squares(
-    *,
-    features: int = 4,
-    steps: int = 32,
-    learning_rate: float = 0.5,
-    queries: int = 1,
-    norm: float = 1.0,
-    target: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, steps: int = 32, learning_rate: float = 0.5, penalty: float = 0.0,
+    queries: int = 1, norm: float = 1.0, target: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Gradient descent on (1/2) sum_i w_i (<x_i, w> - y_i)^2 from zero: predictions [m].
 
     The problem is ``{"features": [n, d], "targets": [n], "queries": [m, d]}``, and optionally
@@ -37,6 +32,7 @@ def least_squares(
     Args:
       features: d.
       steps, learning_rate: of gradient descent; eta (norm^2 + penalty) <= 2, so that it is stable.
+      penalty: of `ridge`; 0 without.
       queries: m.
       norm, target: the largest Euclidean norm of a feature vector and the largest |y| to certify.
       length: the longest prompt, in tokens, to certify.
@@ -45,31 +41,66 @@ def least_squares(
     >>> descent.oracle({"features": [[1.0]], "targets": [1.0], "queries": [[1.0]]}).tolist()
     [0.75]
     """
-    return _descent(features, steps, learning_rate, 0.0, queries, norm, target, length)
+    options = Regression(
+        features=features, steps=steps, learning_rate=learning_rate, penalty=penalty,
+        queries=queries, norm=norm, target=target, length=length,
+    )  # fmt: skip
+    rate, reach = learning_rate, norm**2 + penalty
+    if not 0 < rate * reach <= 2:
+        raise ValueError(
+            "learning_rate: expected 0 < learning_rate (norm^2 + penalty) <= 2, or descent "
+            f"diverges, got {rate:g} ({norm:g}^2 + {penalty:g}) = {rate * reach:.4g}"
+        )
+    blueprint, fields = describe(options)
+
+    def oracle(
+        *, features: np.ndarray, targets: np.ndarray, weights: np.ndarray, queries: np.ndarray
+    ) -> np.ndarray:
+        x, y = features, targets
+        w = np.zeros(x.shape[1])
+        for _ in range(steps):
+            w = w - rate * (x.T @ (weights * (x @ w - y)) + penalty * w)
+        return np.asarray(queries @ w)
+
+    def fill(*, features: Any, targets: Any, weights: Any, queries: Any) -> Any:
+        """float32 [n + m, I]: the examples, then the queries.
+
+        Args:
+          features, targets, weights: [n, d], [n] and [n], of NumPy or JAX.
+          queries: [m, d].
+        """
+        example = {"x": features, "key": weights[:, None] * features, "target": targets[:, None]}
+        return vectors(fields, (len(features), example), (len(queries), {"x": queries}))
+
+    return assemble(
+        "ridge" if penalty else "least-squares",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, blueprint=blueprint, options=options),
+        parse=options.parse,
+        fill=fill,
+        decode=options.answers,
+        oracle=oracle,
+        source=SOURCE,
+        proof=(
+            "Every token carries its prediction <x_j, w> instead of w. A linear head with W_Q = "
+            "W_K = (I, 0) and value f_i - y_i adds sum_i <x_j, x_i> w_i (f_i - y_i), which is "
+            "<x_j, gradient>; the penalty acts on each token alone. One loop is one step."
+        ),
+    )
 
 
-def ridge(
-    *,
-    features: int = 4,
-    penalty: float = 0.1,
-    steps: int = 32,
-    learning_rate: float = 0.5,
-    queries: int = 1,
-    norm: float = 1.0,
-    target: float = 1.0,
-    length: int = 512,
-) -> Construction:
+def ridge(*, penalty: float = 0.1, **options: Any) -> Construction:
     """`least_squares` with (penalty/2) |w|^2 added: gradient descent towards the ridge estimate.
 
     With kappa the condition number of sum_i w_i x_i x_i' + penalty and the step 2/(least + largest
     eigenvalue), it is within ((kappa - 1)/(kappa + 1))^steps |w| |x| of the estimate.
     """
-    if not 0 < penalty < math.inf:
-        raise ValueError(f"penalty: expected a finite number > 0, got {penalty}")
-    return _descent(features, steps, learning_rate, penalty, queries, norm, target, length)
+    check_penalty(penalty)
+    return least_squares(penalty=penalty, **options)
 
 
-def describe(rate: float, penalty: float, steps: int, features: int) -> tuple[Blueprint, Residual]:
+def describe(options: Regression) -> tuple[Blueprint, Residual]:
     """One layer, looped once a step, and the fields of an input vector.
 
     Proof. Token j carries f_j = <x_j, w>, and residual_i = f_i - y_i is its ``prediction`` less its
@@ -78,10 +109,9 @@ def describe(rate: float, penalty: float, steps: int, features: int) -> tuple[Bl
     -eta (pull + penalty f_j) and clears ``pull``. Without a penalty the head writes -eta times its
     sum to f_j at once, and no MLP is needed (von Oswald et al., proposition 1). QED
     """
-    residual = Residual(
-        x=features, key=features, target=1, prediction=1, **({"pull": 1} if penalty else {})
-    )
-    fields = Residual(x=features, key=features, target=1)
+    d, rate, penalty = options.features, options.learning_rate, options.penalty
+    fields = Residual(x=d, key=d, target=1)
+    residual = Residual(**fields.sizes, prediction=1, **({"pull": 1} if penalty else {}))
     to, gain = ("pull", 1.0) if penalty else ("prediction", -rate)
     head = Head({("x", "key"): 1.0}, {("prediction", to): gain, ("target", to): -gain})
     units: tuple[Units, ...] = ()
@@ -89,30 +119,21 @@ def describe(rate: float, penalty: float, steps: int, features: int) -> tuple[Bl
         units = (
             move(residual, "pull", {"prediction": -rate}),
             move(residual, "prediction", {"prediction": -rate * penalty}),
-            move(residual, "pull", {"pull": -1.0}),
+            *clear(residual, "pull"),
         )
     blueprint = Blueprint(
         residual=residual,
         embed=embedding(fields, residual),
-        layers=(Block((head,), units, attend="linear", mask="prefix"),),
+        layers=(LayerBlueprint((head,), units, attend="linear", mask="prefix"),),
         out={"prediction": np.eye(1)},
         inputs="vectors",
-        loops=steps,
+        loops=options.steps,
     )
     return blueprint, fields
 
 
 def certify(
-    spec: TransformerSpec,
-    params: Params,
-    blueprint: Blueprint,
-    rate: float,
-    penalty: float,
-    steps: int,
-    features: int,
-    norm: float,
-    target: float,
-    length: int,
+    spec: TransformerSpec, params: Params, *, blueprint: Blueprint, options: Regression
 ) -> Certificate:
     """The weights are the described ones; the error is that of rounding.
 
@@ -122,138 +143,28 @@ def certify(
     update by 4 u F. An error o of the predictions propagates as o + <x, A> with
     A <- (I - eta M) A - eta sum_i w_i x_i o_i, 0 <= M <= Z^2 + penalty, so |A| grows by eta Z |o|.
     """
-    blueprint.verify("least-squares" if not penalty else "ridge", spec, params)
-    unit, Z, Y = UNIT["float32"], norm, target
+    unit, Z, Y = UNIT["float32"], options.norm, options.target
+    rate, penalty = options.learning_rate, options.penalty
+    blueprint.verify("ridge" if penalty else "least-squares", spec, params)
 
     def error(length: int) -> float:
         o = A = 0.0
-        for t in range(1, steps + 1):
+        for t in range(1, options.steps + 1):
             F = Z * Y * min(rate * t * Z, penalty**-0.5 if penalty else math.inf)
-            gradient = Z * Z * ((length + features + 8) * Y + 2 * (F + Y))
+            gradient = Z * Z * ((length + options.features + 8) * Y + 2 * (F + Y))
             A += rate * Z * o
             o += unit * (rate * gradient + 4 * F)
         return o + Z * A
 
-    limit = min(length, 2**20)
     record = Record(
         part="layer_0 head 0",
         kind="gradient",
         margin=Z,
-        magnitude=Z * Z * (rate * steps * Z * Z * Y + Y),
-        exact=False,
+        magnitude=Z * Z * (rate * options.steps * Z * Z * Y + Y),
         note=f"features of norm <= {Z:g}, targets <= {Y:g}",
     )
     records = [record]
     if penalty:
         note = "prediction -= rate (pull + penalty prediction)"
-        records.append(Record("layer_0 mlp", "step", math.inf, Z * Y, exact=False, note=note))
-    return Certificate(
-        dtype="float32",
-        limits={"length": limit},
-        records=tuple(records),
-        error=error,
-        unit="absolute error",
-        weights=digest(spec, params),
-    )
-
-
-def _descent(
-    features: int,
-    steps: int,
-    rate: float,
-    penalty: float,
-    queries: int,
-    norm: float,
-    target: float,
-    length: int,
-) -> Construction:
-    check_sizes(features, steps, queries, norm, target, length)
-    if not 0 < rate * (norm**2 + penalty) <= 2:
-        raise ValueError(
-            "learning_rate: expected 0 < learning_rate (norm^2 + penalty) <= 2, or descent "
-            f"diverges, got {rate:g} ({norm:g}^2 + {penalty:g}) = {rate * (norm**2 + penalty):.4g}"
-        )
-    blueprint, fields = describe(rate, penalty, steps, features)
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(
-            spec, params, blueprint, rate, penalty, steps, features, norm, target, length
-        )
-
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        w = np.zeros(features)
-        for _ in range(steps):
-            w = w - rate * (x.T @ (weights * (x @ w - y)) + penalty * w)
-        return np.asarray(queried @ w)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        example = {"x": x, "key": weights[:, None] * x, "target": y[:, None]}
-        inputs = np.concatenate(
-            [tokens(fields, len(x), example), tokens(fields, queries, {"x": queried})]
-        )
-        certificate.check(length=len(inputs))
-        return inputs
-
-    return Construction(
-        name="ridge" if penalty else "least-squares",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
-        decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
-        oracle=oracle,
-        certificate=certificate,
-        source=SOURCE,
-        proof=(
-            "Every token carries its prediction <x_j, w> instead of w. A linear head with W_Q = "
-            "W_K = (I, 0) and value f_i - y_i adds sum_i <x_j, x_i> w_i (f_i - y_i), which is "
-            "<x_j, gradient>; the penalty acts on each token alone. One loop is one step."
-        ),
-        certify=certify_weights,
-    )
-
-
-def check_sizes(
-    features: int, steps: int, queries: int, norm: float, target: float, length: int
-) -> None:
-    """Raises ValueError for sizes out of range."""
-    for name, value, least in (
-        ("features", features, 1),
-        ("steps", steps, 1),
-        ("queries", queries, 1),
-        ("length", length, queries),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    for name, size in (("norm", norm), ("target", target)):
-        if not 2.0**-20 <= size <= 2.0**20:
-            raise ValueError(f"{name}: expected 2^-20 to 2^20, got {size:g}")
-
-
-def parse(
-    problem: Mapping[str, Any], features: int, queries: int, norm: float, target: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Features [n, d], targets [n], weights [n] and queries [m, d], in float64 and checked."""
-    x = as_array("features", problem["features"], (None, features))
-    n = len(x)
-    y = as_array("targets", problem["targets"], (n,))
-    queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, features))
-    weights = as_array("weights", problem.get("weights", np.full(n, 1 / max(n, 1))), (n,))
-    largest = float(np.sqrt((np.concatenate([x, queried]) ** 2).sum(axis=1)).max())
-    if largest > norm * (1 + 1e-6) or np.abs(y).max(initial=0) > target * (1 + 1e-6):
-        raise ValueError(
-            f"expected features of norm up to {norm:g} and targets up to {target:g} (certified), "
-            f"got {largest:.4g} and {np.abs(y).max(initial=0):.4g}: scale them, or build with these"
-        )
-    if (weights < 0).any() or weights.sum() > 1 + 1e-6:
-        raise ValueError(
-            f"weights: expected numbers >= 0 of sum <= 1, got a least weight of "
-            f"{weights.min():.4g} and a sum of {weights.sum():.4g}"
-        )
-    return x, y, weights, queried
+        records.append(Record(part="layer_0 mlp", kind="step", magnitude=Z * Y, note=note))
+    return options.certificate(spec, params, records, error)

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, move, products
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.blueprint import Blueprint, Head, LayerBlueprint
+from constructions.certificate import UNIT, Certificate, Record
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
+from constructions.gadgets import clear, embedding, product, signed_product
 from constructions.learners import descent
-from constructions.learners.descent import MASK, Recipe, schedule_rates
-from constructions.learners.least_squares import check_sizes
-from constructions.learners.prompt import Data, Shape, as_array, encode, parse
+from constructions.learners.descent import MASK, HeadTask, Recipe, schedule_rates
+from constructions.learners.options import check_sizes
+from constructions.learners.prompt import as_array, fill, longest, parse
+from constructions.learners.regression import Regression
 from constructions.learners.softmax_head import certify
-from constructions.learners.terms import embedding, product, tokens
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -29,17 +32,10 @@ NORMALIZED = "normalized gradient descent: Nacson et al. 2019; Ji and Telgarsky 
 
 
 def logistic(
-    *,
-    features: int = 4,
-    steps: int = 10,
-    learning_rate: float = 1.0,
-    schedule: str = "constant",
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    queries: int = 1,
-    norm: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, steps: int = 10, learning_rate: float = 1.0, schedule: str = "constant",
+    momentum: float = 0.0, weight_decay: float = 0.0,
+    queries: int = 1, norm: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Gradient descent on the mean logistic loss from zero: P(+1) at the queries, [m].
 
     The problem is ``{"features": [n, d], "labels": [n] of +-1, "queries": [m, d]}``. The weights
@@ -54,51 +50,40 @@ def logistic(
     >>> one.oracle({"features": [[1.0]], "labels": [1], "queries": [[1.0]]}).round(4).tolist()
     [0.6225]
     """
-    check_sizes(features, steps, queries, norm, 1.0, length)
+    check_sizes(
+        features=(features, 1), steps=(steps, 1), queries=(queries, 1), length=(length, queries)
+    )
     recipe = Recipe(schedule_rates(learning_rate, schedule, steps), momentum, weight_decay)
     descent.check_recipe(recipe, norm)
-    blueprint, fields = descent.describe(recipe, 1, features, "prefix")
+    task = HeadTask(free=CLASSES, features=features, queries=queries, norm=norm, length=length)
+    blueprint, fields = descent.describe(recipe, task)
 
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, blueprint, recipe, 2, features, norm, length, "logistic")
-
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-    shape = Shape(CLASSES, features, queries, norm)
-
-    def data(problem: Mapping[str, Any]) -> Data:
+    def data(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         labels = (_signs(problem["labels"]) + 1) // 2
-        return parse({**problem, "labels": labels}, recipe, shape)
+        return parse({**problem, "labels": labels}, recipe, task)
 
-    return Construction(
-        name="logistic",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=lambda problem: encode(data(problem), recipe, fields, shape, certificate),
+    return assemble(
+        "logistic",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, name="logistic", blueprint=blueprint, recipe=recipe, task=task),
+        parse=data,
+        fill=partial(fill, fields, recipe, task),
         decode=lambda outputs: _sigmoid(np.asarray(outputs)[..., -queries:, 0]),
-        oracle=lambda problem: _sigmoid(descent.train(recipe, *data(problem), CLASSES)[:, 0]),
-        certificate=certificate,
+        oracle=lambda **data: _sigmoid(descent.train(recipe, CLASSES, **data)[:, 0]),
         source="gradient descent by linear attention: von Oswald et al. 2023 (arXiv:2212.07677)",
         proof=(
             "Layer 0: attention to class tokens with keys 0 and 1 is sigmoid(f). Layer 1: linear "
             "attention adds sum_i <x_j, x_i> w_i (p_i - y_i), <x_j, gradient>. One loop is one "
             "step."
         ),
-        certify=certify_weights,
     )
 
 
 def normalized_logistic(
-    *,
-    features: int = 4,
-    steps: int = 8,
-    learning_rate: float = 0.5,
-    queries: int = 1,
-    norm: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, steps: int = 8, learning_rate: float = 0.5, queries: int = 1,
+    norm: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Normalized gradient descent on the logistic loss: <x, w> at the queries, [m].
 
     w <- w + eta sum_i q_i y_i x_i with q_i = sigmoid(-y_i <x_i, w>) / (their sum): the gradient
@@ -110,77 +95,73 @@ def normalized_logistic(
     Args:
       features, steps, learning_rate, queries, norm, length: as in `softmax_head`.
     """
-    check_sizes(features, steps, queries, norm, 1.0, length)
+    options = Regression(
+        features=features, steps=steps, learning_rate=learning_rate,
+        queries=queries, norm=norm, length=length,
+    )  # fmt: skip
     if not 0 < learning_rate * norm**2 <= 64:
         raise ValueError(
             f"learning_rate: expected 0 < learning_rate norm^2 <= 64, got {learning_rate:g} "
             f"{norm:g}^2"
         )
-    blueprint, fields = describe_normalized(features, learning_rate, steps)
+    blueprint, fields = describe_normalized(options)
 
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify_normalized(
-            spec, params, blueprint, features, learning_rate, steps, norm, length
-        )
-
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-
-    def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    def data(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x = as_array("features", problem["features"], (None, features))
         y = as_array("labels", _signs(problem["labels"]), (len(x),))
-        queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, features))
-        largest = float(np.sqrt((np.concatenate([x, queried]) ** 2).sum(axis=1)).max())
+        queried = options.queried(problem)
+        largest = longest(x, queried)
         if not len(x) or largest > norm * (1 + 1e-6):
             raise ValueError(
                 f"features: expected at least one row, norms up to {norm:g} (certified), got "
                 f"{len(x)} rows and {largest:.4g}: build with norm={largest:.4g}, or scale them"
             )
-        return y[:, None] * x, queried
+        return {"features": x, "labels": y, "queries": queried}
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        signed, queried = data(problem)
-        w = np.zeros(features)
+    def oracle(*, features: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        signed = labels[:, None] * features
+        w = np.zeros(features.shape[1])
         for _ in range(steps):
             pull = _sigmoid(-signed @ w)
             w = w + learning_rate * (pull / pull.sum()) @ signed
-        return np.asarray(queried @ w)
+        return np.asarray(queries @ w)
 
-    def encoded(problem: Mapping[str, Any]) -> np.ndarray:
-        signed, queried = data(problem)
+    def fill_normalized(*, features: Any, labels: Any, queries: Any) -> Any:
+        """float32 [3 + n + m, I]: class tokens, examples, queries.
+
+        Args:
+          features, labels: [n, d] and +-1 [n], of NumPy or JAX.
+          queries: [m, d].
+        """
         classes = {"with_margin": [[1], [0], [0]], "with_loss": [[1], [1], [0]]}
         classes["vote"] = [[2], [2], [-2]]
-        inputs = np.concatenate(
-            [
-                tokens(fields, 3, {"one": 1, "hidden": 1, **classes}),
-                tokens(fields, len(signed), {"one": 1, "other": 1, "signed": signed}),
-                tokens(fields, queries, {"one": 1, "other": 1, "hidden": 1, "signed": queried}),
-            ]
+        signed = labels[:, None] * features
+        return vectors(
+            fields,
+            (3, {"one": 1, "hidden": 1, **classes}),
+            (len(features), {"one": 1, "other": 1, "signed": signed}),
+            (len(queries), {"one": 1, "other": 1, "hidden": 1, "signed": queries}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="normalized-logistic",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encoded,
-        decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
+    return assemble(
+        "normalized-logistic",
+        blueprint,
+        fields=fields,
+        certify=partial(certify_normalized, blueprint=blueprint, options=options),
+        parse=data,
+        fill=fill_normalized,
+        decode=options.answers,
         oracle=oracle,
-        certificate=certificate,
         source=NORMALIZED,
         proof=(
             "Every token carries w. Three Newton steps, each one softmax head over three tokens, "
             "give L_i = log(1 + exp(margin_i)); a softmax head over the examples with scores -L_i "
             "weighs them by sigmoid(-margin_i) / (their sum) and adds the average of y_i x_i to w."
         ),
-        certify=certify_weights,
     )
 
 
-def describe_normalized(features: int, rate: float, steps: int) -> tuple[Blueprint, Residual]:
+def describe_normalized(options: Regression) -> tuple[Blueprint, Residual]:
     """Six layers, looped once a step, and the fields of an input vector.
 
     Proof. Layer 0 sets ``loss`` to max(margin, 0), within ln 2 of L = log(1 + exp(margin)).
@@ -192,7 +173,7 @@ def describe_normalized(features: int, rate: float, steps: int) -> tuple[Bluepri
     sigmoid(-margin_i) / sum_j sigmoid(-margin_j); w += eta times their average; margin, loss := 0.
     Layer 5: margin := <w, y_i x_i> by two units a product; of queries, <w, x>. QED
     """
-    d = features
+    d = options.features
     residual = Residual(
         one=1, other=1, hidden=1, with_margin=1, with_loss=1, vote=1,
         signed=d, w=d, margin=1, loss=1,
@@ -203,35 +184,28 @@ def describe_normalized(features: int, rate: float, steps: int) -> tuple[Bluepri
         ("loss", "with_loss"): -1.0,
         ("one", "other"): -MASK,
     }
-    newton = Block((Head(scores, {("vote", "loss"): 1.0}),), mask="prefix")
-    update = Head({("one", "loss"): -1.0, ("one", "hidden"): -MASK}, {("signed", "w"): rate})
-    clear = tuple(move(residual, name, {name: -1.0}) for name in ("margin", "loss"))
-    margins = products(residual, "w", "signed", "margin")
+    newton = LayerBlueprint((Head(scores, {("vote", "loss"): 1.0}),), mask="prefix")
+    scores = {("one", "loss"): -1.0, ("one", "hidden"): -MASK}
+    update = Head(scores, {("signed", "w"): options.learning_rate})
+    margins = signed_product(residual, "w", "signed", "margin")
     blueprint = Blueprint(
         residual=residual,
         embed=embedding(fields, residual),
         layers=(
-            Block(units=(product(residual, "margin", "one", "loss"),), mask="prefix"),
+            LayerBlueprint(units=(product(residual, "margin", "one", "loss"),), mask="prefix"),
             *(newton,) * 3,
-            Block((update,), clear, mask="prefix"),
-            Block(units=margins, mask="prefix"),
+            LayerBlueprint((update,), clear(residual, "margin", "loss"), mask="prefix"),
+            LayerBlueprint(units=margins, mask="prefix"),
         ),
         out={"margin": np.eye(1)},
         inputs="vectors",
-        loops=steps,
+        loops=options.steps,
     )
     return blueprint, fields
 
 
 def certify_normalized(
-    spec: TransformerSpec,
-    params: Params,
-    blueprint: Blueprint,
-    features: int,
-    rate: float,
-    steps: int,
-    norm: float,
-    length: int,
+    spec: TransformerSpec, params: Params, *, blueprint: Blueprint, options: Regression
 ) -> Certificate:
     """The weights are the described ones; the error of <x, w> is that of rounding.
 
@@ -243,7 +217,8 @@ def certify_normalized(
     two answers can differ by at all, after long ones.
     """
     blueprint.verify("normalized-logistic", spec, params)
-    unit, Z = UNIT["float32"], norm
+    unit, Z = UNIT["float32"], options.norm
+    rate, steps = options.learning_rate, options.steps
 
     def error(length: int) -> float:
         E = o = 0.0
@@ -251,12 +226,11 @@ def certify_normalized(
             W = rate * t * Z
             M = W * Z
             E += rate * Z * (o + unit * (3 * M + 2 * length + 40)) + 2 * unit * W
-            o = (features + 2) * unit * M + Z * E
+            o = (options.features + 2) * unit * M + Z * E
             if o > 2 * M:
                 return 2 * rate * steps * Z * Z
         return o
 
-    limit = min(length, 2**20)
     top = rate * steps * Z * Z
     if top > MASK / 2:
         raise ValueError(
@@ -269,7 +243,6 @@ def certify_normalized(
             kind="Newton's step for log(1 + exp(margin))",
             margin=MASK - top,
             magnitude=MASK,
-            exact=False,
             note=f"remainder below {remainder:g}",
         )
         for i, remainder in ((1, 0.03), (2, 3e-6), (3, 2e-18))
@@ -279,24 +252,16 @@ def certify_normalized(
         kind="average of y x by sigmoid(-margin)",
         margin=MASK - top - math.log(2),
         magnitude=MASK,
-        exact=False,
     )
     units = [
-        Record(f"layer_{i} mlp", kind, margin=math.inf, magnitude=top, exact=exact)
+        Record(part=f"layer_{i} mlp", kind=kind, magnitude=top, exact=exact)
         for i, kind, exact in (
             (0, "loss := max(margin, 0)", True),
             (4, "clears", True),
             (5, "margin := <w, y x>", False),
         )
     ]
-    return Certificate(
-        dtype="float32",
-        limits={"length": limit},
-        records=(*newton, average, *units),
-        error=error,
-        unit="absolute error",
-        weights=digest(spec, params),
-    )
+    return options.certificate(spec, params, (*newton, average, *units), error)
 
 
 def _signs(labels: Any) -> np.ndarray:

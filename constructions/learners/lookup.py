@@ -7,14 +7,18 @@ enough steps, fine-tuning on the same data ends at the same law: this is what cl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, match_head, offset_head
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
-from constructions.construction import Construction
+from constructions.blueprint import Blueprint, LayerBlueprint
+from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, namespace, sequence
+from constructions.gadgets import match_head, offset_head
+from constructions.learners.options import check_sizes
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -30,19 +34,17 @@ PROOF = (
 
 
 def lookup(
-    *,
-    vocab: int = 4,
-    contexts: int | None = None,
-    order: int = 1,
-    smoothing: float = 0.0,
-    beta: float = 64.0,
-    length: int = 4096,
-) -> Construction:
+    *, vocab: int = 4, contexts: int | None = None, order: int = 1, smoothing: float = 0.0,
+    beta: float = 64.0, length: int = 4096,
+) -> Construction:  # fmt: skip
     """In-context counting: the (smoothed) empirical law of the next symbol after the last k.
 
     With ``contexts`` the problem is ``{"pairs": [(c, y), ...], "query": c}``: demonstrations of a
     table with that many contexts and ``vocab`` outputs (order 1). Without, it is
     ``{"stream": [x_1, ..., x_T]}``: symbols below ``vocab``, of which the next is to be predicted.
+
+    ``fill(contexts=[N], outputs=[N], queries=[q])`` puts q queries behind one copy of the pairs;
+    the last q outputs are their laws. Without contexts it is ``fill(stream=[T])``.
 
     Args:
       vocab: V, symbols of the law.
@@ -64,6 +66,8 @@ def lookup(
     """
     _check(vocab, contexts, order, smoothing, beta, length)
     alphabet = vocab + (contexts or 0)
+    symbols_of = {"symbol": vocab} if contexts is None else {"context": contexts, "output": vocab}
+    ranges = TokenRanges({**symbols_of, "start": 1})
     previous = [f"previous_{j}" for j in range(1, order + 1)]
     r = Residual(
         one=1,
@@ -88,13 +92,13 @@ def lookup(
             "output": symbols[:, alphabet - vocab :] + start / vocab,
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 heads=tuple(
                     offset_head(j, {("symbol", name): 1.0})
                     for j, name in enumerate(previous, start=1)
                 ),
             ),
-            Block(
+            LayerBlueprint(
                 scale=beta,
                 heads=(
                     # The symbol before the next one is the query token itself: query offsets
@@ -109,26 +113,24 @@ def lookup(
         ),
         out={"law": np.eye(vocab)},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("lookup", spec, params)
         return certify(spec, params, r, order, smoothing, length)
 
-    certificate = certify_weights(spec, params)
-    return Construction(
-        name="lookup",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=lambda problem: _encode(problem, vocab, contexts, order, certificate),
+    fill: Callable[..., Any] = _fill_stream if contexts is None else _fill_pairs
+    count: Callable[..., np.ndarray] = _count_stream if contexts is None else _count_pairs
+    return assemble(
+        "lookup",
+        plan,
+        fields=ranges,
+        certify=certify_weights,
+        parse=lambda problem: _parse(problem, vocab, contexts),
+        fill=partial(fill, ranges, order),
         decode=lambda outputs: outputs[..., -1, :],
-        oracle=lambda problem: _oracle(problem, vocab, contexts, order, smoothing),
-        certificate=certificate,
+        oracle=lambda **data: _law(count(vocab, order, **data), smoothing),
         source=SOURCE,
         proof=PROOF,
-        certify=certify_weights,
     )
 
 
@@ -150,7 +152,7 @@ def certify(
     for j in range(1, order + 1):
         bias = params["layer_0.bias"][j - 1].astype(np.float64)
         margin = float(bias[j] - np.delete(bias, j).max())
-        leak = softmax_leak(length - 1, margin)
+        leak = losing_mass(length - 1, margin)
         records.append(
             Record(
                 part=f"layer_0 head {j - 1}",
@@ -172,7 +174,6 @@ def certify(
             kind="match and average",
             margin=gap,
             magnitude=least_match,
-            exact=False,
             note=f"a match beats a mismatch by {gap:g}, the start tokens score {default:g}",
         )
     )
@@ -210,40 +211,51 @@ def certify(
 def _check(
     vocab: int, contexts: int | None, order: int, smoothing: float, beta: float, length: int
 ) -> None:
-    sizes = {"vocab": (vocab, 2), "order": (order, 1), "length": (length, order + 1)}
+    check_sizes(vocab=(vocab, 2), order=(order, 1), length=(length, order + 1))
     if contexts is not None:
-        sizes["contexts"] = (contexts, 1)
+        check_sizes(contexts=(contexts, 1))
         if order != 1:
             raise ValueError(f"order: expected 1 with contexts (pairs), got {order}")
-    for name, (value, least) in sizes.items():
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
     if smoothing < 0 or not math.isfinite(smoothing):
         raise ValueError(f"smoothing: expected a finite number >= 0, got {smoothing}")
     if not 0 < beta <= 80:
         raise ValueError(f"beta: expected 0 < beta <= 80 (exp underflows beyond), got {beta}")
 
 
-def _encode(
-    problem: Mapping[str, Any],
-    vocab: int,
-    contexts: int | None,
-    order: int,
-    certificate: Certificate,
-) -> np.ndarray:
+def _parse(problem: Mapping[str, Any], vocab: int, contexts: int | None) -> dict[str, np.ndarray]:
     if contexts is None:
-        tokens = _symbols("stream", problem["stream"], vocab)
-        start = vocab
-    else:
-        pairs = np.asarray(problem["pairs"], dtype=np.int64).reshape(-1, 2)
-        sources = _symbols("contexts of pairs", pairs[:, 0], contexts)
-        outputs = _symbols("outputs of pairs", pairs[:, 1], vocab)
-        query = _symbols("query", [problem["query"]], contexts)
-        interleaved = np.stack([sources, outputs + contexts], axis=1).reshape(-1)
-        tokens = np.concatenate([interleaved, query])
-        start = vocab + contexts
-    certificate.check(length=len(tokens) + order)
-    return np.concatenate([np.full(order, start), tokens]).astype(np.int32)
+        return {"stream": _symbols("stream", problem["stream"], vocab)}
+    pairs = np.asarray(problem["pairs"], dtype=np.int64).reshape(-1, 2)
+    return {
+        "contexts": _symbols("contexts of pairs", pairs[:, 0], contexts),
+        "outputs": _symbols("outputs of pairs", pairs[:, 1], vocab),
+        "queries": _symbols("query", [problem["query"]], contexts),
+    }
+
+
+def _fill_stream(ranges: TokenRanges, order: int, *, stream: Any) -> Any:
+    """int32 [k + T]: k start tokens, x_1, ..., x_T."""
+    return sequence([*ranges["start"]] * order, stream)
+
+
+def _fill_pairs(
+    ranges: TokenRanges, order: int, *, contexts: Any, outputs: Any, queries: Any
+) -> Any:
+    """int32 [2 N + q + 1]: start, c_1, y_1, ..., c_N, y_N, then all queries behind this one copy.
+
+    A query's own position is a key whose previous symbol is the query before it (or y_N), never
+    the query itself, so no query counts as evidence for another: each reads what it would read
+    alone. The last q outputs are the queries' laws.
+
+    Args:
+      ranges, order: the tokens, and 1.
+      contexts, outputs: integers [N], of NumPy or JAX.
+      queries: integers [q], contexts.
+    """
+    xp = namespace(contexts, outputs)
+    named = ranges["output"].start + xp.asarray(outputs)
+    pairs = xp.stack([xp.asarray(contexts), named], axis=1)
+    return sequence([*ranges["start"]] * order, pairs.reshape(-1), queries)
 
 
 def _symbols(name: str, values: Any, limit: int) -> np.ndarray:
@@ -255,21 +267,40 @@ def _symbols(name: str, values: Any, limit: int) -> np.ndarray:
     return symbols.astype(np.int64)
 
 
-def _oracle(
-    problem: Mapping[str, Any], vocab: int, contexts: int | None, order: int, smoothing: float
+def _count_stream(vocab: int, order: int, *, stream: np.ndarray) -> np.ndarray:
+    """How often each symbol followed the last ``order`` ones: [V]."""
+    return _count_after(stream.tolist(), order, vocab)
+
+
+def _count_pairs(
+    vocab: int, order: int, *, contexts: np.ndarray, outputs: np.ndarray, queries: np.ndarray
 ) -> np.ndarray:
-    """The definition: count what followed the query's context."""
+    """How often each output followed the query, the last one: [V]."""
     counts = np.zeros(vocab)
-    if contexts is None:
-        stream = list(problem["stream"])
-        last = stream[len(stream) - order :]
-        for t in range(order, len(stream)):
-            if len(last) == order and stream[t - order : t] == last:
-                counts[stream[t]] += 1
-    else:
-        for context, output in problem["pairs"]:
-            if context == problem["query"]:
-                counts[output] += 1
+    for context, output in zip(contexts, outputs, strict=True):
+        if context == queries[-1]:
+            counts[output] += 1
+    return counts
+
+
+def _law(counts: np.ndarray, smoothing: float) -> np.ndarray:
     if counts.sum() + smoothing == 0:
-        return np.full(vocab, 1 / vocab)
-    return (counts + smoothing) / (counts.sum() + smoothing * vocab)
+        return np.full(len(counts), 1 / len(counts))
+    return np.asarray((counts + smoothing) / (counts.sum() + smoothing * len(counts)))
+
+
+def law_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:
+    """The law [V] of what followed the last ``order`` symbols; uniform if nothing did.
+
+    >>> law_after([0, 0, 1, 0, 0, 1, 0, 0], 2, 2).tolist()
+    [0.0, 1.0]
+    """
+    return _law(_count_after(symbols, order, vocab), 0.0)
+
+
+def _count_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:
+    counts = np.zeros(vocab)
+    for t in range(order, len(symbols)):
+        if symbols[t - order : t] == symbols[len(symbols) - order :]:
+            counts[symbols[t]] += 1
+    return counts

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, gain
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
-from constructions.construction import Construction
-from constructions.learners.examples import integers
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, namespace, sequence
+from constructions.learners.options import check_sizes
+from constructions.learners.prompt import integers
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -42,6 +44,8 @@ def mixture(
     """The posterior predictive law of a mixture of K tables: sum_k P(k | D) p_k(. | query).
 
     A problem is ``{"pairs": [(c, y), ...], "query": c}``; the answer is a law [V].
+    ``fill(contexts=[N], outputs=[N], queries=[q])`` puts q queries behind one copy of the pairs;
+    the last q outputs are their laws.
 
     Args:
       tables: positive [K, m, V], each row summing to 1; three small ones by default.
@@ -83,10 +87,8 @@ def _build(
     name: str, laws: np.ndarray, log_prior: np.ndarray, length: int, dtype: str
 ) -> Construction:
     K, m, V = laws.shape
-    if length < K + 2:
-        raise ValueError(f"length: expected at least {K + 2}, got {length}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(length=(length, K + 2))
+    check_dtype(dtype)
     hard = name == "prompt-choice"
     logs = np.log(laws) - np.log(laws).max(axis=0)
     spread = -float(logs.min())
@@ -103,8 +105,8 @@ def _build(
         mixed=m * V,
         law=V,
     )
-    # Tokens: K hypotheses, m V pairs, m queries.
-    size = K + m * V + m
+    ranges = TokenRanges({"hypothesis": K, "pair": m * V, "query": m})
+    size = ranges.size
     tokens = np.eye(size)
 
     def of_hypotheses(values: np.ndarray) -> np.ndarray:
@@ -115,19 +117,19 @@ def _build(
         residual=r,
         embed={
             "one": np.ones((size, 1)),
-            "pair": tokens[:, K : K + m * V],
-            "context": tokens[:, K + m * V :],
+            "pair": tokens[:, ranges["pair"]],
+            "context": tokens[:, ranges["query"]],
             "hypothesis": of_hypotheses(np.ones(K)),
             "evidence": of_hypotheses(logs),
             "prior": of_hypotheses(log_prior),
             "table": of_hypotheses(laws),
         },
         layers=(
-            Block(
+            LayerBlueprint(
                 attend="linear",
                 heads=(Head(score={("one", "one"): 1.0}, value={("pair", "counts"): 1.0}),),
             ),
-            Block(
+            LayerBlueprint(
                 attend="hardmax" if hard else "softmax",
                 gate="hard_sigmoid",
                 heads=(
@@ -151,7 +153,6 @@ def _build(
         ),
         out={"law": np.eye(V)},
     )
-    spec, params = plan.spec, plan.build()
 
     def rounding(length: int) -> float:
         """Of a log-likelihood: products of m V counts, and the logs' own."""
@@ -159,7 +160,7 @@ def _build(
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify(name, spec, params)
-        above = float(gain(spec, params, r, (1, 0), ("one", "hypothesis"))[0, 0])
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "hypothesis"))[0, 0])
         lowest = float(params["embed"][:, r["prior"]].min())
 
         def error(length: int) -> float:
@@ -167,7 +168,7 @@ def _build(
             if hard:  # encode refuses choices within the rounding; equal ones are averaged
                 return (K + 3) * u
             # Weights are off by a factor exp(rounding), numerator and denominator alike.
-            leak = softmax_leak(length, above + lowest - length * spread)
+            leak = losing_mass(length, above + lowest - length * spread)
             return math.expm1(2 * min(rounding(length), 300.0)) + leak + (K + 8) * u
 
         if not hard and error(length) > 5e-2:
@@ -178,68 +179,84 @@ def _build(
             )
         best = "largest" if hard else "posterior"
         records = (
-            Record("layer_0 head 0", "counts", math.inf, length, True, "sums of one-hot pairs"),
             Record(
-                "layer_1 head 0",
-                best,
-                above + lowest - length * spread,
-                length * spread + above,
-                False,
-                f"log-likelihoods are rounded by at most {rounding(length):.1e}; the margin is "
-                "that of hypotheses over other tokens",
+                part="layer_0 head 0",
+                kind="counts",
+                magnitude=length,
+                exact=True,
+                note="sums of one-hot pairs",
             ),
-            Record("layer_1 mlp", "the query's row", 1.0, 1.0, True),
+            Record(
+                part="layer_1 head 0",
+                kind=best,
+                margin=above + lowest - length * spread,
+                magnitude=length * spread + above,
+                note=f"log-likelihoods are rounded by at most {rounding(length):.1e}; the margin "
+                "is that of hypotheses over other tokens",
+            ),
+            Record(
+                part="layer_1 mlp", kind="the query's row", margin=1.0, magnitude=1.0, exact=True
+            ),
         )
         return Certificate(
             dtype, {"length": length}, records, error, "total variation", digest(spec, params)
         )
 
-    certificate = certify(spec, params)
-
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, int]:
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         pairs = np.asarray(problem["pairs"]).reshape(-1, 2)
         pairs = pairs.astype(np.int64) if not pairs.size else pairs
-        contexts = integers("contexts of pairs", pairs[:, 0], len(pairs), 0, m - 1)
-        outputs = integers("outputs of pairs", pairs[:, 1], len(pairs), 0, V - 1)
-        return contexts, outputs, int(integers("query", [problem["query"]], 1, 0, m - 1)[0])
+        return {
+            "contexts": integers("contexts of pairs", pairs[:, 0], len(pairs), 0, m - 1),
+            "outputs": integers("outputs of pairs", pairs[:, 1], len(pairs), 0, V - 1),
+            "queries": integers("query", [problem["query"]], 1, 0, m - 1),
+        }
+
+    def fill(*, contexts: Any, outputs: Any, queries: Any) -> Any:
+        """int32 [K + N + q]: the hypotheses, the pairs, then all queries behind this one copy.
+
+        Queries are no pairs, so none is evidence for another; the last q outputs are their laws.
+
+        Args:
+          contexts, outputs: integers [N], of NumPy or JAX.
+          queries: integers [q], contexts.
+        """
+        xp = namespace(contexts, outputs, queries)
+        contexts, outputs, queries = (xp.asarray(part) for part in (contexts, outputs, queries))
+        pairs = ranges["pair"].start + contexts * V + outputs
+        return sequence(ranges["hypothesis"], pairs, ranges["query"].start + queries)
 
     def log_likelihoods(contexts: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         return log_prior + np.log(laws[:, contexts, outputs]).sum(axis=1)
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        contexts, outputs, query = parse(problem)
-        certificate.check(length=K + len(contexts) + 1)
+    def check(*, contexts: np.ndarray, outputs: np.ndarray, queries: np.ndarray) -> None:
         if hard and len(contexts):
             scores = np.sort(log_likelihoods(contexts, outputs))[::-1]
             gap = scores[0] - scores[1] if K > 1 else math.inf
-            if gap <= 2 * rounding(K + len(contexts) + 1):
+            error = rounding(K + len(contexts) + len(queries))
+            if gap <= 2 * error:
                 raise ValueError(
                     f"pairs: expected a most likely table that {dtype} can tell, got the best two "
-                    f"log-likelihoods {gap:.1e} apart, rounded by up to "
-                    f"{rounding(K + len(contexts) + 1):.1e}: add demonstrations"
+                    f"log-likelihoods {gap:.1e} apart, rounded by up to {error:.1e}: add "
+                    "demonstrations"
                 )
-        pairs = K + contexts * V + outputs
-        return np.concatenate([np.arange(K), pairs, [K + m * V + query]]).astype(np.int32)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        contexts, outputs, query = parse(problem)
+    def oracle(*, contexts: np.ndarray, outputs: np.ndarray, queries: np.ndarray) -> np.ndarray:
         scores = log_likelihoods(contexts, outputs)
         share = (scores == scores.max()) * 1.0 if hard else np.exp(scores - scores.max())
-        return share @ laws[:, query] / share.sum()
+        return share @ laws[:, queries[-1]] / share.sum()
 
-    return Construction(
-        name=name,
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        name,
+        plan,
+        fields=ranges,
+        certify=certify,
+        parse=parse,
+        fill=fill,
+        check=check,
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=CHOICE if hard else MIXTURE,
         proof=PROOF.format(pick=HARDMAX if hard else SOFTMAX),
-        certify=certify,
     )
 
 

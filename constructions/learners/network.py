@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, Units, move
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
-from constructions.learners.descent import MASK, softmax
-from constructions.learners.least_squares import check_sizes
-from constructions.learners.prompt import as_array
-from constructions.learners.terms import embedding, product, signed_product, tokens
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
+from constructions.gadgets import clear, embedding, move, product, signed_product
+from constructions.learners.descent import MASK, Recipe, check_recipe, softmax
+from constructions.learners.options import check_ranges, check_sizes
+from constructions.learners.prompt import as_array, longest
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -31,20 +33,48 @@ SOURCE = (
 SLOPE = 2.0**20
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkTask:
+    """What is trained and certified for; the same for all prompts of one construction.
+
+    Args:
+      classes, features, hidden: C, d and h.
+      queries: m.
+      norm: the largest Euclidean norm of a feature vector.
+      weight_norm: the largest Frobenius norm of U and of W at the start.
+      length: the longest prompt, in tokens.
+
+    Raises:
+      ValueError: a number out of range.
+    """
+
+    classes: int
+    features: int
+    hidden: int
+    queries: int
+    norm: float
+    weight_norm: float
+    length: int
+
+    def __post_init__(self) -> None:
+        check_sizes(
+            features=(self.features, 1),
+            queries=(self.queries, 1),
+            length=(self.length, self.queries),
+        )
+        check_ranges(
+            classes=(self.classes, 2, 2**16),
+            hidden=(self.hidden, 1, 2**16),
+            norm=(self.norm, 2.0**-20, 2.0**20),
+            weight_norm=(self.weight_norm, 2.0**-20, 2.0**20),
+        )
+
+
 def network(
-    *,
-    classes: int = 3,
-    features: int = 3,
-    hidden: int = 4,
-    steps: int = 4,
-    learning_rate: float = 0.1,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    queries: int = 1,
-    norm: float = 1.0,
-    weight_norm: float = 2.0,
-    length: int = 256,
-) -> Construction:
+    *, classes: int = 3, features: int = 3, hidden: int = 4,
+    steps: int = 4, learning_rate: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0,
+    queries: int = 1, norm: float = 1.0, weight_norm: float = 2.0, length: int = 256,
+) -> Construction:  # fmt: skip
     """SGD on all weights of softmax(W relu(U x)), full batches: the laws at the queries, [m, C].
 
     The problem is ``{"features": [n, d], "labels": [n], "queries": [m, d], "inner": U [h, d],
@@ -65,25 +95,18 @@ def network(
     >>> network().spec.loops
     5
     """
-    check_sizes(features, steps, queries, norm, weight_norm, length)
-    for name, value, low, high in (
-        ("classes", classes, 2, 2**16), ("hidden", hidden, 1, 2**16),
-        ("learning_rate", learning_rate, 0, 1e3), ("momentum", momentum, 0, 1 - 2.0**-20),
-        ("weight_decay", weight_decay, 0, 1e3),
-    ):  # fmt: skip
-        if not low <= value <= high:
-            raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value:g}")
     C, d, h = classes, features, hidden
-    recipe = (learning_rate, momentum, weight_decay)
-    blueprint, fields = describe(C, d, h, steps, *recipe)
+    task = NetworkTask(
+        classes=C, features=d, hidden=h,
+        queries=queries, norm=norm, weight_norm=weight_norm, length=length,
+    )  # fmt: skip
+    check_sizes(steps=(steps, 1))
+    check_ranges(learning_rate=(learning_rate, 0, 1e3))
+    recipe = Recipe((learning_rate,) * steps, momentum, weight_decay)
+    check_recipe(recipe, norm)
+    blueprint, fields = describe(task, recipe)
 
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, blueprint, C, d, h, steps, *recipe, norm, weight_norm, length)
-
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-
-    def data(problem: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x = as_array("features", problem["features"], (None, d))
         labels = np.asarray(problem["labels"])
         fits = labels.shape == (len(x),) and labels.dtype.kind in "iu"
@@ -92,17 +115,24 @@ def network(
         queried = as_array("queries", np.atleast_2d(problem["queries"]), (queries, d))
         U = as_array("inner", problem["inner"], (h, d))
         W = as_array("outer", problem["outer"], (C, h))
-        largest = float(np.sqrt((np.concatenate([x, queried]) ** 2).sum(axis=1)).max())
+        largest = longest(x, queried)
         weight = max(float(np.linalg.norm(U)), float(np.linalg.norm(W)))
         if largest > norm * (1 + 1e-6) or weight > weight_norm * (1 + 1e-6):
             raise ValueError(
                 f"expected features of norm up to {norm:g} and weights of norm up to "
                 f"{weight_norm:g} (certified), got {largest:.4g} and {weight:.4g}: build with these"
             )
-        return x, np.eye(C)[labels], queried, U, W
+        return {"features": x, "labels": labels, "queries": queried, "inner": U, "outer": W}
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, queried, U, W = data(problem)
+    def oracle(
+        *,
+        features: np.ndarray,
+        labels: np.ndarray,
+        queries: np.ndarray,
+        inner: np.ndarray,
+        outer: np.ndarray,
+    ) -> np.ndarray:
+        x, y, U, W = features, np.eye(C)[labels], inner, outer
         v, w = np.zeros_like(U), np.zeros_like(W)
         for _ in range(steps):
             a = x @ U.T
@@ -112,31 +142,35 @@ def network(
             w = momentum * w + error.T @ z
             U = U - learning_rate * (v + weight_decay * U)
             W = W - learning_rate * (w + weight_decay * W)
-        return softmax(np.maximum(queried @ U.T, 0) @ W.T)
+        return softmax(np.maximum(queries @ U.T, 0) @ W.T)
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, queried, U, W = data(problem)
-        base = {"one": 1, "inner": U.reshape(-1), "outer": W.reshape(-1)}
-        inputs = np.concatenate(
-            [
-                tokens(fields, C, {**base, "class": np.eye(C), "hide": 1}),
-                tokens(fields, len(x), {**base, "other": 1, "x": x, "label": y}),
-                tokens(fields, queries, {**base, "other": 1, "x": queried, "hide": 1}),
-            ]
+    def fill(*, features: Any, labels: Any, queries: Any, inner: Any, outer: Any) -> Any:
+        """float32 [C + n + m, I]: class tokens, examples, queries, each with all weights.
+
+        Args:
+          features: [n, d], of NumPy or JAX.
+          labels: integers [n].
+          queries: [m, d].
+          inner, outer: U [h, d] and W [C, h].
+        """
+        base = {"one": 1, "inner": inner.reshape(-1), "outer": outer.reshape(-1)}
+        label = labels[:, None] == np.arange(C)[None]
+        return vectors(
+            fields,
+            (C, {**base, "class": np.eye(C), "hide": 1}),
+            (len(features), {**base, "other": 1, "x": features, "label": label}),
+            (len(queries), {**base, "other": 1, "x": queries, "hide": 1}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="network",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
+    return assemble(
+        "network",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, blueprint=blueprint, task=task, recipe=recipe),
+        parse=parse,
+        fill=fill,
         decode=lambda outputs: softmax(np.asarray(outputs)[..., -queries:, :]),
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=(
             "Each token multiplies its copy of the weights with its own x (two units a product), "
@@ -144,13 +178,10 @@ def network(
             "uniform head averages the gradients over the examples, and each token moves its copy "
             "of the weights by the same average. A loop is a step, the first loop a forward pass."
         ),
-        certify=certify_weights,
     )
 
 
-def describe(
-    C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float
-) -> tuple[Blueprint, Residual]:
+def describe(task: NetworkTask, recipe: Recipe) -> tuple[Blueprint, Residual]:
     """Eight layers, looped steps + 1 times: backward, update, forward; and the input's fields.
 
     Proof. With a, z = relu(a), logits of the loop before:
@@ -163,6 +194,7 @@ def describe(
     5. a := U x.   6. z := relu(a).   7. logits := W z, z >= 0 by one unit a product.
     In the first loop a = z = 0, so the gradients are 0 and only ``ready`` keeps the decay out. QED
     """
+    C, d, h, rate = task.classes, task.features, task.hidden, recipe.rates[0]
     U, W = h * d, C * h
     s = Residual(
         one=1, other=1, hide=1, ready=1, **{"class": C}, label=C, x=d, inner=U, outer=W,
@@ -178,40 +210,40 @@ def describe(
         {("one", "hide"): -MASK},
         {(f"{w}_gradient", f"{w}_velocity"): 1.0 for w in ("inner", "outer")},
     )
-    update = []
+    update: list[Units] = []
     for w in ("inner", "outer"):
         update.append(move(s, f"{w}_velocity", {w: -rate}))
-        if decay:
-            update.append(product(s, "ready", w, w, -rate * decay))
+        if recipe.weight_decay:
+            update.append(product(s, "ready", w, w, -rate * recipe.weight_decay))
 
-    def clear(*names: str) -> list[Units]:
-        return [move(s, name, {name: -1.0}) for name in names]
-
-    slow = [move(s, f"{w}_velocity", {f"{w}_velocity": momentum - 1.0}) for w in ("inner", "outer")]
+    slow = [
+        move(s, f"{w}_velocity", {f"{w}_velocity": recipe.momentum - 1.0})
+        for w in ("inner", "outer")
+    ]
     backward = [
         *signed_product(s, ("delta", unit), ("x", feature), "inner_gradient"),
         product(s, ("z", under), ("error", label), "outer_gradient"),
     ]
     compare = [move(s, "law", {"error": 1.0}), move(s, "label", {"error": -1.0})]
-    update += clear("a", "z", "error", "delta", "inner_gradient", "outer_gradient")
+    update += clear(s, "a", "z", "error", "delta", "inner_gradient", "outer_gradient")
     layers = (
-        Block((law,), (*compare, *clear("law", "logits"))),
-        Block(units=signed_product(s, "outer", ("error", label), ("back", under))),
-        Block(
-            units=(product(s, "a", "back", "delta", slope=SLOPE), *clear("back")),
+        LayerBlueprint((law,), (*compare, *clear(s, "law", "logits"))),
+        LayerBlueprint(units=signed_product(s, "outer", ("error", label), ("back", under))),
+        LayerBlueprint(
+            units=(product(s, "a", "back", "delta", slope=SLOPE), *clear(s, "back")),
             gate="hard_sigmoid",
         ),
-        Block(units=(*backward, *slow)),
-        Block((mean,), tuple(update)),
-        Block(
+        LayerBlueprint(units=(*backward, *slow)),
+        LayerBlueprint((mean,), tuple(update)),
+        LayerBlueprint(
             units=(
                 *signed_product(s, "inner", ("x", feature), ("a", unit)),
                 move(s, "one", {"ready": 1.0}),
-                *clear("ready"),
+                *clear(s, "ready"),
             )
         ),
-        Block(units=(product(s, "a", "one", "z"),)),
-        Block(units=(product(s, ("z", under), "outer", ("logits", label)),)),
+        LayerBlueprint(units=(product(s, "a", "one", "z"),)),
+        LayerBlueprint(units=(product(s, ("z", under), "outer", ("logits", label)),)),
     )
     blueprint = Blueprint(
         residual=s,
@@ -220,16 +252,19 @@ def describe(
         out={"logits": np.eye(C)},
         inputs="vectors",
         readout="logits",
-        loops=steps + 1,
+        loops=len(recipe.rates) + 1,
     )
     return blueprint, fields
 
 
 def certify(
-    spec: TransformerSpec, params: Params, blueprint: Blueprint,
-    C: int, d: int, h: int, steps: int, rate: float, momentum: float, decay: float,
-    norm: float, weight_norm: float, length: int,
-) -> Certificate:  # fmt: skip
+    spec: TransformerSpec,
+    params: Params,
+    *,
+    blueprint: Blueprint,
+    task: NetworkTask,
+    recipe: Recipe,
+) -> Certificate:
     """The weights are the described ones; the error is that of rounding, while no kink is met.
 
     With |U|, |W| <= B and |x| <= Z: |f| <= B^2 Z, and the gradient is at most 2 B Z. It errs by
@@ -241,13 +276,14 @@ def certify(
     bound without that proviso exists. The law moves by Z B |E| / 2 in total variation.
     """
     blueprint.verify("network", spec, params)
-    unit, Z = UNIT["float32"], norm
+    unit, Z, C = UNIT["float32"], task.norm, task.classes
+    momentum, decay, rate = recipe.momentum, recipe.weight_decay, recipe.rates[0]
 
     def error(length: int) -> float:
-        gamma = (length + d + h + C + 32) * unit
+        gamma = (length + task.features + task.hidden + C + 32) * unit
         law = unit * (2 * math.log(C) + 2 * C + 12)
-        B, E, speed, drift = weight_norm, 0.0, 0.0, 0.0
-        for _ in range(steps):
+        B, E, speed, drift = task.weight_norm, 0.0, 0.0, 0.0
+        for _ in recipe.rates:
             local = 2 * B * Z * (gamma + law + gamma * B * B * Z)
             drift = momentum * drift + local + (math.sqrt(2) * Z + Z * Z * B * B) * E
             speed = momentum * speed + 2 * B * Z
@@ -257,12 +293,11 @@ def certify(
                 return 1.0
         return min(1.0, Z * B * E / 2 + (law + gamma * B * B * Z) / 2)
 
-    limit = min(length, 2**20)
-    reach = weight_norm * (1 + 2 * rate * norm / (1 - momentum)) ** steps
-    size = 2 * min(reach, 1e30) * norm
+    reach = task.weight_norm * (1 + 2 * rate * Z / (1 - momentum)) ** len(recipe.rates)
+    size = 2 * min(reach, 1e30) * Z
     softmax_note = "exp(-margin) is 0 while logits stay above -16,000"
     step_note = "the derivative itself outside 0 < a < 2^-20"
-    kinds: tuple[tuple[str, str, float, float, bool, str], ...] = (
+    kinds: tuple[tuple[Any, ...], ...] = (
         ("layer_0 head 0", "softmax of the logits", MASK, MASK, False, softmax_note),
         ("layer_4 head 0", "mean gradient", MASK, size, False, "sums first, one division"),
         ("layer_0 mlp", "error := law - label", math.inf, 1.0, False, ""),
@@ -274,10 +309,11 @@ def certify(
         ("layer_6 mlp", "z := relu(a)", math.inf, size, True, ""),
         ("layer_7 mlp", "logits := W z", math.inf, size, False, ""),
     )
-    records = tuple(Record(*kind) for kind in kinds)
+    names = ("part", "kind", "margin", "magnitude", "exact", "note")
+    records = tuple(Record(**dict(zip(names, kind, strict=True))) for kind in kinds)
     return Certificate(
         dtype="float32",
-        limits={"length": limit},
+        limits={"length": min(task.length, 2**20)},
         records=records,
         error=error,
         unit="total variation",

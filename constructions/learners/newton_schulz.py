@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, move
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
-from constructions.learners.least_squares import check_sizes, parse
-from constructions.learners.terms import embedding, tokens
+from constructions.blueprint import Blueprint, Head, LayerBlueprint
+from constructions.certificate import UNIT, Certificate, Record
+from constructions.construction import Construction, assemble
+from constructions.fields import vectors
+from constructions.gadgets import clear, embedding
+from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -20,15 +21,9 @@ SOURCE = "Newton-Schulz: Schulz 1933; in context, Fu et al. 2023 (arXiv:2310.170
 
 
 def newton_schulz(
-    *,
-    features: int = 4,
-    penalty: float = 0.1,
-    steps: int = 8,
-    queries: int = 1,
-    norm: float = 1.0,
-    target: float = 1.0,
-    length: int = 512,
-) -> Construction:
+    *, features: int = 4, penalty: float = 0.1, steps: int = 8, queries: int = 1,
+    norm: float = 1.0, target: float = 1.0, length: int = 512,
+) -> Construction:  # fmt: skip
     """Ridge regression by matrix inversion, X <- 2 X - X A X: predictions [m].
 
     The problem is that of `least_squares`; A = sum_i w_i x_i x_i' + penalty and X starts at
@@ -41,60 +36,58 @@ def newton_schulz(
       steps: k.
       queries, norm, target, length: as in `least_squares`.
     """
-    check_sizes(features, steps, queries, norm, target, length)
-    if not 0 < penalty < math.inf:
-        raise ValueError(f"penalty: expected a finite number > 0, got {penalty}")
-    blueprint, fields = describe(features, penalty, steps)
+    check_penalty(penalty)
+    options = Regression(
+        features=features, steps=steps, penalty=penalty,
+        queries=queries, norm=norm, target=target, length=length,
+    )  # fmt: skip
+    blueprint, fields = describe(options)
+    start, eye = 1 / (norm**2 + penalty), np.eye(features)
 
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, blueprint, features, penalty, steps, norm, target, length)
-
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-    start = 1 / (norm**2 + penalty)
-
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        A = x.T @ (weights[:, None] * x) + penalty * np.eye(features)
-        X = start * np.eye(features)
+    def oracle(
+        *, features: np.ndarray, targets: np.ndarray, weights: np.ndarray, queries: np.ndarray
+    ) -> np.ndarray:
+        x = features
+        A = x.T @ (weights[:, None] * x) + penalty * eye
+        X = start * eye
         for _ in range(steps):
             X = 2 * X - X @ A @ X
-        return np.asarray(queried @ (X @ (x.T @ (weights * y))))
+        return np.asarray(queries @ (X @ (x.T @ (weights * targets))))
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        x, y, weights, queried = parse(problem, features, queries, norm, target)
-        eye = np.eye(features)
-        inputs = np.concatenate(
-            [
-                tokens(fields, features, {"row": eye, "inverse": start * eye}),
-                tokens(fields, len(x), {"x": x, "key": weights[:, None] * x, "y": y[:, None]}),
-                tokens(fields, queries, {"x": queried}),
-            ]
+    def fill(*, features: Any, targets: Any, weights: Any, queries: Any) -> Any:
+        """float32 [d + n + m, I]: rows of the matrices, the examples, then the queries.
+
+        Args:
+          features, targets, weights: [n, d], [n] and [n], of NumPy or JAX.
+          queries: [m, d].
+        """
+        example = {"x": features, "key": weights[:, None] * features, "y": targets[:, None]}
+        return vectors(
+            fields,
+            (len(eye), {"row": eye, "inverse": start * eye}),
+            (len(features), example),
+            (len(queries), {"x": queries}),
         )
-        certificate.check(length=len(inputs))
-        return inputs
 
-    return Construction(
-        name="newton-schulz",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=encode,
-        decode=lambda outputs: np.asarray(outputs)[..., -queries:, 0],
+    return assemble(
+        "newton-schulz",
+        blueprint,
+        fields=fields,
+        certify=partial(certify, blueprint=blueprint, options=options),
+        parse=options.parse,
+        fill=fill,
+        decode=options.answers,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=(
             "d tokens hold the rows of A, A X and X. Linear heads: row k of A is "
             "sum_i w_i x_ik x_i'; a token with a vector a in its query reads sum_j a_j (row j of "
             "M) = a' M off the row tokens. So X += X (I - A X), then x' X and x' X sum w_i x_i y_i."
         ),
-        certify=certify_weights,
     )
 
 
-def describe(features: int, penalty: float, steps: int) -> tuple[Blueprint, Residual]:
+def describe(options: Regression) -> tuple[Blueprint, Residual]:
     """Five layers, looped once a step, and the fields of an input vector.
 
     ``row`` is e_k on row token k and zero elsewhere, ``x`` and ``key`` = w_i x_i are zero on row
@@ -107,51 +100,43 @@ def describe(features: int, penalty: float, steps: int) -> tuple[Blueprint, Resi
     3. all tokens: direction += sum_k x_k inverse_k = x' X.
     4. prediction += sum_i <direction, w_i x_i> y_i; direction := 0.
     """
-    d = features
+    d, penalty = options.features, options.penalty
     residual = Residual(
         row=d, x=d, key=d, y=1, gram=d, image=d, inverse=d, direction=d, prediction=1
     )
     fields = Residual(row=d, x=d, key=d, y=1, inverse=d)
-    clear = {name: move(residual, name, {name: -1.0}) for name in residual.sizes}
     heads_and_units = (
         (Head({("row", "key"): 1.0}, {("x", "gram"): 1.0}), ()),
         (
             Head({("gram", "row"): 1.0, ("row", "row"): penalty}, {("inverse", "image"): 1.0}),
-            (clear["gram"],),
+            clear(residual, "gram"),
         ),
         (
             Head({("inverse", "row"): 1.0}, {("row", "inverse"): 1.0, ("image", "inverse"): -1.0}),
-            (clear["image"], clear["prediction"]),
+            clear(residual, "image", "prediction"),
         ),
         (Head({("x", "row"): 1.0}, {("inverse", "direction"): 1.0}), ()),
         (
             Head({("direction", "key"): 1.0}, {("y", "prediction"): 1.0}),
-            (clear["direction"],),
+            clear(residual, "direction"),
         ),
     )
     blueprint = Blueprint(
         residual=residual,
         embed=embedding(fields, residual),
         layers=tuple(
-            Block((head,), units, attend="linear", mask="prefix") for head, units in heads_and_units
+            LayerBlueprint((head,), units, attend="linear", mask="prefix")
+            for head, units in heads_and_units
         ),
         out={"prediction": np.eye(1)},
         inputs="vectors",
-        loops=steps,
+        loops=options.steps,
     )
     return blueprint, fields
 
 
 def certify(
-    spec: TransformerSpec,
-    params: Params,
-    blueprint: Blueprint,
-    features: int,
-    penalty: float,
-    steps: int,
-    norm: float,
-    target: float,
-    length: int,
+    spec: TransformerSpec, params: Params, *, blueprint: Blueprint, options: Regression
 ) -> Certificate:
     """The weights are the described ones; the error is that of rounding.
 
@@ -163,25 +148,25 @@ def certify(
     adds sqrt(d) gamma |X| Z^2 Y.
     """
     blueprint.verify("newton-schulz", spec, params)
-    unit, d, Z, Y = UNIT["float32"], features, norm, target
+    unit, d = UNIT["float32"], options.features
+    Z, Y, penalty = options.norm, options.target, options.penalty
     size, largest = Z * Z + penalty, 1 / penalty
 
     def error(length: int) -> float:
         gamma = (length + 2 * d + 8) * unit
         E, X, R = unit / size, 1 / size, 1 - penalty / size
-        for _ in range(steps):
+        for _ in range(options.steps):
             E = 2 * R * E + size * E * E + 2 * d * gamma * (X + X * X * size)
             X, R = min(2 * X, largest), R * R
             if E > 1e9:
                 return math.inf
         return E * Z * Z * Y + gamma * (X + E) * Z * Z * Y * math.sqrt(d)
 
-    limit = min(length, 2**20)
-    if not error(limit) < target:
+    if not error(options.limit) < Y:
         raise ValueError(
-            f"newton-schulz: with penalty {penalty:g}, norm {norm:g}, {steps} steps and {limit:,} "
-            f"tokens float32 may err by {error(limit):.1e} on targets of {target:g}: raise the "
-            "penalty, or shorten the prompt"
+            f"newton-schulz: with penalty {penalty:g}, norm {Z:g}, {options.steps} steps and "
+            f"{options.limit:,} tokens float32 may err by {error(options.limit):.1e} on targets of "
+            f"{Y:g}: raise the penalty, or shorten the prompt"
         )
     heads = (
         ("rows of A", Z * Z),
@@ -191,18 +176,11 @@ def certify(
         ("prediction", Z * Z * Y * largest),
     )
     records = [
-        Record(f"layer_{i} head 0", kind, margin=penalty / size, magnitude=magnitude, exact=False)
+        Record(part=f"layer_{i} head 0", kind=kind, margin=penalty / size, magnitude=magnitude)
         for i, (kind, magnitude) in enumerate(heads)
     ]
     records += [
-        Record(f"layer_{i} mlp", "clears", margin=math.inf, magnitude=largest, exact=True)
+        Record(part=f"layer_{i} mlp", kind="clears", magnitude=largest, exact=True)
         for i in (1, 2, 4)
     ]
-    return Certificate(
-        dtype="float32",
-        limits={"length": limit},
-        records=tuple(records),
-        error=error,
-        unit="absolute error",
-        weights=digest(spec, params),
-    )
+    return options.certificate(spec, params, records, error)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Head, Units, gain, move, products
+from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
-from constructions.learners.examples import (
-    prompt,
-    weights_and_score,
-)
-from constructions.learners.halfspace import check_sizes, labeled, plan_of
+from constructions.construction import Construction, assemble
+from constructions.gadgets import clear, signed_product
+from constructions.learners.halfspace import check_halfspace, labeled, plan_of
+from constructions.learners.prompt import check_whole, prompt, weights_and_score
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -31,12 +30,7 @@ PROOF = (
 
 
 def perceptron(
-    *,
-    dim: int = 2,
-    radius: float = 8.0,
-    loops: int = 64,
-    length: int = 64,
-    dtype: str = "float32",
+    *, dim: int = 2, radius: float = 8.0, loops: int = 64, length: int = 64, dtype: str = "float32"
 ) -> Construction:
     """The perceptron on the example with the least margin, in integers, exactly.
 
@@ -60,27 +54,26 @@ def perceptron(
     >>> built.oracle(problem)["weights"].tolist()
     [4.0, -3.0]
     """
-    check_sizes(dim, radius, loops, length, dtype)
+    check_halfspace(dim, radius, loops, length, dtype)
     r = Residual(
         one=1, index=1, x=dim, label=1, query=dim, z=dim, weights=dim, pick=dim, margin=1, score=1
     )
     priority = float(2 ** (length - 1).bit_length())
-    change = Block(
+    change = LayerBlueprint(
         gate="hard_sigmoid",
         units=(
-            *products(r, "label", "x", "z"),
-            move(r, "z", {"z": -1}),  # so that the next loop finds y x again, not 2 y x
+            *signed_product(r, "label", "x", "z"),
+            *clear(r, "z"),  # so that the next loop finds y x again, not 2 y x
             Units(
                 gate={"margin": -np.ones((1, dim))},
                 gate_bias=1.0,
                 up={"pick": np.eye(dim)},
                 down={"weights": np.eye(dim)},
             ),
-            move(r, "pick", {"pick": -1}),
-            move(r, "margin", {"margin": -1}),
+            *clear(r, "pick", "margin"),
         ),
     )
-    pick = Block(
+    pick = LayerBlueprint(
         attend="hardmax",
         heads=(
             Head(
@@ -89,17 +82,16 @@ def perceptron(
             ),
         ),
         units=(
-            *products(r, "weights", "pick", "margin"),
-            *products(r, "weights", "query", "score"),
-            move(r, "score", {"score": -1}),
+            *signed_product(r, "weights", "pick", "margin"),
+            *signed_product(r, "weights", "query", "score"),
+            *clear(r, "score"),
         ),
     )
-    plan = plan_of(r, (change, pick), loops, scale=1.0, index="index")
-    spec, params = plan.spec, plan.build()
+    plan, fields = plan_of(r, (change, pick), loops, scale=1.0, positions=("index",))
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("perceptron", spec, params)
-        found = -float(gain(spec, params, r, (1, 0), ("weights", "z"))[0, 0])
+        found = -float(score_gain(spec, params, r, (1, 0), ("weights", "z"))[0, 0])
         least = math.ceil(found)
         magnitude = found * math.sqrt(loops) * radius**2 + length
         if magnitude * UNIT[dtype] > 1:
@@ -109,11 +101,29 @@ def perceptron(
                 "loops, fewer tokens or a coarser grid"
             )
         records = (
-            Record("layer_0 mlp", "update", 1.0, magnitude, True, "w += z if the margin is <= 0"),
             Record(
-                "layer_1 head 0", "least margin", 1.0, magnitude, True, "equal ones: the earliest"
+                part="layer_0 mlp",
+                kind="update",
+                margin=1.0,
+                magnitude=magnitude,
+                exact=True,
+                note="w += z if the margin is <= 0",
             ),
-            Record("layer_1 mlp", "products", math.inf, magnitude, True, "margin and score"),
+            Record(
+                part="layer_1 head 0",
+                kind="least margin",
+                margin=1.0,
+                magnitude=magnitude,
+                exact=True,
+                note="equal ones: the earliest",
+            ),
+            Record(
+                part="layer_1 mlp",
+                kind="products",
+                magnitude=magnitude,
+                exact=True,
+                note="margin and score",
+            ),
         )
         return Certificate(
             dtype,
@@ -124,26 +134,12 @@ def perceptron(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        data = labeled(problem, dim, radius)
+        check_whole(f"which {dtype} adds exactly", inputs=data["inputs"], query=data["query"])
+        return data
 
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = labeled(problem, dim, radius)
-        for name, values in (("inputs", inputs), ("query", query)):
-            if (values != np.rint(values)).any():
-                wrong = values[values != np.rint(values)][0]
-                raise ValueError(
-                    f"{name}: expected integers, which {dtype} adds exactly, got {wrong:g}: "
-                    "multiply by the inverse of the data's grid"
-                )
-        return inputs, labels, query
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = parse(problem)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         z = [[int(y * v) for v in x] for x, y in zip(inputs, labels, strict=True)]
         w = [0] * dim
         for _ in range(loops - 1):
@@ -154,17 +150,15 @@ def perceptron(
         weights = np.array(w, np.float64)
         return {"weights": weights, "score": weights @ query}
 
-    return Construction(
-        name="perceptron",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "perceptron",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=parse,
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Blueprint, Head, gain, move, products
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
-from constructions.construction import Construction
-from constructions.learners.examples import embedding, integers, rows, within
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
+from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
+from constructions.construction import Construction, assemble
+from constructions.fields import namespace, vectors
+from constructions.gadgets import clear, embedding, move, signed_product
+from constructions.learners.options import check_positive, check_sizes
+from constructions.learners.prompt import check_whole, fields_of, integers, rows, within
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -37,14 +41,9 @@ NEAREST_PROOF = (
 
 
 def nadaraya_watson(
-    *,
-    dim: int = 2,
-    outputs: int = 3,
-    bandwidth: float = 0.5,
-    radius: float = 2.0,
-    length: int = 256,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, outputs: int = 3, bandwidth: float = 0.5,
+    radius: float = 2.0, length: int = 256, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Kernel regression with a Gaussian kernel: sum K(q, x_i) e_(y_i) / sum K(q, x_i).
 
     A problem is ``{"inputs": [n, d], "labels": [n] below outputs, "query": [d]}``; the answer is a
@@ -69,14 +68,15 @@ def nadaraya_watson(
     if not 0 < bandwidth <= 1e6:
         raise ValueError(f"bandwidth: expected 0 < bandwidth <= 1e6, got {bandwidth}")
     r = Residual(one=1, x=dim, label=outputs, query=dim, square=1, law=outputs)
+    fields = fields_of(r, "x", "label", "query", "one")
     bonus = 1.5 * radius**2 + 64 * bandwidth**2
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "query", "one"),
+        embed=embedding(fields, r),
         layers=(
-            Block(units=products(r, "x", "x", "square")),
-            Block(
+            LayerBlueprint(units=signed_product(r, "x", "x", "square")),
+            LayerBlueprint(
                 scale=bandwidth**-2,
                 heads=(
                     Head(
@@ -92,13 +92,12 @@ def nadaraya_watson(
         ),
         out={"law": np.eye(outputs)},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("nadaraya-watson", spec, params)
         u = UNIT[dtype]
         scale = spec.layers[1].scale
-        above = float(gain(spec, params, r, (1, 0), ("one", "label")).min())
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "label")).min())
         margin = above - 1.5 * scale * radius**2
         # d products for |x|^2, d + 2 more for the score, and its product with the scale.
         rounding = (2 * dim + 6) * u * (above + 1.5 * scale * radius**2)
@@ -107,7 +106,7 @@ def nadaraya_watson(
             # A weight is off by a factor exp(rounding), its exp by a few units, a sum of n
             # positive terms by n units; numerator and denominator alike.
             relative = math.expm1(min(rounding, 700.0)) + (length + 6) * u
-            return 2 * relative + softmax_leak(1, margin)
+            return 2 * relative + losing_mass(1, margin)
 
         if margin <= 0 or error(length) > 1e-2:
             raise ValueError(
@@ -116,63 +115,49 @@ def nadaraya_watson(
                 f"{length:,}: widen the bandwidth or shrink the radius"
             )
         records = (
-            Record("layer_0 mlp", "square", math.inf, radius**2, False),
+            Record(part="layer_0 mlp", kind="square", magnitude=radius**2),
             Record(
-                "layer_1 head 0",
-                "Gaussian kernel",
-                margin,
-                above,
-                False,
-                "the margin is that of examples over the query's own token",
+                part="layer_1 head 0",
+                kind="Gaussian kernel",
+                margin=margin,
+                magnitude=above,
+                note="the margin is that of examples over the query's own token",
             ),
         )
         return Certificate(
             dtype, {"length": length}, records, error, "total variation", digest(spec, params)
         )
 
-    certificate = certify(spec, params)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        inputs, labels, query = _parse(problem, dim, outputs, radius)
-        certificate.check(length=len(inputs) + 1)
-        return _prompt(inputs, np.eye(outputs)[labels], query)
-
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        inputs, labels, query = _parse(problem, dim, outputs, radius)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        query = queries[-1]
         distances = ((inputs - query) ** 2).sum(axis=1)
         kernel = np.exp((distances.min() - distances) / (2 * bandwidth**2))
         return np.bincount(labels, kernel, outputs) / kernel.sum()
 
-    return Construction(
-        name="nadaraya-watson",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "nadaraya-watson",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=lambda problem: _parse(problem, dim, outputs, radius),
+        fill=partial(_fill, fields),
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=KERNEL,
         proof=KERNEL_PROOF,
-        certify=certify,
     )
 
 
 def retrieval(
-    *,
-    dim: int = 2,
-    outputs: int = 3,
-    items: int = 32,
-    nearest: int = 3,
-    radius: float = 32.0,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, outputs: int = 3, items: int = 32, nearest: int = 3,
+    radius: float = 32.0, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """The nearest K items of the prompt and the law of their labels; exact, ties by position.
 
     A problem is ``{"inputs": [n, d] integers, "labels": [n] below outputs, "query": [d] integers}``
     with n from K to ``items``; the answer is ``{"law": [outputs], "items": [K'] indices}``, in
     order of position. Data on any grid are integers in its unit. K = 1 is the nearest neighbor.
+    ``fill(inputs=[n, d], labels=[n], queries=[q, d])`` puts q queries behind one copy of the items.
 
     Args:
       dim, outputs: d, and the number of labels.
@@ -204,16 +189,17 @@ def retrieval(
         used=items,
         law=outputs,
     )
+    fields = fields_of(r, "x", "label", "slot", "query", "one")
     priority = float(2 ** items.bit_length())
     bonus = priority * (math.ceil(4 * radius**2) + 1)
     size = outputs + items
     plan = Blueprint(
         residual=r,
         inputs="vectors",
-        embed=embedding(r, "x", "label", "slot", "query", "one"),
+        embed=embedding(fields, r),
         layers=(
-            Block(units=(*products(r, "x", "x", "square"), move(r, "square", {"square": -1}))),
-            Block(
+            LayerBlueprint(units=(*signed_product(r, "x", "x", "square"), *clear(r, "square"))),
+            LayerBlueprint(
                 attend="hardmax",
                 heads=(
                     Head(
@@ -230,19 +216,15 @@ def retrieval(
                 units=(move(r, "pick", {"used": 1, "pick": -1}),),
             ),
         ),
-        out={
-            "law": np.eye(outputs, size) / nearest,
-            "used": np.eye(size)[outputs:],
-        },
+        out={"law": np.eye(outputs, size) / nearest, "used": np.eye(size)[outputs:]},
         loops=nearest,
-        index="index",
+        positions=("index",),
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("retrieval", spec, params)
-        scale = -float(gain(spec, params, r, (1, 0), ("one", "square"))[0, 0])
-        above = float(gain(spec, params, r, (1, 0), ("one", "slot")).min())
+        scale = -float(score_gain(spec, params, r, (1, 0), ("one", "square"))[0, 0])
+        above = float(score_gain(spec, params, r, (1, 0), ("one", "slot")).min())
         # |2 <q, x>| <= 2 R^2 by partial sums, |x|^2 <= R^2, and two bonuses.
         magnitude = scale * 3 * radius**2 + 2 * above + items
         if magnitude * UNIT[dtype] > 1:
@@ -252,16 +234,16 @@ def retrieval(
                 "coarser grid"
             )
         records = (
-            Record("layer_0 mlp", "square", math.inf, radius**2, True),
+            Record(part="layer_0 mlp", kind="square", magnitude=radius**2, exact=True),
             Record(
-                "layer_1 head 0",
-                "nearest unused",
-                1.0,
-                magnitude,
-                True,
-                "equal distances: the earliest",
+                part="layer_1 head 0",
+                kind="nearest unused",
+                margin=1.0,
+                magnitude=magnitude,
+                exact=True,
+                note="equal distances: the earliest",
             ),
-            Record("layer_1 mlp", "mark as used", math.inf, 1, True),
+            Record(part="layer_1 mlp", kind="mark as used", magnitude=1, exact=True),
         )
         return Certificate(
             dtype,
@@ -273,80 +255,75 @@ def retrieval(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
-
-    def parse(problem: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        inputs, labels, query = _parse(problem, dim, outputs, radius)
-        for name, values in (("inputs", inputs), ("query", query)):
-            if (values != np.rint(values)).any():
-                raise ValueError(
-                    f"{name}: expected integers, whose distances {dtype} compares exactly, got "
-                    f"{values[values != np.rint(values)][0]:g}: multiply by the inverse of the grid"
-                )
-        if len(inputs) < nearest:
-            raise ValueError(f"inputs: expected at least {nearest} items, got {len(inputs)}")
-        return inputs, labels, query
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        inputs, labels, query = parse(problem)
-        certificate.check(length=len(inputs) + 1)
-        features = np.concatenate([np.eye(outputs)[labels], np.eye(items)[: len(inputs)]], axis=1)
-        return _prompt(inputs, features, query)
+    def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        data = _parse(problem, dim, outputs, radius)
+        reason = f"whose distances {dtype} compares exactly"
+        check_whole(reason, inputs=data["inputs"], query=data["query"])
+        if len(data["inputs"]) < nearest:
+            raise ValueError(
+                f"inputs: expected at least {nearest} items, got {len(data['inputs'])}"
+            )
+        return data
 
     def decode(found: Any) -> dict[str, Any]:
         last = np.asarray(found)[-1]
         return {"law": last[:outputs], "items": np.flatnonzero(last[outputs:])}
 
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = parse(problem)
-        order = np.argsort(((inputs - query) ** 2).sum(axis=1), kind="stable")[:nearest]
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
+        order = np.argsort(((inputs - queries[-1]) ** 2).sum(axis=1), kind="stable")[:nearest]
         law = np.bincount(labels[order], minlength=outputs) / nearest
         return {"law": law, "items": np.sort(order)}
 
-    return Construction(
-        name="retrieval",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "retrieval",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=parse,
+        fill=partial(_fill, fields),
         decode=decode,
         oracle=oracle,
-        certificate=certificate,
         source=NEAREST,
         proof=NEAREST_PROOF,
-        certify=certify,
     )
 
 
-def _prompt(inputs: np.ndarray, features: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """float32 [n + 1, ...]: rows (x, features, 0, 1), then (0, 0, query, 1)."""
-    n, d = inputs.shape
-    tokens = np.zeros((n + 1, 2 * d + features.shape[1] + 1), np.float32)
-    tokens[:n, : d + features.shape[1]] = np.concatenate([inputs, features], axis=1)
-    tokens[n, -d - 1 : -1] = query
-    tokens[:, -1] = 1
-    return tokens
+def _fill(fields: Residual, *, inputs: Any, labels: Any, queries: Any) -> Any:
+    """float32 [n + q, I]: a vector for each example, then all queries behind this one copy.
+
+    Queries have no label and no slot, so none answers, or is retrieved, for another; the last q
+    outputs are theirs.
+
+    Args:
+      fields: ``x`` [d], ``label`` [outputs], perhaps ``slot`` [items], ``query`` [d] and ``one``.
+      inputs: [n, d], of NumPy or JAX.
+      labels: integers [n].
+      queries: [q, d].
+    """
+    n = len(inputs)
+    label = namespace(labels).asarray(labels)[:, None] == np.arange(fields.sizes["label"])[None]
+    slot = {"slot": np.eye(n, fields.sizes["slot"])} if "slot" in fields.sizes else {}
+    return vectors(
+        fields,
+        (n, {"x": inputs, "label": label, "one": 1, **slot}),
+        (len(queries), {"query": queries, "one": 1}),
+    )
 
 
 def _parse(
     problem: Mapping[str, Any], dim: int, outputs: int, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> dict[str, np.ndarray]:
     inputs = rows("inputs", problem["inputs"], dim)
-    query = rows("query", np.reshape(problem["query"], (1, -1)), dim)[0]
+    query = rows("query", np.reshape(problem["query"], (1, -1)), dim)
     labels = integers("labels", problem["labels"], len(inputs), 0, outputs - 1)
     if not len(inputs):
         raise ValueError("inputs: expected at least one example, got none")
     within("inputs", inputs, radius)
-    within("query", query[None], radius)
-    return inputs, labels, query
+    within("query", query, radius)
+    return {"inputs": inputs, "labels": labels, "queries": query}
 
 
 def _check(dim: int, outputs: int, radius: float, length: int, dtype: str) -> None:
-    for name, value, least in (("dim", dim, 1), ("outputs", outputs, 2), ("length", length, 2)):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"radius: expected a positive number, got {radius}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(dim=(dim, 1), outputs=(outputs, 2), length=(length, 2))
+    check_positive(radius=radius)
+    check_dtype(dtype)

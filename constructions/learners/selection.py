@@ -7,23 +7,18 @@ prompt tests what they predicted for it from the symbols before, and a sharp hea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import (
-    Block,
-    Blueprint,
-    Head,
-    Units,
-    gain,
-    match_head,
-    offset_head,
-)
-from constructions.certificate import UNIT, Certificate, Record, digest, softmax_leak
-from constructions.construction import Construction
-from constructions.learners.examples import stream
+from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
+from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, sequence
+from constructions.gadgets import match_head, offset_head
+from constructions.learners.lookup import law_after
+from constructions.learners.options import check_positive, check_sizes
+from constructions.learners.prompt import stream
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -38,13 +33,9 @@ PROOF = (
 
 
 def selection(
-    *,
-    vocab: int = 3,
-    order: int = 2,
-    sharpness: float = 64.0,
-    beta: float = 64.0,
-    length: int = 128,
-) -> Construction:
+    *, vocab: int = 3, order: int = 2,
+    sharpness: float = 64.0, beta: float = 64.0, length: int = 128,
+) -> Construction:  # fmt: skip
     """The laws of the lookups of orders 0 to ``order``, weighted by how well each has predicted.
 
     A problem is ``{"stream": [x_1, ..., x_T]}``; the answer is a law [V].
@@ -64,15 +55,8 @@ def selection(
     [1.0, 0.0]
     """
     K = order + 1
-    for name, value, least in (
-        ("vocab", vocab, 2),
-        ("order", order, 1),
-        ("length", length, K + order + 1),
-    ):
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if not 0 < sharpness < math.inf:
-        raise ValueError(f"sharpness: expected a positive number, got {sharpness}")
+    check_sizes(vocab=(vocab, 2), order=(order, 1), length=(length, K + order + 1))
+    check_positive(sharpness=sharpness)
     if not 0 < beta <= 80:
         raise ValueError(f"beta: expected 0 < beta <= 80 (exp underflows beyond), got {beta}")
     previous = [f"previous_{j}" for j in range(1, K)]
@@ -111,13 +95,13 @@ def selection(
         residual=r,
         embed=embed,
         layers=(
-            Block(
+            LayerBlueprint(
                 heads=tuple(
                     offset_head(j, {("symbol", name): 1.0})
                     for j, name in enumerate(previous, start=1)
                 )
             ),
-            Block(
+            LayerBlueprint(
                 scale=beta,
                 heads=tuple(
                     match_head(
@@ -128,7 +112,7 @@ def selection(
                     for j in range(K)
                 ),
             ),
-            Block(
+            LayerBlueprint(
                 heads=(offset_head(1, dict.fromkeys(zip(laws, before, strict=True), 1.0)),),
                 units=tuple(
                     Units(
@@ -139,8 +123,8 @@ def selection(
                     for j, name in enumerate(before)
                 ),
             ),
-            Block(heads=(Head(value={("hit", "mean"): 1.0}),)),
-            Block(
+            LayerBlueprint(heads=(Head(value={("hit", "mean"): 1.0}),)),
+            LayerBlueprint(
                 scale=sharpness,
                 heads=(
                     Head(
@@ -160,13 +144,12 @@ def selection(
         ),
         out={"answer": same},
     )
-    spec, params = plan.spec, plan.build()
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("selection", spec, params)
         step = spec.layers[1].scale
         sharp = spec.layers[4].scale
-        above = float(gain(spec, params, r, (4, 0), ("one", "algorithm")).min())
+        above = float(score_gain(spec, params, r, (4, 0), ("one", "algorithm")).min())
         u = UNIT["float32"]
 
         def error(length: int) -> float:
@@ -176,7 +159,7 @@ def selection(
             # A mean of hits between 0 and 1, each off by 2 law.
             mean = 2 * law + (length + 2) * u
             score = sharp * mean + (K + 4) * u * (sharp + above)
-            weights = math.expm1(2 * min(score, 300.0)) + softmax_leak(length, above)
+            weights = math.expm1(2 * min(score, 300.0)) + losing_mass(length, above)
             return weights + law + (K + 2) * u
 
         if error(length) > 1e-2:
@@ -186,26 +169,43 @@ def selection(
                 "lower the sharpness"
             )
         records = [
-            Record(f"layer_0 head {j - 1}", f"symbol {j} back", 64.0, 64.0, True)
+            Record(
+                part=f"layer_0 head {j - 1}",
+                kind=f"symbol {j} back",
+                margin=64.0,
+                magnitude=64.0,
+                exact=True,
+            )
             for j in range(1, K)
         ]
         records += [
-            Record(f"layer_1 head {j}", f"lookup of order {j}", step / 2, (j + 1) * step, False)
+            Record(
+                part=f"layer_1 head {j}",
+                kind=f"lookup of order {j}",
+                margin=step / 2,
+                magnitude=(j + 1) * step,
+            )
             for j in range(K)
         ]
         records += [
-            Record("layer_2 head 0", "laws one back", 64.0, 64.0, False),
-            Record("layer_2 mlp", "hits", 1.0, 1.0, True, "p(x) of the symbol that came"),
-            Record("layer_3 head 0", "mean", math.inf, length, False),
+            Record(part="layer_2 head 0", kind="laws one back", margin=64.0, magnitude=64.0),
             Record(
-                "layer_4 head 0",
-                "choice",
-                above,
-                sharp + above,
-                False,
-                "the margin is that of algorithm tokens over the others",
+                part="layer_2 mlp",
+                kind="hits",
+                margin=1.0,
+                magnitude=1.0,
+                exact=True,
+                note="p(x) of the symbol that came",
             ),
-            Record("layer_4 mlp", "weighted sum", math.inf, 1.0, False),
+            Record(part="layer_3 head 0", kind="mean", magnitude=length),
+            Record(
+                part="layer_4 head 0",
+                kind="choice",
+                margin=above,
+                magnitude=sharp + above,
+                note="the margin is that of algorithm tokens over the others",
+            ),
+            Record(part="layer_4 mlp", kind="weighted sum", magnitude=1.0),
         ]
         return Certificate(
             "float32",
@@ -216,43 +216,31 @@ def selection(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
+    ranges = TokenRanges({"symbol": vocab, "start": 1, "algorithm": K})
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        symbols = stream(problem, vocab)
-        certificate.check(length=K + order + len(symbols))
-        head = np.concatenate([vocab + 1 + np.arange(K), np.full(order, vocab)])
-        return np.concatenate([head, symbols]).astype(np.int32)
+    def fill(*, stream: Any) -> Any:
+        """The algorithms, the start tokens, then the stream, integers [T]."""
+        return sequence(ranges["algorithm"], [*ranges["start"]] * order, stream)
 
-    def oracle(problem: Mapping[str, Any]) -> np.ndarray:
-        symbols = stream(problem, vocab).tolist()
+    def oracle(*, stream: np.ndarray) -> np.ndarray:
+        symbols = stream.tolist()
         tokens = K + order + len(symbols)
         hits = [
-            sum(_lookup(symbols[:t], j, vocab)[x] for t, x in enumerate(symbols)) for j in range(K)
+            sum(law_after(symbols[:t], j, vocab)[x] for t, x in enumerate(symbols))
+            for j in range(K)
         ]
         share = np.exp(sharpness * (np.array(hits) - max(hits)) / tokens)
-        return share @ [_lookup(symbols, j, vocab) for j in range(K)] / share.sum()
+        return share @ [law_after(symbols, j, vocab) for j in range(K)] / share.sum()
 
-    return Construction(
-        name="selection",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "selection",
+        plan,
+        fields=ranges,
+        certify=certify,
+        parse=lambda problem: stream(problem, vocab),
+        fill=fill,
         decode=lambda outputs: outputs[..., -1, :],
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
-
-
-def _lookup(symbols: list[int], order: int, vocab: int) -> np.ndarray:
-    """The law of what followed the last ``order`` symbols; uniform if nothing did."""
-    counts = np.zeros(vocab)
-    for t in range(order, len(symbols)):
-        if symbols[t - order : t] == symbols[len(symbols) - order :]:
-            counts[symbols[t]] += 1
-    return counts / counts.sum() if counts.any() else np.full(vocab, 1 / vocab)

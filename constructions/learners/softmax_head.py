@@ -7,19 +7,20 @@ sqrt(v) + eps has no exact form in these parts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
+from constructions.certificate import Certificate, Record, check_dtype, digest
+from constructions.construction import Construction, assemble
 from constructions.learners import descent
-from constructions.learners.descent import LOGITS, MASK, Recipe, schedule_rates
-from constructions.learners.prompt import Shape, encode, parse
+from constructions.learners.descent import LOGITS, MASK, HeadTask, Recipe, schedule_rates
+from constructions.learners.options import check_sizes
+from constructions.learners.prompt import fill, parse
 from constructions.spec import Params, TransformerSpec
 
 SOURCE = (
@@ -63,6 +64,9 @@ def softmax_head(
     - ``"weights"``, [n] or [B, n], of the examples (1/n each by default), or ``"batch"``, integers
       [n] below B: step t takes the mean over the examples of batch number t mod B.
 
+    ``fill(features=[n, d], queries=[m, d], labels=[n, C], weights=[B, n], logits=[n + m, C])``
+    takes laws for labels, and all of them; the last m outputs are the queries' logits.
+
     Args:
       classes, features: C and d.
       steps: of SGD; each is one loop of the two layers.
@@ -92,14 +96,11 @@ def softmax_head(
     >>> sgd.oracle({"features": np.eye(2), "labels": [0, 1], "queries": [[1, 0]]}).round(3).tolist()
     [[0.763, 0.237]]
     """
-    for name, value, least in (
-        ("classes", classes, 2), ("features", features, 1), ("steps", steps, 1),
-        ("queries", queries, 1), ("length", length, classes + 2),
-    ):  # fmt: skip
-        if value < least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_sizes(
+        classes=(classes, 2), features=(features, 1), steps=(steps, 1),
+        queries=(queries, 1), length=(length, classes + 2),
+    )  # fmt: skip
+    check_dtype(dtype)
     if mask not in ("prefix", "causal"):
         raise ValueError(f"mask: expected prefix or causal, got {mask!r}")
     if mask == "causal" and temperature is not None:
@@ -117,35 +118,23 @@ def softmax_head(
     # Repeated once a step, a copy of the data is a batch of its own.
     recipe = replace(asked, batches=steps) if mask == "causal" and steps > 1 else asked
     descent.check_recipe(recipe, norm)
-    blueprint, fields = descent.describe(recipe, classes, features, mask, jacobian)
-
+    task = HeadTask(
+        free=np.eye(classes), features=features, queries=queries, norm=norm, length=length,
+        mask=mask, jacobian=jacobian, dtype=dtype,
+    )  # fmt: skip
+    blueprint, fields = descent.describe(recipe, task)
     name = "softmax-head" if temperature is None else "softmax-head-softmax-only"
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(
-            spec, params, blueprint, recipe, classes, features, norm, length, name, dtype
-        )
-
-    spec, params = blueprint.spec, blueprint.build()
-    certificate = certify_weights(spec, params)
-    shape = Shape(np.eye(classes), features, queries, norm, mask, jacobian)
-    return Construction(
-        name=name,
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=blueprint.residual,
-        encode=lambda problem: encode(
-            parse(problem, asked, shape), recipe, fields, shape, certificate
-        ),
+    return assemble(
+        name,
+        blueprint,
+        fields=fields,
+        certify=partial(certify, name=name, blueprint=blueprint, recipe=recipe, task=task),
+        parse=lambda problem: parse(problem, asked, task),
+        fill=partial(fill, fields, recipe, task),
         decode=lambda outputs: descent.softmax(np.asarray(outputs)[..., -queries:, :]),
-        oracle=lambda problem: descent.softmax(
-            descent.train(asked, *parse(problem, asked, shape), shape.free)
-        ),
-        certificate=certificate,
+        oracle=lambda **data: descent.softmax(descent.train(asked, task.free, **data)),
         source=SOURCE,
         proof=PROOF,
-        certify=certify_weights,
     )
 
 
@@ -157,14 +146,11 @@ def softmax_only(*, temperature: float = 0.01, **options: Any) -> Construction:
 def certify(
     spec: TransformerSpec,
     params: Params,
+    *,
+    name: str,
     blueprint: Blueprint,
     recipe: Recipe,
-    classes: int,
-    features: int,
-    norm: float,
-    length: int,
-    name: str,
-    dtype: str = "float32",
+    task: HeadTask,
 ) -> Certificate:
     """The weights are, entry by entry, the described ones; then `descent.bound` holds.
 
@@ -172,17 +158,12 @@ def certify(
       ValueError: a weight that is not, or rounding that leaves nothing of a gradient.
     """
     blueprint.verify(name, spec, params)
-    unit = max(UNIT[dtype], UNIT["float32"])  # weights and prompts are float32
-
-    def error(length: int) -> float:
-        return descent.bound(recipe, classes, features, norm, length, unit)
-
-    step = descent.local_error(recipe, classes, features, norm, length, unit)
-    limit = min(length, 2**20)
+    step = descent.local_error(recipe, task, task.length)
+    norm, limit = task.norm, min(task.length, 2**20)
     if not step[0] < norm**2:
         form = f"temperature {recipe.temperature:g}" if recipe.temperature else "linear heads"
         raise ValueError(
-            f"{dtype}, {form}: at norm {norm:g} and length {limit:,} a gradient of size "
+            f"{task.dtype}, {form}: at norm {norm:g} and length {limit:,} a gradient of size "
             f"{norm**2:g} may err by {step[0]:.1e}, expected less: take float32, a shorter prompt, "
             "or a temperature near 0.01 / norm^2"
         )
@@ -191,7 +172,6 @@ def certify(
         kind="softmax of the logits",
         margin=MASK - LOGITS - sum(recipe.rates) * norm**2 / (1 - recipe.momentum),
         magnitude=MASK,
-        exact=False,
         note="other tokens than classes have weight exp(-margin) = 0",
     )
     gradients = [
@@ -200,7 +180,6 @@ def certify(
             kind="gradient" if recipe.temperature is None else "gradient by reflected tokens",
             margin=norm,
             magnitude=norm**2,
-            exact=False,
             note=f"one step errs by at most {step[0]:.1e} at features of norm {norm:g}",
         )
         for h in range(spec.layers[1].heads)
@@ -210,7 +189,7 @@ def certify(
         ("step", "logits -= rate velocity"),
     )
     units = [
-        Record(f"layer_{i} mlp", kind, math.inf, norm**2, exact=False, note=note)
+        Record(part=f"layer_{i} mlp", kind=kind, magnitude=norm**2, note=note)
         for i, (kind, note) in enumerate(parts)
     ]
     if law.margin < 200:
@@ -219,10 +198,10 @@ def certify(
             "hide the other tokens: lower the learning rate, the steps or the norm"
         )
     return Certificate(
-        dtype=dtype,
+        dtype=task.dtype,
         limits={"length": limit},
         records=(law, *gradients, *units),
-        error=error,
+        error=lambda length: descent.bound(recipe, task, length),
         unit="total variation",
         weights=digest(spec, params),
     )

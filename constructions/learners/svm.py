@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.blueprint import Block, Head, Units, gain, move, products
+from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
 from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction
-from constructions.learners.examples import (
-    prompt,
-    weights_and_score,
-)
-from constructions.learners.halfspace import check_sizes, labeled, plan_of
+from constructions.construction import Construction, assemble
+from constructions.gadgets import clear, signed_product
+from constructions.learners.halfspace import check_halfspace, labeled, plan_of
+from constructions.learners.prompt import prompt, weights_and_score
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -30,13 +28,9 @@ PROOF = (
 
 
 def svm(
-    *,
-    dim: int = 2,
-    radius: float = 1.0,
-    loops: int = 1024,
-    length: int = 256,
-    dtype: str = "float32",
-) -> Construction:
+    *, dim: int = 2, radius: float = 1.0,
+    loops: int = 1024, length: int = 256, dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """The hard-margin SVM by Frank-Wolfe on its dual: the point of least norm in hull(y_i x_i).
 
     A problem is ``{"inputs": [n, d], "labels": [n] of +-1, "query": [d]}``; the answer is
@@ -58,7 +52,7 @@ def svm(
     >>> built.oracle(problem)["weights"].round(3).tolist()
     [0.4, 0.8]
     """
-    check_sizes(dim, radius, loops, length, dtype)
+    check_halfspace(dim, radius, loops, length, dtype)
     r = Residual(
         one=1,
         x=dim,
@@ -71,18 +65,18 @@ def svm(
         pick=dim,
         score=1,
     )
-    change = Block(
+    change = LayerBlueprint(
         units=(
-            *products(r, "label", "x", "z"),
-            move(r, "z", {"z": -1}),
-            *products(r, "label", "label", "example"),
-            move(r, "example", {"example": -1}),
-            *products(r, "count", "pick", "weights"),
-            move(r, "pick", {"pick": -1}),
+            *signed_product(r, "label", "x", "z"),
+            *clear(r, "z"),
+            *signed_product(r, "label", "label", "example"),
+            *clear(r, "example"),
+            *signed_product(r, "count", "pick", "weights"),
+            *clear(r, "pick"),
             Units(gate_bias=1.0, up_bias=1.0, down={"count": np.ones((1, 1))}),
         ),
     )
-    pick = Block(
+    pick = LayerBlueprint(
         attend="hardmax",
         heads=(
             Head(
@@ -90,15 +84,14 @@ def svm(
                 value={("z", "pick"): 1.0},
             ),
         ),
-        units=(*products(r, "weights", "query", "score"), move(r, "score", {"score": -1})),
+        units=(*signed_product(r, "weights", "query", "score"), *clear(r, "score")),
     )
     steps = loops - 1
-    plan = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
-    spec, params = plan.spec, plan.build()
+    plan, fields = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
 
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("svm", spec, params)
-        bonus = float(gain(spec, params, r, (1, 0), ("one", "example"))[0, 0])
+        bonus = float(score_gain(spec, params, r, (1, 0), ("one", "example"))[0, 0])
         u = UNIT[dtype]
 
         def parts(length: int) -> tuple[float, float, float]:
@@ -125,16 +118,17 @@ def svm(
                 "radius"
             )
         records = (
-            Record("layer_0 mlp", "step", math.inf, steps * radius, False, "U += s pick"),
+            Record(part="layer_0 mlp", kind="step", magnitude=steps * radius, note="U += s pick"),
             Record(
-                "layer_1 head 0",
-                "least margin",
-                bonus - radius**2 * steps * (steps + 1) / 2,
-                bonus + radius**2 * steps * (steps + 1) / 2,
-                False,
-                "the margin is that of examples over the query",
+                part="layer_1 head 0",
+                kind="least margin",
+                margin=bonus - radius**2 * steps * (steps + 1) / 2,
+                magnitude=bonus + radius**2 * steps * (steps + 1) / 2,
+                note="the margin is that of examples over the query",
             ),
-            Record("layer_1 mlp", "product", math.inf, radius**2, False, "the query's score"),
+            Record(
+                part="layer_1 mlp", kind="product", magnitude=radius**2, note="the query's score"
+            ),
         )
         return Certificate(
             dtype,
@@ -145,31 +139,21 @@ def svm(
             digest(spec, params),
         )
 
-    certificate = certify(spec, params)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = labeled(problem, dim, radius)
-        certificate.check(length=len(data[0]) + 1)
-        return prompt(*data)
-
-    def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        inputs, labels, query = labeled(problem, dim, radius)
+    def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         weights = point_of_least_norm(inputs * labels[:, None])
         return {"weights": weights, "score": weights @ query}
 
-    return Construction(
-        name="svm",
-        kind="learner",
-        spec=spec,
-        params=params,
-        residual=r,
-        encode=encode,
+    return assemble(
+        "svm",
+        plan,
+        fields=fields,
+        certify=certify,
+        parse=lambda problem: labeled(problem, dim, radius),
+        fill=partial(prompt, fields),
         decode=weights_and_score,
         oracle=oracle,
-        certificate=certificate,
         source=SOURCE,
         proof=PROOF,
-        certify=certify,
     )
 
 

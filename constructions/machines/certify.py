@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from constructions.certificate import UNIT, Certificate, digest, softmax_leak
+from constructions.certificate import UNIT, Certificate, check_dtype, digest, losing_mass
 from constructions.machines.reader import Reading, read_weights
-from constructions.machines.vocabulary import Vocabulary
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
+from constructions.vocabulary import Vocabulary
 
 
 def certify(
@@ -38,8 +38,7 @@ def certify(
     Raises:
       ValueError: weights that are not of the proven form, or limits out of reach, with the reason.
     """
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
+    check_dtype(dtype)
     reading = read_weights(name, spec, params, residual, vocabulary, actions)
     reason = fault(reading, dtype, steps, cells)
     if reason:
@@ -88,11 +87,11 @@ def fault(reading: Reading, dtype: str, steps: int, cells: int) -> str | None:
         return f"addresses are off by up to {error:.2g} cells (tolerance {reading.tolerance:g})"
     if reading.magnitude * u >= 1:
         return f"sums reach {reading.magnitude:g} units, exact only below {1 / u:g}"
-    mismatches = softmax_leak(tokens, reading.match_gap)
-    leak = softmax_leak(1, reading.sink_gap) + mismatches
+    mismatches = losing_mass(tokens, reading.match_gap)
+    leak = losing_mass(1, reading.sink_gap) + mismatches
     if reading.on * tokens > 1 - leak - 4 * u:
         return f"the mean of one symbol over {tokens:,} tokens reads as none"
-    if softmax_leak(tokens, reading.sink_gap) > reading.off:
+    if losing_mass(tokens, reading.sink_gap) > reading.off:
         return f"the leak from {tokens:,} tokens reads as a symbol"
     if 8 * mismatches >= 1:
         return f"the leak from {tokens:,} tokens reaches the readout's margin"

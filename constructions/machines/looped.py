@@ -7,17 +7,20 @@ the state (program counter, scratch) and one null column, whose value is zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.certificate import Certificate
 from constructions.construction import Construction
+from constructions.fields import vectors
 from constructions.machines.looped_reader import certify
-from constructions.machines.looped_units import bits_of, residual_of, units_of, write_units
+from constructions.machines.looped_units import bits_of, input_fields
+from constructions.machines.looped_weights import build
 from constructions.programs.subleq import Computer
 from constructions.residual import Residual
-from constructions.spec import Layer, Params, TransformerSpec, blank
+from constructions.spec import Params, TransformerSpec
 
 SOURCE = (
     "looped transformers as programmable computers: Giannou et al. 2023 (arXiv:2301.13196), with "
@@ -35,14 +38,9 @@ PROOF = (
 
 
 def looped(
-    *,
-    words: int = 64,
-    bits: int = 16,
-    loops: int = 32,
-    temperature: float = 64.0,
-    attend: str = "softmax",
-    dtype: str = "float32",
-) -> Construction:
+    *, words: int = 64, bits: int = 16, loops: int = 32,
+    temperature: float = 64.0, attend: str = "softmax", dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Runs every SUBLEQ program on this memory, one instruction a loop.
 
     A problem is ``{"memory": words}``, as many as there are or fewer, and its ``"counter"``, if not
@@ -78,7 +76,7 @@ def looped(
 
     certificate = certify_weights(spec, params)
 
-    def check(problem: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    def parse(problem: Mapping[str, Any]) -> dict[str, Any]:
         memory, counter = np.asarray(problem["memory"]), problem.get("counter", 0)
         if memory.ndim != 1 or memory.dtype.kind not in "iu" or not 1 <= len(memory) <= words:
             raise ValueError(
@@ -93,13 +91,13 @@ def looped(
             )
         if not 0 <= counter < words:
             raise ValueError(f"counter: expected 0 to {words - 1}, got {counter}")
-        return np.pad(memory.astype(np.int64), (0, words - len(memory))), int(counter)
+        padded = np.pad(memory.astype(np.int64), (0, words - len(memory)))
+        return {"memory": padded, "counter": int(counter)}
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        return columns(residual, *check(problem))
+    fill = partial(columns, residual)
 
     def oracle(problem: Mapping[str, Any]) -> dict[str, Any]:
-        memory, counter = check(problem)
+        memory, counter = parse(problem).values()
         computer = Computer(memory, bits, counter)
         for _ in range(loops):
             computer.step()
@@ -115,7 +113,10 @@ def looped(
         spec=spec,
         params=params,
         residual=residual,
-        encode=encode,
+        fields=input_fields(residual),
+        parse=parse,
+        fill=fill,
+        encode=lambda problem: fill(**parse(problem)),
         decode=decode,
         oracle=oracle,
         certificate=certificate,
@@ -125,22 +126,28 @@ def looped(
     )
 
 
-def columns(residual: Residual, memory: np.ndarray, counter: int) -> np.ndarray:
+def columns(residual: Residual, memory: Any, counter: Any) -> Any:
     """The inputs: the residual stream before the first loop, float32 [n + 2, I].
 
     The words' columns come first, then the state, then null. A column knows its own address, and
     those of the two words before it, so that an instruction's three words answer to one pointer.
+
+    Args:
+      residual: the named slices.
+      memory: integers [n], of NumPy or JAX.
+      counter: an integer.
     """
     n, w, bits = len(memory), residual.sizes["address"], residual.sizes["value"]
-    x = np.zeros((n + 2, residual.column("halted") + 1), np.float32)
-    address = np.arange(n)
-    x[:n, residual["value"]] = bits_of(memory, bits)
-    for back, name in enumerate(("address", "previous", "second_previous")):
-        x[:n, residual[name]] = bits_of((address - back) % n, w)
-    x[:, residual["one"]] = 1
-    x[n, residual["state"]] = x[n + 1, residual["null"]] = 1
-    x[n, residual["counter"]] = bits_of(np.array(counter), w)
-    return x
+    own = {
+        name: bits_of((np.arange(n) - back) % n, w)
+        for back, name in enumerate(("address", "previous", "second_previous"))
+    }
+    return vectors(
+        input_fields(residual),
+        (n, {"value": bits_of(memory, bits), **own, "one": 1}),
+        (1, {"one": 1, "state": 1, "counter": bits_of(counter, w)}),
+        (1, {"one": 1, "null": 1}),
+    )
 
 
 def decode(outputs: np.ndarray) -> dict[str, Any]:
@@ -149,123 +156,3 @@ def decode(outputs: np.ndarray) -> dict[str, Any]:
     n = len(numbers) - 2
     memory, counter, halted = numbers[:n, 0], numbers[n, 1], numbers[n, 2]
     return {"memory": memory.tolist(), "counter": int(counter), "halted": bool(halted)}
-
-
-def build(
-    *, words: int, bits: int, loops: int, temperature: float, attend: str
-) -> tuple[TransformerSpec, Params, Residual]:
-    """Spec, params and residual; what they are certain to do is the certificate's to say."""
-    w = words.bit_length() - 1
-    if words != 1 << w or not 16 <= words <= 1 << (bits - 1):
-        raise ValueError(
-            f"words: expected a power of two from 16 to 2^(bits - 1) = {1 << max(bits - 1, 0):,}, "
-            f"got {words:,}"
-        )
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a positive number, got {temperature}")
-    residual = residual_of(w, bits)
-    units = units_of(residual)
-
-    def layer(index: int, heads: int = 0, values: int = 0) -> Layer:
-        return Layer(
-            heads=heads,
-            key_size=w + 1 if heads else 0,
-            value_size=values,
-            hidden=len(units[index]),
-            attend=attend,
-            mask="prefix",
-            scale=temperature,
-        )
-
-    spec = TransformerSpec(
-        inputs="vectors",
-        input_size=residual.column("halted") + 1,
-        width=residual.width,
-        output_size=3,
-        layers=(layer(0, 3, w + 1), layer(1, 2, bits), layer(2), layer(3), layer(4, 1, bits + 1)),
-        loops=loops,
-    )
-    params = blank(spec)
-    params["embed"][:, : spec.input_size] = np.eye(spec.input_size)
-    _fetch(params, residual)
-    _operands(params, residual)
-    _store(params, residual)
-    for index, table in enumerate(units):
-        write_units(params, residual, index, table)
-    _readout(params, residual)
-    return spec, params, residual
-
-
-def _point(
-    params: Params,
-    residual: Residual,
-    layer: int,
-    head: int,
-    *,
-    query: str,
-    key: str,
-    gain: float,
-    null: float,
-) -> None:
-    """Scores ``gain`` <query, key>, and ``null`` for the null column.
-
-    Proof. Of +-1 vectors, <p, a> is w if p = a and at most w - 2 if not; a column that has none
-    holds zeros. A pointer in the query finds its address if gain (w - 2) and null are below
-    gain w, and queries without a pointer find null if it is above 0. With the pointer in the key,
-    the address that is pointed to looks there, and all other queries find null, if it lies between
-    gain (w - 2) and gain w. The margin is 2 in both uses below, for w >= 4. QED
-    """
-    w_q, w_k = params[f"layer_{layer}.w_q"][head], params[f"layer_{layer}.w_k"][head]
-    w = residual.sizes[query]
-    w_q[residual[query], :w] = np.eye(w)
-    w_k[residual[key], :w] = gain * np.eye(w)
-    w_q[residual.column("one"), w] = 1
-    w_k[residual.column("null"), w] = null
-
-
-def _fetch(params: Params, residual: Residual) -> None:
-    """Layer 0: a, b and c, the words at counter, counter + 1 and counter + 2."""
-    w, sign = residual.sizes["address"], residual.column("value", residual.sizes["value"] - 1)
-    keys = ("address", "previous", "second_previous")
-    for head, (key, target) in enumerate(zip(keys, "abc", strict=True)):
-        _point(params, residual, 0, head, query="counter", key=key, gain=1, null=2)
-        w_v, w_o = params["layer_0.w_v"][head], params["layer_0.w_o"][head]
-        low = residual.column("value")
-        w_v[low : low + w, :w] = np.eye(w)
-        w_o[:w, residual.column(target) : residual.column(target) + w] = np.eye(w)
-        if target == "c":
-            w_v[sign, w] = w_o[w, residual.column("c", w)] = 1
-
-
-def _operands(params: Params, residual: Residual) -> None:
-    """Layer 1: the words at the addresses a and b."""
-    for head, (pointer, target) in enumerate((("a", "first"), ("b", "second"))):
-        _point(params, residual, 1, head, query=pointer, key="address", gain=1, null=2)
-        identity = np.eye(residual.sizes["value"])
-        params["layer_1.w_v"][head][residual["value"]] = identity
-        params["layer_1.w_o"][head][:, residual[target]] = identity
-
-
-def _store(params: Params, residual: Residual) -> None:
-    """Layer 4: the word at address b hears the difference, and whether to write at all."""
-    w, bits = residual.sizes["address"], residual.sizes["value"]
-    _point(params, residual, 4, 0, query="address", key="b", gain=2, null=2 * w - 2)
-    w_v, w_o = params["layer_4.w_v"][0], params["layer_4.w_o"][0]
-    w_v[residual["difference"], :bits] = w_o[:bits, residual["incoming"]] = np.eye(bits)
-    w_v[residual.column("state"), bits] = w_o[bits, residual.column("write")] = 1
-    w_v[residual.column("halted"), bits] = -1
-
-
-def _readout(params: Params, residual: Residual) -> None:
-    """The word of each column as a number; of the state, the counter and whether it has halted.
-
-    Proof. A bit is (v + 1) / 2, and the last one's weight is -2^(N - 1). QED
-    """
-    w_out, bits, w = params["w_out"], residual.sizes["value"], residual.sizes["counter"]
-    weights = 2.0 ** np.arange(bits) / 2
-    weights[-1] *= -1
-    w_out[residual["value"], 0] = weights
-    w_out[residual.column("one"), 0] = weights.sum()
-    w_out[residual["counter"], 1] = 2.0 ** np.arange(w) / 2
-    w_out[residual.column("state"), 1] = (2.0**w - 1) / 2
-    w_out[residual.column("halted"), 2] = 1

@@ -1,19 +1,31 @@
 """The certificate of the looped construction, read off its weights.
 
-Letters are those of `constructions.machines.looped`; u is the unit roundoff.
+The numbers that the proof leaves open are measured; the blueprint with these numbers must be the
+weights, all of them; and the margins follow from the numbers. Letters are those of
+`constructions.machines.looped`; u is the unit roundoff.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from constructions.certificate import UNIT, Certificate, Ledger, Record, digest, softmax_leak
+from constructions.certificate import (
+    UNIT,
+    Certificate,
+    Record,
+    check_dtype,
+    digest,
+    losing_mass,
+)
+from constructions.gadgets import Steps
 from constructions.machines.looped_units import Unit, residual_of, units_of
+from constructions.machines.looped_weights import LoopedNumbers, Pointer, describe, usual_numbers
 from constructions.residual import Residual
-from constructions.spec import Params, TransformerSpec
+from constructions.spec import Params, TransformerSpec, check_params
 
 # exp(-x) is 0 from here on: below half of the least positive number.
 SILENT = {"float64": 1075 * math.log(2)}
@@ -28,131 +40,151 @@ def certify(
     Raises:
       ValueError: weights that are not of the proven form, or a size that the dtype cannot hold.
     """
-    if dtype not in UNIT:
-        raise ValueError(f"dtype: expected one of {', '.join(UNIT)}, got {dtype!r}")
-    reader = _Reader(spec, params, residual, dtype)
-    reader.read()
+    check_dtype(dtype)
+    numbers = read_weights(spec, params, residual)
+    margins = _Margins(residual, numbers, dtype)
     return Certificate(
         dtype=dtype,
-        limits={"words": reader.words, "bits": reader.bits},
-        records=tuple(reader.records),
+        limits={"words": margins.words, "bits": margins.bits},
+        records=margins.records(),
         error=lambda words, bits: 0.0,
         unit="wrong words after any number of loops",
         weights=digest(spec, params),
     )
 
 
-class _Reader:
-    """Strikes out gadget by gadget.
+def read_weights(spec: TransformerSpec, params: Params, residual: Residual) -> LoopedNumbers:
+    """The numbers behind weights of the proven form.
+
+    Raises:
+      ValueError: a weight that is not.
+    """
+    if residual.sizes != residual_of(residual.sizes["address"], residual.sizes["value"]).sizes:
+        raise ValueError("looped: the residual stream is not that of the construction")
+    if not spec.layers or spec.layers[0].attend == "linear":
+        raise ValueError("looped: expected softmax or hardmax attention")
+    first = spec.layers[0]
+    usual = usual_numbers(residual, temperature=first.scale, loops=spec.loops, attend=first.attend)
+    if describe(residual, usual).spec != spec:
+        raise ValueError("looped: the spec's switches are not those of the construction")
+    check_params(spec, params)
+    numbers = replace(
+        usual,
+        pointers=tuple(
+            _measure_pointer(params, residual, pointer, head)
+            for pointer, head in zip(usual.pointers, (0, 1, 2, 0, 1, 0), strict=True)
+        ),
+        steps=tuple(
+            _measure_steps(i, params, residual, units) for i, units in enumerate(units_of(residual))
+        ),
+    )
+    describe(residual, numbers).verify_exactly("looped", spec, params)
+    return numbers
+
+
+def _measure_pointer(params: Params, residual: Residual, pointer: Pointer, head: int) -> Pointer:
+    w_k = params[f"layer_{pointer.layer}.w_k"][head]
+    gain = float(w_k[residual.column(pointer.key), 0])
+    if not gain > 0:
+        raise ValueError(
+            f"looped: layer_{pointer.layer}.w_k[{pointer.key}]: expected a positive gain for all "
+            f"bits, got {gain:g}"
+        )
+    null = w_k[residual.column("null"), residual.sizes[pointer.query]]
+    return replace(pointer, gain=gain, null=float(null))
+
+
+def _measure_steps(
+    layer: int, params: Params, residual: Residual, units: tuple[Unit, ...]
+) -> Steps:
+    """The slope of a unit is its first weight over its first term."""
+    bias = params[f"layer_{layer}.b_gate"].astype(np.float64)
+    slope = np.zeros(len(units))
+    for m, unit in enumerate(units):
+        if unit.always:
+            if not bias[m] >= 1:
+                raise ValueError(
+                    f"looped: layer_{layer}.b_gate[{m}]: expected an open gate, got {bias[m]:g}"
+                )
+            continue
+        column, term = next(iter(unit.terms.items()))
+        slope[m] = params[f"layer_{layer}.w_gate"][residual.column(*column), m] / term
+        if not slope[m] > 0:
+            raise ValueError(
+                f"looped: layer_{layer}.w_gate[{m}]: expected a slope above 0, got {slope[m]:g}"
+            )
+    return Steps(slope, bias)
+
+
+class _Margins:
+    """What the numbers leave, sublayer by sublayer.
 
     ``error`` maps the slices that heads write to how far their entries may be from +-1, 0 or 1;
     all other slices hold exact integers, since nothing but threshold units writes to them.
     """
 
-    def __init__(
-        self, spec: TransformerSpec, params: Params, residual: Residual, dtype: str
-    ) -> None:
-        self.ledger, self.spec, self.residual = Ledger("looped", params), spec, residual
+    def __init__(self, residual: Residual, numbers: LoopedNumbers, dtype: str) -> None:
+        self.residual, self.numbers = residual, numbers
         self.dtype, self.u = dtype, UNIT[dtype]
         self.w, self.bits = residual.sizes["address"], residual.sizes["value"]
         self.words = 1 << self.w
         self.error: dict[str, float] = {}
-        self.records: list[Record] = []
 
-    def read(self) -> None:
-        spec, residual, bits, w = self.spec, self.residual, self.bits, self.w
-        switches = (spec.norm, spec.readout, spec.inputs, spec.positions, len(spec.layers))
-        layers = {(layer.mask, layer.gate, layer.window) for layer in spec.layers}
-        if switches != ("none", "logits", "vectors", (), 5) or layers != {
-            ("prefix", "hard_sigmoid", 0)
-        }:
-            raise ValueError("looped: the spec's switches are not those of the construction")
-        if any(layer.attend == "linear" for layer in spec.layers):
-            raise ValueError("looped: expected softmax or hardmax attention")
-        if residual.sizes != residual_of(w, bits).sizes:
-            raise ValueError("looped: the residual stream is not that of the construction")
-        self.ledger.expect("embed", np.s_[:, : spec.input_size], np.eye(spec.input_size))
-        units = units_of(residual)
-
-        low = residual.column("value")
-        pointer = np.arange(low, low + w)
-        keys = ("address", "previous", "second_previous")
-        for head, (key, target) in enumerate(zip(keys, "abc", strict=True)):
-            source = np.append(pointer, low + bits - 1) if target == "c" else pointer
-            self.values(0, head, source, target)
-            self.head(0, head, query="counter", key=key, target=target)
-        self.mlp(0, units[0])
-        for head, (query, target) in enumerate((("a", "first"), ("b", "second"))):
-            self.values(1, head, np.arange(low, low + bits), target)
-            self.head(1, head, query=query, key="address", target=target)
-        for layer in (1, 2, 3):
-            self.mlp(layer, units[layer])
-
-        difference = residual.column("difference")
-        self.values(4, 0, np.arange(difference, difference + bits), "incoming")
-        leaf = self.ledger
-        leaf.expect("layer_4.w_v", (0, residual.column("state"), bits), 1)
-        leaf.expect("layer_4.w_v", (0, residual.column("halted"), bits), -1)
-        leaf.expect("layer_4.w_o", (0, bits, residual.column("write")), 1)
-        self.head(4, 0, query="address", key="b", target="incoming")
-        self.error["write"] = self.error["incoming"]
-        self.mlp(4, units[4])
+    def records(self) -> tuple[Record, ...]:
+        """One for each head and MLP, in order."""
+        records: list[Record] = []
+        for layer, units in enumerate(units_of(self.residual)):
+            pointers = [p for p in self.numbers.pointers if p.layer == layer]
+            records += [self.head(head, pointer) for head, pointer in enumerate(pointers)]
+            self.error["write"] = self.error.get("incoming", 0.0)
+            records.append(self.mlp(layer, units, self.numbers.steps[layer]))
         self.readout()
-        self.ledger.close()
+        return tuple(records)
 
-    def values(self, layer: int, head: int, source: np.ndarray, target: str) -> None:
-        """The value is copied as it is."""
-        n, first = len(source), self.residual.column(target)
-        leaf = f"layer_{layer}."
-        for k in range(n):
-            self.ledger.expect(leaf + "w_v", (head, int(source[k]), k), 1)
-            self.ledger.expect(leaf + "w_o", (head, k, first + k), 1)
-
-    def head(self, layer: int, head: int, *, query: str, key: str, target: str) -> None:
+    def head(self, head: int, pointer: Pointer) -> Record:
         """The least gap between the right column and any other, and so the error of the answer."""
-        residual, ledger, leaf, w = self.residual, self.ledger, f"layer_{layer}.", self.w
-        ledger.expect(leaf + "w_q", np.s_[head, residual[query], :w], np.eye(w))
-        ledger.expect(leaf + "w_q", np.s_[head, residual["one"], w], 1)
-        start = residual.column(key)
-        gains = ledger.take(leaf + "w_k", (head, np.arange(start, start + w), np.arange(w)))
-        gain, null = (
-            float(gains[0]),
-            float(ledger.take(leaf + "w_k", (head, residual.column("null"), w))),
-        )
-        if (gains != gain).any() or gain <= 0:
-            ledger.refuse(leaf + "w_k", key, "expected one positive gain for all bits")
+        gain, null, w, part = pointer.gain, pointer.null, self.w, f"layer_{pointer.layer}"
         # A pointer scores gain w or at most gain (w - 2), up to its error in each bit; the null
         # column null, all others 0.
-        error = self.error.get(query, 0.0) + self.error.get(key, 0.0)
+        error = self.error.get(pointer.query, 0.0) + self.error.get(pointer.key, 0.0)
         match, mismatch = gain * w * (1 - error), gain * (w - 2 + w * error)
-        if query == "address":
+        if pointer.query == "address":
             rivals = [match - null, null - mismatch, null]
         else:
             rivals = [match - mismatch, match - null, match, null]
-        layer_spec = self.spec.layers[layer]
-        exact = error == 0 and math.frexp(layer_spec.scale)[0] == 0.5
+        scale = self.numbers.temperature
+        exact = error == 0 and math.frexp(scale)[0] == 0.5
         rounding = 0.0 if exact else 2 * (w + 2) * self.u * (match + abs(null))
-        gap = layer_spec.scale * (min(rivals) - 2 * rounding)
+        gap = scale * (min(rivals) - 2 * rounding)
         if gap <= 0:
-            ledger.refuse(leaf + "w_k", key, f"the right column must win, got a gap of {gap:.3g}")
-        if layer_spec.attend == "hardmax" or gap > SILENT[self.dtype]:
-            self.error[target] = 0.0
+            raise ValueError(
+                f"looped: {part}.w_k[{pointer.key}]: the right column must win, got a gap "
+                f"of {gap:.3g}"
+            )
+        if self.numbers.attend == "hardmax" or gap > SILENT[self.dtype]:
+            self.error[pointer.target] = 0.0
             note = "all other columns weigh exactly nothing"
         else:
             # Each of the two sums is off by the leak and by its own rounding.
-            others = softmax_leak(self.words + 1, gap)
-            self.error[target] = 2 * others + (self.words + 4) * self.u
+            others = losing_mass(self.words + 1, gap)
+            self.error[pointer.target] = 2 * others + (self.words + 4) * self.u
             note = f"the other columns weigh up to {others:.2g}"
-        self.records.append(
-            Record(f"layer_{layer} head {head}", "pointer", gap, gain * w, exact, note)
+        return Record(
+            part=f"{part} head {head}",
+            kind="pointer",
+            margin=gap,
+            magnitude=gain * w,
+            exact=exact,
+            note=note,
         )
 
-    def mlp(self, layer: int, units: tuple[Unit, ...]) -> None:
+    def mlp(self, layer: int, units: tuple[Unit, ...], steps: Steps) -> Record:
         """Every unit's threshold, against the error and the rounding of its sum."""
         least, largest = math.inf, 0.0
-        for m, unit in enumerate(units):
-            margin, magnitude = self.unit(layer, m, unit)
-            least, largest = min(least, margin), max(largest, magnitude)
+        for unit, slope, bias in zip(units, steps.slope, steps.bias, strict=True):
+            if not unit.always:
+                margin, magnitude = self.threshold(unit, float(slope), float(bias))
+                least, largest = min(least, margin), max(largest, magnitude)
         if largest * self.u >= 1:
             raise ValueError(
                 f"looped: {self.dtype} does not certify words of {self.bits} bits: sums reach "
@@ -163,45 +195,28 @@ class _Reader:
                 f"looped: {self.dtype} does not certify {self.words:,} words: layer {layer} reads "
                 "sums that are off by more than its thresholds forgive: raise the temperature"
             )
-        note = f"thresholds with {least:.3g} to spare, and the end of scratch pads"
-        self.records.append(Record(f"layer_{layer} mlp", "threshold", least, largest, True, note))
+        return Record(
+            part=f"layer_{layer} mlp",
+            kind="threshold",
+            margin=least,
+            magnitude=largest,
+            exact=True,
+            note=f"thresholds with {least:.3g} to spare, and the end of scratch pads",
+        )
 
-    def unit(self, layer: int, m: int, unit: Unit) -> tuple[float, float]:
+    def threshold(self, unit: Unit, slope: float, bias: float) -> tuple[float, float]:
         """What is left of a unit's tolerance, and its largest sum in units of its terms."""
-        residual, ledger, leaf = self.residual, self.ledger, f"layer_{layer}."
-        bias = float(ledger.take(leaf + "b_gate", m))
-        for column, weight in unit.up.items():
-            ledger.expect(leaf + "w_up", (residual.column(*column), m), weight)
-        ledger.expect(leaf + "b_up", m, unit.constant)
-        ledger.expect(leaf + "w_down", (m, residual.column(*unit.down)), unit.sign)
-        if unit.always:
-            if bias < 1:
-                ledger.refuse(leaf + "b_gate", m, f"expected a gate that is open, got {bias}")
-            return math.inf, 0.0
-        rows = [residual.column(*column) for column in unit.terms]
-        terms = np.array([*unit.terms.values()])
-        weights = ledger.take(leaf + "w_gate", (rows, [m] * len(rows)))
-        slope = float(weights[0] / terms[0])
-        if slope <= 0 or (weights != slope * terms).any():
-            ledger.refuse(leaf + "w_gate", m, "expected weights in the proportions of its terms")
+        weights = slope * np.array([*unit.terms.values()])
         # The gate is 1 from (1 - bias) / slope on, and 0 up to -bias / slope.
         tolerance = min(unit.at - (1 - bias) / slope, -bias / slope - (unit.at - 1))
         size = float(np.abs(weights).sum() + abs(bias))
         error = _error(unit.terms, self.error)
         if error:
-            tolerance -= error + 2 * (len(terms) + 2) * self.u * size / slope
+            tolerance -= error + 2 * (len(weights) + 2) * self.u * size / slope
         return tolerance, size / _grain(np.append(weights, bias))
 
     def readout(self) -> None:
         """Numbers of the bits: exact while twice their sum is below 1 / u."""
-        residual, ledger = self.residual, self.ledger
-        weights = 2.0 ** np.arange(self.bits) / 2
-        weights[-1] *= -1
-        ledger.expect("w_out", np.s_[residual["value"], 0], weights)
-        ledger.expect("w_out", (residual.column("one"), 0), weights.sum())
-        ledger.expect("w_out", np.s_[residual["counter"], 1], 2.0 ** np.arange(self.w) / 2)
-        ledger.expect("w_out", (residual.column("state"), 1), (self.words - 1) / 2)
-        ledger.expect("w_out", (residual.column("halted"), 2), 1)
         if 2.0**self.bits * self.u >= 1:
             raise ValueError(
                 f"looped: {self.dtype} does not certify words of {self.bits} bits: their sums "

@@ -6,13 +6,16 @@ state's slices, so every constant below is a multiple of the flag ``state``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from constructions.blueprint import Units
+from constructions.fields import namespace
+from constructions.gadgets import Steps
 from constructions.residual import Residual
-from constructions.spec import Params
 
 SLOPE = 4.0
 
@@ -43,14 +46,15 @@ class Unit:
         return not self.terms
 
 
-def bits_of(values: np.ndarray, bits: int) -> np.ndarray:
+def bits_of(values: Any, bits: int) -> Any:
     """The lowest binary digits as +-1, lowest first, of two's complement: float32 [..., bits].
 
     >>> bits_of(np.array([5, -1]), 4).tolist()
     [[1.0, -1.0, 1.0, -1.0], [1.0, 1.0, 1.0, 1.0]]
     """
-    digits = np.asarray(values)[..., None] >> np.arange(bits) & 1
-    return (2 * digits - 1).astype(np.float32)
+    numbers = namespace(values).asarray(values)[..., None]
+    places = np.arange(bits).reshape([1] * (numbers.ndim - 1) + [bits])
+    return (2 * (numbers >> places & 1) - 1).astype(np.float32)
 
 
 def residual_of(w: int, bits: int) -> Residual:
@@ -78,6 +82,11 @@ def residual_of(w: int, bits: int) -> Residual:
         incoming=bits,
         write=1,
     )
+
+
+def input_fields(residual: Residual) -> Residual:
+    """The named columns of an input: all slices but the scratch, which come first."""
+    return Residual(**{n: size for n, size in residual.sizes.items() if n not in SCRATCH})
 
 
 def units_of(residual: Residual) -> tuple[tuple[Unit, ...], ...]:
@@ -173,14 +182,28 @@ def _clear(residual: Residual) -> Iterable[Unit]:
             yield Unit({}, 0, (name, k), up={(name, k): 1}, sign=-1)
 
 
-def write_units(params: Params, residual: Residual, layer: int, units: Iterable[Unit]) -> None:
-    """Writes the units of one layer into params."""
-    leaf = f"layer_{layer}."
+def usual_steps(units: Sequence[Unit]) -> Steps:
+    """The gates clip(4 (sum - at) + 2), and 1 for the units that are always on."""
+    slope = [0.0 if unit.always else SLOPE for unit in units]
+    bias = [1.0 if unit.always else 2 - SLOPE * unit.at for unit in units]
+    return Steps(np.array(slope), np.array(bias))
+
+
+def group(residual: Residual, units: Sequence[Unit], steps: Steps) -> Units:
+    """The units of one layer, with these gates on their sums."""
+    sizes = residual.sizes.items()
+    gate, up, down = ({name: np.zeros((n, len(units))) for name, n in sizes} for _ in range(3))
     for m, unit in enumerate(units):
-        for column, weight in unit.terms.items():
-            params[leaf + "w_gate"][residual.column(*column), m] = SLOPE * weight
-        params[leaf + "b_gate"][m] = 1 if unit.always else 2 - SLOPE * unit.at
-        for column, weight in unit.up.items():
-            params[leaf + "w_up"][residual.column(*column), m] = weight
-        params[leaf + "b_up"][m] = unit.constant
-        params[leaf + "w_down"][m, residual.column(*unit.down)] = unit.sign
+        for (name, entry), weight in unit.terms.items():
+            gate[name][entry, m] = steps.slope[m] * weight
+        for (name, entry), weight in unit.up.items():
+            up[name][entry, m] = weight
+        name, entry = unit.down
+        down[name][entry, m] = unit.sign
+    return Units(
+        gate=gate,
+        gate_bias=steps.bias,
+        up=up,
+        up_bias=np.array([unit.constant for unit in units]),
+        down={name: rows.T for name, rows in down.items()},
+    )

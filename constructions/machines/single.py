@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Certificate
 from constructions.construction import Construction
-from constructions.machines.certify import certify
-from constructions.machines.vocabulary import END, Vocabulary, answer_of, oracle
-from constructions.machines.weights import build
+from constructions.machines.simulator import simulator
 from constructions.programs.turing import TuringMachine
-from constructions.spec import Params, TransformerSpec
+from constructions.vocabulary import Vocabulary
 
 SOURCE = "Turing completeness of the transformer: Perez et al. 2021 (JMLR 22)"
 PROOF = (
@@ -57,56 +54,25 @@ def single(
         states or len({machine.start, *machine.working}), symbols or max(2, len(machine.alphabet))
     )
     actions = vocabulary.actions(machine)
-    spec, params, residual = build(
-        vocabulary, actions=actions, steps=steps, cells=cells, base=base, attend=attend
-    )
 
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(
-            "single",
-            spec,
-            params,
-            residual,
-            vocabulary,
-            actions=actions,
-            steps=steps,
-            cells=cells,
-            dtype=dtype,
-        )
-
-    certificate = certify_weights(spec, params)
-
-    def check(problem: Mapping[str, Any]) -> None:
-        other = problem.get("machine", machine)
+    def machine_of(problem: Mapping[str, Any]) -> TuringMachine:
+        other: TuringMachine = problem.get("machine", machine)
         if other is not machine and not np.array_equal(vocabulary.actions(other), actions):
             raise ValueError(
                 f"machine: expected {machine.name!r}, which the weights hold, got {other.name!r}"
             )
+        return machine
 
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        check(problem)
-        tokens = vocabulary.prompt(machine, problem["tape"], rules=False)
-        certificate.check(cells=len(tokens) - 2, steps=problem.get("steps", 0))
-        return tokens
-
-    def answer(problem: Mapping[str, Any]) -> dict[str, Any]:
-        check(problem)
-        full = {**problem, "machine": machine}
-        return oracle(vocabulary, full, certificate.limits["steps"])
-
-    return Construction(
-        name="single",
-        kind="machine",
-        spec=spec,
-        params=params,
-        residual=residual,
-        encode=encode,
-        decode=lambda tokens: answer_of(vocabulary, tokens),
-        oracle=answer,
-        certificate=certificate,
+    return simulator(
+        "single",
+        vocabulary,
+        actions=actions,
+        machine_of=machine_of,
+        steps=steps,
+        cells=cells,
+        base=base,
+        attend=attend,
+        dtype=dtype,
         source=SOURCE,
         proof=PROOF,
-        stop=END,
-        transcribe=vocabulary.transcribe,
-        certify=certify_weights,
     )

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-
-from constructions.certificate import Certificate
 from constructions.construction import Construction
-from constructions.machines.certify import certify
-from constructions.machines.vocabulary import END, Vocabulary, answer_of, oracle
-from constructions.machines.weights import build
-from constructions.spec import Params, TransformerSpec
+from constructions.machines.simulator import simulator
+from constructions.vocabulary import Vocabulary
 
 SOURCE = (
     "universality of one frozen transformer whose program is its prompt: Qiu et al. 2025 "
@@ -63,45 +55,16 @@ def universal(
     >>> construction.encode(problem).tolist()[-3:], construction.oracle(problem)["steps"]
     ([23, 23, 1], 6)
     """
-    vocabulary = Vocabulary(states, symbols)
-    spec, params, residual = build(
-        vocabulary, actions=None, steps=steps, cells=cells, base=base, attend=attend
-    )
-
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(
-            "universal",
-            spec,
-            params,
-            residual,
-            vocabulary,
-            actions=None,
-            steps=steps,
-            cells=cells,
-            dtype=dtype,
-        )
-
-    certificate = certify_weights(spec, params)
-
-    def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        tokens = vocabulary.prompt(problem["machine"], problem["tape"], rules=True)
-        cells = len(tokens) - vocabulary.rows - 2
-        certificate.check(cells=cells, steps=problem.get("steps", 0))
-        return tokens
-
-    return Construction(
-        name="universal",
-        kind="machine",
-        spec=spec,
-        params=params,
-        residual=residual,
-        encode=encode,
-        decode=lambda tokens: answer_of(vocabulary, tokens),
-        oracle=lambda problem: oracle(vocabulary, problem, certificate.limits["steps"]),
-        certificate=certificate,
+    return simulator(
+        "universal",
+        Vocabulary(states, symbols),
+        actions=None,
+        machine_of=lambda problem: problem["machine"],
+        steps=steps,
+        cells=cells,
+        base=base,
+        attend=attend,
+        dtype=dtype,
         source=SOURCE,
         proof=PROOF,
-        stop=END,
-        transcribe=vocabulary.transcribe,
-        certify=certify_weights,
     )

@@ -12,20 +12,33 @@ Letters: K working states, S symbols, n digits in base B; cell c has the address
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from constructions.machines import gadgets
-from constructions.machines.vocabulary import END, GO, START, Vocabulary
+from constructions.blueprint import Blueprint, Head, LayerBlueprint
+from constructions.gadgets import (
+    Steps,
+    address_head,
+    both,
+    digit,
+    digit_steps,
+    positive,
+    product,
+    signed_product,
+)
 from constructions.residual import Residual
-from constructions.spec import Layer, Params, TransformerSpec, blank
+from constructions.spec import Params, TransformerSpec
+from constructions.vocabulary import END, GO, START, Vocabulary
 
 # exp(-128) is 0 in float32: a token whose score is 1 too low has no weight at all.
 TEMPERATURE = 128.0
 
 
-def token_features(vocabulary: Vocabulary) -> dict[str, np.ndarray]:
+Features = dict[str, np.ndarray]
+
+
+def token_features(vocabulary: Vocabulary) -> Features:
     """What the embedding says of each token, and the readout asks, [tokens, columns] by name.
 
     ``action`` is one-hot in next state, symbol written and move; its last column says that there
@@ -66,11 +79,11 @@ def token_features(vocabulary: Vocabulary) -> dict[str, np.ndarray]:
     return table
 
 
-def action_vectors(vocabulary: Vocabulary, actions: np.ndarray) -> np.ndarray:
+def action_vectors(vocabulary: Vocabulary, features: Features, actions: np.ndarray) -> np.ndarray:
     """A rule table (`Vocabulary.actions`) as action vectors, [K + 1, S, columns of action]."""
     tokens = vocabulary.rule[actions[..., 0], actions[..., 1], actions[..., 2] + 1]
     tokens = np.where(actions[..., 0] < 0, vocabulary.no_rule, tokens)
-    return token_features(vocabulary)["action"][tokens]
+    return features["action"][tokens]
 
 
 def build_bytes(states: int, symbols: int) -> int:
@@ -81,6 +94,48 @@ def build_bytes(states: int, symbols: int) -> int:
     """
     tokens = Vocabulary(states, max(symbols, 2)).size
     return tokens * (16 * (3 * states + 4 * symbols + 16) + 8 * (2 * states + 4 * symbols + 60))
+
+
+@dataclass(frozen=True)
+class SimulatorNumbers:
+    """What the proof leaves open of the weights: the certificate measures how well it is chosen.
+
+    Args:
+      base: B.
+      offset: the address of cell 0.
+      digits: the steps of the read and the write address's digits, highest place first.
+      sink: how much less than a match a sink scores, between 0 and 1.
+      symbol: the steps of the S - 1 symbols, on the mean of a cell's changes.
+      tape_scale, rule_scale: of the scores of the tape head and of the rule head.
+      attend: of all heads.
+    """
+
+    base: int
+    offset: int
+    digits: tuple[tuple[Steps, Steps], ...]
+    sink: float
+    symbol: Steps
+    tape_scale: float
+    rule_scale: float
+    attend: str
+
+
+def usual_numbers(
+    *, base: int, digits: int, symbols: int, tokens: int, attend: str = "softmax"
+) -> SimulatorNumbers:
+    """Thresholds halfway between what they tell apart, for up to that number of tokens."""
+    slope = 2.0 ** math.ceil(math.log2(1.5 * tokens))
+    steps = [digit_steps(base, place) for place in reversed(range(digits))]
+    return SimulatorNumbers(
+        base=base,
+        offset=base**digits // 2,
+        digits=tuple((step, step) for step in steps),
+        sink=0.5,
+        symbol=Steps(np.full(symbols - 1, slope), np.full(symbols - 1, -0.5)),
+        tape_scale=TEMPERATURE,
+        rule_scale=TEMPERATURE,
+        attend=attend,
+    )
 
 
 def build(
@@ -104,64 +159,49 @@ def build(
     for name, value, least in (("steps", steps, 1), ("cells", cells, 2), ("base", base, 2)):
         if value < least:
             raise ValueError(f"{name}: expected at least {least}, got {value}")
-    universal = actions is None
-    features = token_features(vocabulary)
     digits = 1
     while base**digits < 2 * cells:
         digits += 1
-    residual = _residual(vocabulary, features, digits, universal)
-    spec = _spec(vocabulary, residual, base, attend, universal)
-    params = blank(spec)
-    _embed(spec, params, residual, features, base**digits // 2)
-    _position(params, residual, 1 + (vocabulary.rows if universal else 0), universal)
-    for place in reversed(range(digits)):
-        unit = 0
-        for name in ("read", "write"):
-            unit = gadgets.digit(
-                params,
-                residual,
-                digits - place,
-                unit,
-                source=f"{name}_address",
-                digits=f"{name}_digits",
-                square=f"{name}_square",
-                base=base,
-                place=place,
-            )
-    _symbol(params, residual, digits + 1, steps + cells + vocabulary.rows + 2)
-    if actions is None:
-        gadgets.address_head(
-            params,
-            residual,
-            digits + 2,
-            0,
-            query="row",
-            key="rule_index",
-            key_square="rule_square",
-            value="action",
-            target="action",
-        )
-    else:
-        rows = action_vectors(vocabulary, actions)
-        for unit, (state, symbol) in enumerate(np.ndindex(rows.shape[:2])):
-            gadgets.both(
-                params,
-                residual,
-                digits + 2,
-                unit,
-                first=("state", state),
-                second=("symbol", symbol - 1),
-                target="action",
-                row=rows[state, symbol],
-            )
-    params["w_out"][residual["action"]] = features["next_action"].T
-    params["w_out"][residual["symbol"]] = features["next_symbol"].T
-    params["w_out"][residual["one"]] = features["next_one"].T
-    return spec, params, residual
+    tokens = steps + cells + vocabulary.rows + 2
+    numbers = usual_numbers(
+        base=base, digits=digits, symbols=vocabulary.symbols, tokens=tokens, attend=attend
+    )
+    blueprint = describe(vocabulary, token_features(vocabulary), actions, numbers)
+    return blueprint.spec, blueprint.build(), blueprint.residual
 
 
-def _residual(
-    vocabulary: Vocabulary, features: dict[str, np.ndarray], digits: int, universal: bool
+def describe(
+    vocabulary: Vocabulary,
+    features: Features,
+    actions: np.ndarray | None,
+    numbers: SimulatorNumbers,
+) -> Blueprint:
+    """The blueprint of the weights; ``features`` are the vocabulary's `token_features`."""
+    r = residual_of(vocabulary, features, len(numbers.digits), actions is None)
+    address = {name: features[name] for name in features.keys() & r.sizes.keys()}
+    # A step token stands for the machine after its step: what it wrote is one move back.
+    address["read_address"] = np.full((vocabulary.size, 1), float(numbers.offset))
+    address["write_address"] = numbers.offset - features["move"]
+    # Address 0 is the sink's: no cell that is certified has it.
+    address["write_address"][START] = 0
+    out = {"action": "next_action", "symbol": "next_symbol", "one": "next_one"}
+    return Blueprint(
+        residual=r,
+        embed=address,
+        layers=(
+            _position(r, numbers, first=1 + (vocabulary.rows if actions is None else 0)),
+            *_digits(r, numbers),
+            _symbol(r, numbers),
+            _rule(vocabulary, features, actions, numbers),
+        ),
+        out={name: features[feature].T for name, feature in out.items()},
+        readout="logits",
+        positions=("index", "square") if actions is None else ("index",),
+    )
+
+
+def residual_of(
+    vocabulary: Vocabulary, features: Features, digits: int, universal: bool
 ) -> Residual:
     """What is read together stands together: decoding multiplies spans of columns."""
     sizes = {name: feature.shape[1] for name, feature in features.items()}
@@ -176,84 +216,87 @@ def _residual(
     return Residual(**{name: sizes[name] for name in order.split() if name not in absent})
 
 
-def _spec(
-    vocabulary: Vocabulary, residual: Residual, base: int, attend: str, universal: bool
-) -> TransformerSpec:
-    digits, changes = residual.sizes["read_digits"], residual.sizes["change"]
-    layers = [Layer(heads=1, key_size=1, value_size=1, hidden=5 if universal else 3, attend=attend)]
-    layers += [Layer(hidden=2 * (base - 1))] * digits
-    read = Layer(heads=1, key_size=2, value_size=1, scale=TEMPERATURE, attend=attend)
-    layers.append(replace(read, key_size=digits + 2, value_size=changes, hidden=changes))
-    if universal:
-        layers.append(replace(read, value_size=residual.sizes["action"]))
-    else:
-        layers.append(Layer(hidden=vocabulary.rows))
-    return TransformerSpec(
-        input_size=vocabulary.size,
-        width=residual.width,
-        output_size=vocabulary.size,
-        layers=tuple(layers),
-        positions=("index", "square") if universal else ("index",),
-    )
+def _position(r: Residual, numbers: SimulatorNumbers, *, first: int) -> LayerBlueprint:
+    """Layer 0: the head's cell, the cells of the tape tokens (from index ``first``), the rows.
 
-
-def _embed(
-    spec: TransformerSpec,
-    params: Params,
-    residual: Residual,
-    features: dict[str, np.ndarray],
-    offset: int,
-) -> None:
-    embed = params["embed"]
-    for name in features.keys() & residual.sizes.keys():
-        embed[:, residual[name]] = features[name]
-    # A step token stands for the machine after its step: what it wrote is one move back.
-    embed[:, residual["read_address"]] = offset
-    embed[:, residual["write_address"]] = offset - features["move"]
-    # Address 0 is the sink's: no cell that is certified has it.
-    embed[START, residual["write_address"]] = 0
-    for i, feature in enumerate(spec.positions):
-        params["positions"][i, residual.column(feature)] = 1
-
-
-def _position(params: Params, residual: Residual, first: int, universal: bool) -> None:
-    """Layer 0: the head's cell, the cells of the tape tokens (from index ``first``), the rows."""
-    gadgets.mean_head(params, residual, 0, 0, source="move", target="average")
+    Proof. Without scores all tokens weigh the same, so the head takes the mean of all moves. Its
+    product with the count, index + 1, by `signed_product`'s proof, is their sum. QED
+    """
     addresses = ("read_address", "write_address")
-    unit = gadgets.product(
-        params, residual, 0, 0, factor="average", other="index", plus=1, targets=addresses
-    )
-    choices = [("is_tape", "index", -first, "write_address")]
-    if universal:
-        choices += [("is_rule", "index", 0, "rule_index"), ("is_rule", "square", 0, "rule_square")]
-    for gate, source, plus, target in choices:
-        unit = gadgets.select(
-            params, residual, 0, unit, gate=gate, source=source, plus=plus, target=target
+    units = [
+        replace(half, up_bias=1.0, down=dict.fromkeys(addresses, half.down["read_address"]))
+        for half in signed_product(r, "average", "index", "read_address")
+    ]
+    units.append(product(r, "is_tape", "index", "write_address", plus=-first))
+    if "is_rule" in r.sizes:
+        units.append(product(r, "is_rule", "index", "rule_index"))
+        units.append(product(r, "is_rule", "square", "rule_square"))
+    mean = Head(value={("move", "average"): 1.0})
+    return LayerBlueprint((mean,), tuple(units), attend=numbers.attend, gate="hard_sigmoid")
+
+
+def _digits(r: Residual, numbers: SimulatorNumbers) -> list[LayerBlueprint]:
+    """Layers 1 .. n: a digit each of both addresses, the highest first."""
+    layers = []
+    for place, steps in zip(reversed(range(len(numbers.digits))), numbers.digits, strict=True):
+        units = tuple(
+            digit(
+                r,
+                source=f"{name}_address",
+                digits=f"{name}_digits",
+                square=f"{name}_square",
+                base=numbers.base,
+                place=place,
+                steps=step,
+            )
+            for name, step in zip(("read", "write"), steps, strict=True)
         )
+        layers.append(LayerBlueprint(units=units, gate="hard_sigmoid"))
+    return layers
 
 
-def _symbol(params: Params, residual: Residual, layer: int, tokens: int) -> None:
-    """The symbol under the head, for up to that number of tokens.
+def _symbol(r: Residual, numbers: SimulatorNumbers) -> LayerBlueprint:
+    """Layer n + 1: the symbol under the head.
 
     Proof. A step changes its cell by onehot(written) - onehot(read), with 0 for the blank, and a
     tape token by onehot(symbol). The changes of one cell telescope: their sum is the one-hot of
     its present symbol, and their mean over t tokens is 0 or at least 1 / t. QED
     """
-    gadgets.address_head(
-        params,
-        residual,
-        layer,
-        0,
+    head = address_head(
         query="read_digits",
         key="write_digits",
         key_square="write_square",
-        value="change",
-        target="found",
+        value=("change", "found"),
         sink=("sink", "read_square"),
+        sink_score=numbers.sink,
     )
-    changes = residual.sizes["change"]
+    changes = r.sizes["change"]
     targets: dict[str, np.ndarray] = {"symbol": np.eye(changes)}
-    if "row" in residual.sizes:
-        targets["row"] = np.arange(1, changes + 1)[:, None]
-    slope = 2.0 ** math.ceil(math.log2(1.5 * tokens))
-    gadgets.positive(params, residual, layer, 0, source="found", targets=targets, slope=slope)
+    if "row" in r.sizes:
+        targets["row"] = np.arange(1.0, changes + 1)[:, None]
+    units = positive(source="found", targets=targets, steps=numbers.symbol)
+    return LayerBlueprint(
+        (head,),
+        (units,),
+        attend=numbers.attend,
+        scale=numbers.tape_scale,
+        gate="hard_sigmoid",
+    )
+
+
+def _rule(
+    vocabulary: Vocabulary,
+    features: Features,
+    actions: np.ndarray | None,
+    numbers: SimulatorNumbers,
+) -> LayerBlueprint:
+    """Layer n + 2: the rule for state and symbol, from the prompt's table or by a unit a rule."""
+    if actions is not None:
+        rules = both("state", "symbol", "action", action_vectors(vocabulary, features, actions))
+        return LayerBlueprint(units=(rules,), gate="hard_sigmoid")
+    head = address_head(
+        query="row", key="rule_index", key_square="rule_square", value=("action", "action")
+    )
+    return LayerBlueprint(
+        (head,), attend=numbers.attend, scale=numbers.rule_scale, gate="hard_sigmoid"
+    )

@@ -89,3 +89,10 @@ def over_contexts(failure: float, contexts: int) -> float:
 def per_context(delta: float, contexts: int) -> float:
     """The f with 1 - (1 - f)^m = delta."""
     return -math.expm1(math.log1p(-delta) / contexts)
+
+
+def radius_over_margin(radius: float, margin: float) -> float:
+    """R/g of data of norm at most R and margin at least g."""
+    if not 0 < margin <= radius < math.inf:
+        raise InputError(f"expected 0 < margin <= radius, got margin {margin}, radius {radius}")
+    return radius / margin

@@ -22,6 +22,7 @@ from icl_sim.bounds.arguments import (
     exact_fraction,
     exact_law,
     probability,
+    radius_over_margin,
     require_table,
     whole,
 )
@@ -160,7 +161,7 @@ def perceptron_updates(*, radius: float, margin: float) -> float:
 
     Source: Novikoff 1962.
     """
-    return _radius_over_margin(radius, margin) ** 2
+    return radius_over_margin(radius, margin) ** 2
 
 
 def basis_mean_error(*, masses: Sequence[Exact], n: int, miss: float = 0.5) -> float:
@@ -286,7 +287,7 @@ def margin_size(*, radius: float, margin: float, eps: Exact, delta: Exact) -> in
     Source: Bartlett and Mendelson 2002; statement C4.margin.
     """
     eps, delta = float(probability(eps, name="eps")), float(probability(delta, name="delta"))
-    root = 2 * _radius_over_margin(radius, margin) + math.sqrt(-math.log(delta) / 2)
+    root = 2 * radius_over_margin(radius, margin) + math.sqrt(-math.log(delta) / 2)
     return math.ceil(root**2 / eps**2)
 
 
@@ -312,7 +313,7 @@ def margin_mean_bound(*, dim: int, radius: float, margin: float, n: int) -> floa
 
     Source: Vapnik 1998, theorem 10.5; statement C4.margin.
     """
-    ratio = _radius_over_margin(radius, margin) ** 2
+    ratio = radius_over_margin(radius, margin) ** 2
     return min(whole(dim, name="dim", least=1), ratio) / (whole(n, name="n", least=0) + 1)
 
 
@@ -346,9 +347,3 @@ def _wrong_tail(light: int, q: Fraction, eps: Fraction, miss: float) -> np.ndarr
     """P(q/light * Binomial(light - seen, miss) > eps) for seen = 0..light: float64 [light + 1]."""
     most = math.floor(light * eps / q)  # the largest number of wrong atoms that is no failure
     return binom.sf(most, light - np.arange(light + 1), miss)
-
-
-def _radius_over_margin(radius: float, margin: float) -> float:
-    if not 0 < margin <= radius < math.inf:
-        raise InputError(f"expected 0 < margin <= radius, got margin {margin}, radius {radius}")
-    return radius / margin

@@ -74,7 +74,7 @@ def powers(mass: Mass, first: int, last: int, cut: float) -> list[Mass]:
 
 
 def _stirling_error(k: float) -> float:
-    """Ln k! - ln( sqrt(2 pi k) (k/e)^k ), for integers k > 0."""
+    """Error of Stirling's formula, ln k! - ln( sqrt(2 pi k) (k/e)^k ), for integers k > 0."""
     if k < 16:
         return math.lgamma(k + 1) - (k + 0.5) * math.log(k) + k - 0.5 * math.log(2 * math.pi)
     s = 1 / (k * k)  # the next term of the series is below 1e-15 from k = 16 on
@@ -82,7 +82,7 @@ def _stirling_error(k: float) -> float:
 
 
 def _deviance(k: float, rate: float) -> float:
-    """Ln(k/rate) k + rate - k, free of cancellation next to k = rate."""
+    """Poisson's deviance k ln(k/rate) + rate - k, free of cancellation next to k = rate."""
     t = (k - rate) / (k + rate)
     if abs(t) > 0.1:
         return k * math.log(k / rate) + rate - k

@@ -11,13 +11,14 @@ from typing import Any
 import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
-from icl_sim.claims.claim import PROFILES, Claim, Run, Statement
+from icl_sim.claims.claim import Audit, Claim, Judgement, Outcome, Run, Statement
 from icl_sim.errors import InputError
-from icl_sim.statistics.sweep import Progress
+from icl_sim.execution.profiles import PROFILES
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.storage.records import digest
-from icl_sim.storage.store import Store
+from icl_sim.storage.result_store import MemoryStore, ResultStore
 
-__all__ = ["CLAIMS", "judge", "select"]
+__all__ = ["CLAIMS", "Audit", "Claim", "Judgement", "Outcome", "Statement", "judge", "select"]
 
 CLAIMS: dict[str, Claim] = {claim.CLAIM.id: claim.CLAIM for claim in (c0, c1, c2, c3, c4, c5, c6)}
 
@@ -45,47 +46,44 @@ def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
 def judge(
     names: Sequence[str],
     *,
-    profile: str,
-    seed: int,
-    store: Store,
-    progress: Progress,
-) -> dict[str, Any]:
+    profile: str = "smoke",
+    seed: int = 0,
+    store: ResultStore | None = None,
+    progress: Progress = quiet,
+) -> Audit:
     """Runs the experiments of the named statements and gathers their verdicts.
 
     Args:
       names: see `select`.
       profile: smoke, standard or full.
       seed: root of all randomness; a statement's stream depends on it and on its own id alone.
-      store: records of replicates and verdicts; what it already holds is not computed again.
+      store: records of replicates and verdicts; what it already holds is not computed again; by
+        default nothing outlives the call.
       progress: called as progress(label, done, total).
 
-    Returns:
-      seed, profile, digest (SHA-256 over all recorded results), claims and statements; of each
-      statement its texts and id, claim, verdict, derived, confidence, replicates, why, figures.
+    Raises:
+      InputError: an unknown name or profile.
     """
     if profile not in PROFILES:
         raise InputError(f"--profile: expected one of {', '.join(PROFILES)}, got {profile}")
-    statements = []
+    store = MemoryStore() if store is None else store
+    judgements = []
     selected = select(names)
     for done, (claim, statement) in enumerate(selected):
         progress("statements", done, len(selected))
         key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(statement.id.encode()))
         run = Run(profile, key, store, progress)
-        outcome = store.result(f"statement/{statement.id}", partial(_outcome, statement, run))
-        texts = {name: text for name, text in asdict(statement).items() if name != "experiment"}
-        statements.append({"claim": claim.id} | texts | outcome)
+        found = store.result(f"statement/{statement.id}", partial(_outcome, statement, run))
+        judgements.append(Judgement(claim.id, statement, Outcome(**found)))
     progress("statements", len(selected), len(selected))
     claims = {claim.id: claim for claim, _ in selected}
-    return {
-        "seed": seed,
-        "profile": profile,
-        "digest": digest(store.records()),
-        "claims": [
-            {"id": claim.id, "title": claim.title, "abstract": claim.abstract}
-            for claim in claims.values()
-        ],
-        "statements": statements,
-    }
+    return Audit(
+        seed=seed,
+        profile=profile,
+        digest=digest(store.records()),
+        claims=tuple(claims.values()),
+        statements=tuple(judgements),
+    )
 
 
 def _outcome(statement: Statement, run: Run) -> dict[str, Any]:

@@ -1,8 +1,5 @@
 """Replicates for part of the data: subsets of a pool (C5), and retrieval into a prompt (C6).
 
-Answers come from a model run by its ordinary forward pass: the hand-written ``lookup``, or the
-pretrained ``base``; or from ``counts``, the arithmetic that the lookup implements.
-
 Letters: m contexts, V outputs, N demonstrations in all, n of each context, K in a prompt.
 """
 
@@ -15,41 +12,25 @@ import jax
 import jax.numpy as jnp
 
 from constructions.construction import Construction
-from constructions.learners.lookup import lookup as build_lookup
-from icl_sim.data.sampling import integer_thresholds
-from icl_sim.data.tasks import empirical_law
-from icl_sim.errors import InputError
-from icl_sim.training.base_model import load_base, output_laws
-from icl_sim.training.pretraining_sequences import CONTEXTS
-from icl_sim.transformer import forward
+from icl_sim.data.tasks import Demonstrations, draw_outputs
+from icl_sim.predictors import get_predictor
+from icl_sim.predictors.counting import lookup_weights
+from icl_sim.predictors.selected import retrieve
+from icl_sim.training.base_model import load_base
 
-# answer(contexts [m, K], outputs [m, K], V): row c is the prompt of query c -> laws [m, V]
-Answer = Callable[[jax.Array, jax.Array, int], jax.Array]
+# What the figures call a predictor, where not by its own name.
+LABELS = {"in-context": "base"}
+_ANSWER = 7  # the predictor's stream, apart from what draws its data
 
 
-@lru_cache(maxsize=64)
+def label(predictor: str) -> str:
+    """What the figures call a predictor."""
+    return LABELS.get(predictor, predictor)
+
+
 def lookup_of(m: int, V: int, K: int) -> Construction:
     """The hand-written lookup for prompts of K demonstrations and a query."""
-    return build_lookup(vocab=V, contexts=m, length=max(4, 2 * K + 2))
-
-
-def lookup_answer(contexts: jax.Array, outputs: jax.Array, V: int) -> jax.Array:
-    """The lookup's laws, each query with a prompt of its own."""
-    m, K = contexts.shape
-    built = lookup_of(m, V, K)
-    pairs = jnp.stack([contexts, outputs + m], axis=2).reshape(m, 2 * K)
-    start = jnp.full((m, 1), m + V, pairs.dtype)
-    queries = jnp.arange(m, dtype=pairs.dtype)[:, None]
-    tokens = jnp.concatenate([start, pairs, queries], axis=1)
-    return forward(built.spec, built.params, tokens)[:, -1]
-
-
-def counting_answer(contexts: jax.Array, outputs: jax.Array, V: int) -> jax.Array:
-    """The empirical laws; uniform where the prompt has nothing of its query's context."""
-    m = contexts.shape[0]
-    own = contexts == jnp.arange(m, dtype=contexts.dtype)[:, None]
-    hits = own[:, :, None] & (outputs[:, :, None] == jnp.arange(V, dtype=outputs.dtype)[None, None])
-    return empirical_law(hits.sum(axis=1))
+    return lookup_weights(m, V, 2 * K + 2)
 
 
 def base_fit() -> int:
@@ -57,29 +38,12 @@ def base_fit() -> int:
     return (load_base().window - 1) // 2
 
 
-def base_answer(contexts: jax.Array, outputs: jax.Array, V: int) -> jax.Array:
-    """The pretrained base's laws, its weights untouched, each query with a prompt of its own.
-
-    Raises:
-      InputError: a prompt beyond the base's window.
-    """
-    base = load_base()
-    m, K = contexts.shape
-    if base.window < 2 * K + 1:
-        raise InputError(
-            f"base: expected at most {base_fit()} demonstrations in a prompt, its window, got {K}"
-        )
-    pairs = jnp.stack([contexts, outputs + CONTEXTS], axis=2).reshape(m, 2 * K)
-    queries = jnp.arange(m, dtype=pairs.dtype)[:, None]
-    prompts = jnp.concatenate([pairs, queries], axis=1)
-    return output_laws(base.spec, base.params, prompts, V)
-
-
-ANSWERS: dict[str, Answer] = {
-    "base": base_answer,
-    "counts": counting_answer,
-    "lookup": lookup_answer,
-}
+def prompts(contexts: jax.Array, outputs: jax.Array, V: int) -> Demonstrations:
+    """Demonstrations of each query, [m, K] of both, with the counts of what is shown of its own."""
+    m = contexts.shape[0]
+    own = contexts == jnp.arange(m, dtype=contexts.dtype)[:, None]
+    hits = own[:, :, None] & (outputs[:, :, None] == jnp.arange(V, dtype=outputs.dtype)[None, None])
+    return Demonstrations(contexts, outputs, hits.sum(axis=1, dtype=jnp.int32))
 
 
 def shuffled(key: jax.Array, size: int) -> jax.Array:
@@ -95,13 +59,6 @@ def shuffled(key: jax.Array, size: int) -> jax.Array:
     return jnp.zeros(size, jnp.int32).at[before.sum(axis=1)].set(place)
 
 
-def draw(key: jax.Array, laws: jax.Array, contexts: jax.Array) -> jax.Array:
-    """int32 [N]: an output of each context's law, rows of laws [m, V], to within 2^-31 V."""
-    thresholds = jax.vmap(integer_thresholds)(laws)
-    uniform = jax.random.bits(key, contexts.shape, jnp.uint32) >> 1
-    return (uniform[:, None] >= thresholds[contexts]).sum(axis=1, dtype=jnp.int32)
-
-
 @lru_cache(maxsize=64)
 def subset_trial(answer: str, n: int, worst: bool) -> Callable[..., jax.Array]:
     """Replicate (key, pools [m, N], laws [m, V]) -> total variation from the laws.
@@ -114,7 +71,7 @@ def subset_trial(answer: str, n: int, worst: bool) -> Callable[..., jax.Array]:
         m, N = pools.shape
         keys = jax.random.split(key, m)
         chosen = jax.vmap(lambda k, pool: pool[shuffled(k, N)[:n]])(keys, pools)
-        return _distance(answer, _shown_to_all(chosen), laws, worst)
+        return _distance(answer, key, _shown_to_all(chosen, laws.shape[1]), laws, worst)
 
     return trial
 
@@ -129,49 +86,58 @@ def fresh_subset_trial(answer: str, N: int, n: int) -> Callable[..., jax.Array]:
     def trial(key: jax.Array, laws: jax.Array) -> jax.Array:
         m = laws.shape[0]
         draw_key, choose_key = jax.random.split(key)
-        pools = draw(draw_key, laws, jnp.repeat(jnp.arange(m, dtype=jnp.int32), N)).reshape(m, N)
+        pools = _store(draw_key, laws, N).outputs.reshape(m, N)
         return subset_trial(answer, n, True)(choose_key, pools, laws)
 
     return trial
 
 
-def _shown_to_all(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _store(key: jax.Array, laws: jax.Array, n: int) -> Demonstrations:
+    """N demonstrations of each context, in the order of the contexts, drawn from the laws."""
+    contexts = jnp.repeat(jnp.arange(laws.shape[0], dtype=jnp.int32), n)
+    return _counted(contexts, draw_outputs(key, laws, contexts), laws)
+
+
+def _counted(contexts: jax.Array, outputs: jax.Array, laws: jax.Array) -> Demonstrations:
+    counts = jnp.zeros(laws.shape, jnp.int32).at[contexts, outputs].add(1)
+    return Demonstrations(contexts, outputs, counts)
+
+
+def _shown_to_all(outputs: jax.Array, V: int) -> Demonstrations:
     """Prompts [m, m n] that all hold the outputs [m, n] of every context."""
     m, n = outputs.shape
     contexts = jnp.repeat(jnp.arange(m, dtype=jnp.int32), n)
-    return jnp.tile(contexts, (m, 1)), jnp.tile(outputs.reshape(-1), (m, 1))
+    return prompts(jnp.tile(contexts, (m, 1)), jnp.tile(outputs.reshape(-1), (m, 1)), V)
+
+
+def _ask(answer: str, key: jax.Array, data: Demonstrations) -> jax.Array:
+    """The laws [m, V] of the predictor of that name; the key is not consumed."""
+    laws: jax.Array = get_predictor(answer)(data, jax.random.fold_in(key, _ANSWER))
+    return laws
 
 
 def _distance(
-    answer: str, prompts: tuple[jax.Array, jax.Array], laws: jax.Array, worst: bool
+    answer: str, key: jax.Array, data: Demonstrations, laws: jax.Array, worst: bool
 ) -> jax.Array:
-    found = ANSWERS[answer](*prompts, laws.shape[1])
+    found = _ask(answer, key, data)
     distance = jnp.abs(found - laws).sum(axis=1) / 2
     return distance.max() if worst else distance.mean()
 
 
-def retrieve(
-    key: jax.Array, contexts: jax.Array, outputs: jax.Array, m: int, K: int, retriever: str
-) -> tuple[jax.Array, jax.Array]:
-    """Prompts of K of the N demonstrations for each of m queries: contexts and outputs [m, K].
+def retrieved(key: jax.Array, data: Demonstrations, K: int, retriever: str) -> Demonstrations:
+    """Prompts of K of the N demonstrations for each query: contexts and outputs [m, K].
 
     ``own`` takes demonstrations of the query's context first, ``random`` takes any; in random
     order, so that what is left out says nothing about outputs.
     """
-    N = contexts.shape[0]
+    m, V = data.counts.shape
+    N = data.contexts.shape[0]
     order = jax.vmap(lambda k: shuffled(k, N))(jax.random.split(key, m))
     if retriever == "own":
-        own = contexts[order] == jnp.arange(m, dtype=contexts.dtype)[:, None]
-        # A stable partition: own ones are numbered from 0, the others after them.
-        place = jnp.where(
-            own,
-            jnp.cumsum(own, axis=1) - 1,
-            own.sum(axis=1, keepdims=True) + jnp.cumsum(~own, axis=1) - 1,
-        )
-        rows = jnp.arange(m, dtype=jnp.int32)[:, None]
-        order = jnp.zeros_like(order).at[rows, place].set(order)
-    chosen = order[:, :K]
-    return contexts[chosen], outputs[chosen]
+        found = retrieve(data, K, order=order)
+        return prompts(found.contexts, found.outputs, V)
+    rows = order[:, :K]
+    return prompts(data.contexts[rows], data.outputs[rows], V)
 
 
 @lru_cache(maxsize=64)
@@ -185,18 +151,14 @@ def retrieval_trial(
     """
 
     def trial(key: jax.Array, laws: jax.Array) -> jax.Array:
-        m = laws.shape[0]
+        m, V = laws.shape
         draw_key, choose_key = jax.random.split(key)
-        stored = jnp.repeat(jnp.arange(m, dtype=jnp.int32), n)
-        outputs = draw(draw_key, laws, stored)
-        found = retrieve(choose_key, stored, outputs, m, K, retriever)
+        found = retrieved(choose_key, _store(draw_key, laws, n), K, retriever)
         own = jnp.tile(jnp.arange(m, dtype=jnp.int32)[:, None], (1, bad))
         wrong = jnp.tile(jnp.argmin(laws, axis=1).astype(jnp.int32)[:, None], (1, bad))
-        prompts = (
-            jnp.concatenate([found[0], own], axis=1),
-            jnp.concatenate([found[1], wrong], axis=1),
-        )
-        return _distance(answer, prompts, laws, True)
+        contexts = jnp.concatenate([found.contexts, own], axis=1)
+        outputs = jnp.concatenate([found.outputs, wrong], axis=1)
+        return _distance(answer, key, prompts(contexts, outputs, V), laws, True)
 
     return trial
 
@@ -211,11 +173,11 @@ def comparison_trial(answer: str, N: int, K: int) -> Callable[..., jax.Array]:
     def trial(key: jax.Array, laws: jax.Array) -> jax.Array:
         m = laws.shape[0]
         context_key, output_key, own_key, random_key = jax.random.split(key, 4)
-        stored = jax.random.randint(context_key, (N,), 0, m, jnp.int32)
-        outputs = draw(output_key, laws, stored)
+        contexts = jax.random.randint(context_key, (N,), 0, m, jnp.int32)
+        data = _counted(contexts, draw_outputs(output_key, laws, contexts), laws)
         return jnp.stack(
             [
-                _distance(answer, retrieve(k, stored, outputs, m, K, retriever), laws, False)
+                _distance(answer, k, retrieved(k, data, K, retriever), laws, False)
                 for k, retriever in ((own_key, "own"), (random_key, "random"))
             ]
         )
@@ -228,8 +190,8 @@ def gain_trial(answer: str, N: int, K: int) -> Callable[..., jax.Array]:
     """Replicate -> (1 + TV of retrieved - TV of random)/2: a mean below 1/2 if retrieval helps."""
 
     def trial(key: jax.Array, laws: jax.Array) -> jax.Array:
-        retrieved, random = comparison_trial(answer, N, K)(key, laws)
-        return (1 + retrieved - random) / 2
+        own, random = comparison_trial(answer, N, K)(key, laws)
+        return (1 + own - random) / 2
 
     return trial
 
@@ -244,10 +206,9 @@ def same_answer_trial(answer: str, n: int) -> Callable[..., jax.Array]:
     def trial(key: jax.Array, laws: jax.Array) -> jax.Array:
         m, V = laws.shape
         draw_key, choose_key = jax.random.split(key)
-        stored = jnp.repeat(jnp.arange(m, dtype=jnp.int32), n)
-        outputs = draw(draw_key, laws, stored)
-        few = ANSWERS[answer](*retrieve(choose_key, stored, outputs, m, n, "own"), V)
-        full = ANSWERS[answer](*_shown_to_all(outputs.reshape(m, n)), V)
+        data = _store(draw_key, laws, n)
+        few = _ask(answer, key, retrieved(choose_key, data, n, "own"))
+        full = _ask(answer, key, _shown_to_all(data.outputs.reshape(m, n), V))
         return jnp.abs(full - few).sum(axis=1).max() / 2
 
     return trial

@@ -8,13 +8,13 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, machine_io
 from constructions.programs.program import TrainingProgram
 from constructions.programs.training_machines import TRAINING
 from constructions.programs.turing import Trace, TuringMachine
+from constructions.vocabulary import trace_of
 from icl_sim.claims import coin_sampling
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.controls import Control, constant_law, convex_hull, too_few_prompts
@@ -97,8 +97,8 @@ class _Reader:
     """One transformer and its decoder; every machine and all data come as prompts."""
 
     def __init__(self, construction: Construction, limit: int) -> None:
-        self.construction, self.limit = construction, limit
-        self.decoder = Decoder(*load(construction), engine="specialised", stop=construction.stop)
+        self.construction, self.limit, self.io = construction, limit, machine_io(construction)
+        self.decoder = Decoder(*load(construction), engine="specialised", stop=self.io.stop)
 
     def run(self, machine: TuringMachine, tape: str) -> tuple[Trace | None, bool, int]:
         """The halted machine, whether the tokens are the interpreter's, and how many they are.
@@ -116,28 +116,12 @@ class _Reader:
         except InputError:  # an address out of range: the machine went astray
             return None, False, 0
         written = np.concatenate(tokens[1:])
-        interpreted = construction.transcribe(machine.run(tape, self.limit))  # type: ignore[misc]
+        interpreted = self.io.transcribe(machine.run(tape, self.limit))
         same = bool(np.array_equal(written, interpreted))
         if not bool(state.done):
             return None, same, len(written)
         answer = construction.decode(np.concatenate(tokens))
-        ended = Trace(
-            machine=machine,
-            steps=answer["steps"],
-            halted=answer["halted"],
-            # All states without rules share one code.
-            state=machine.states[min(answer["state"], len(machine.states) - 1)],
-            head=answer["head"],
-            tape_start=answer["tape_start"],
-            cells=np.array(answer["tape"], np.uint8),
-            codes=np.zeros(0, np.uint8),
-        )
-        return ended, same, len(written)
-
-
-def _rng(run: Run, *where: int) -> np.random.Generator:
-    root = np.asarray(jax.random.key_data(run.key)).tolist()
-    return np.random.default_rng([*root, *where])
+        return trace_of(machine, answer), same, len(written)
 
 
 def _trained(
@@ -148,7 +132,7 @@ def _trained(
     built = program(**options)
 
     def compute(i: int) -> dict[str, int]:
-        rng = _rng(run, len(built.name), i)
+        rng = run.stream("trained", built.name, i)
         inputs, labels = built.sample(rng, n)
         one = int(rng.integers(len(built.domain)))
         found = {"wrong": 0, "queries": 0, "differing": 0, "tokens": 0}
@@ -194,7 +178,7 @@ def _wrong(program: TrainingProgram, ended: Trace | None, expected: np.ndarray) 
 def _drawn(run: Run, reader: _Reader, b: int, rounding: coin_sampling.Rounding) -> dict[str, Any]:
     """A row: the law of an output that b coins of the model pick, over all strings of coins."""
     V = len(coin_sampling.OUTPUTS)
-    law = _random_law(_rng(run, 0, b), V)
+    law = _random_law(run.stream("drawn", b), V)
     table = "".join(
         y * units for y, units in zip(coin_sampling.OUTPUTS, rounding(law, b), strict=True)
     )
@@ -234,7 +218,7 @@ def _enumerated(run: Run, rounding: coin_sampling.Rounding) -> list[dict[str, An
     vocabularies, lengths, numbers = ENUMERATED[run.profile]
     rows = []
     for V, length in itertools.product(vocabularies, lengths):
-        rng = _rng(run, 1, V, length)
+        rng = run.stream("enumerated", V, length)
         laws = [_random_law(rng, V) for _ in range(V + 1)]
         for b in numbers:
             error = coin_sampling.sequence_error(laws, b, length, rounding)
@@ -272,7 +256,7 @@ def arbitrary_experiment(
     """C0.arbitrary: do the three families of base models fail for every prompt, as proved?"""
     found = {}
     for done, (name, control) in enumerate(controls.items()):
-        found[name] = control(_rng(run, done))
+        found[name] = control(run.stream(name))
         run.progress("C0.arbitrary", done + 1, len(controls))
     standing = [name for name, control in found.items() if control.stands]
     rows = {name: list(control.rows) for name, control in found.items()}

@@ -16,11 +16,22 @@ from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.hash_bit import hash_bit_failure
 from icl_sim.bounds.sizes import sample_size
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import (
+    FALSE,
+    HOLDS,
+    LOOSE,
+    OPEN,
+    REPLICATES,
+    Claim,
+    Outcome,
+    Run,
+    Statement,
+)
 from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
+from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell
 from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 
@@ -38,7 +49,6 @@ GRID = {
     "full": ((2, 8, 32, 128), (1, 10, 100, 1000), ("0.2", "0.1", "0.05"), (0.1, 0.01, 0.001)),
 }
 # First look of the sampled part; up to eight times as many replicates follow.
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 
 SizeFormula = Callable[..., int]
 
@@ -122,7 +132,7 @@ def skewed_laws(vocab: int) -> dict[str, np.ndarray]:
     >>> skewed_laws(4)["point mass and tail"].tolist()
     [9, 1, 1, 1]
     """
-    rng = np.random.default_rng([1, vocab])
+    rng = Fixed.SKEWED_LAWS.stream(vocab)
     return {
         "zipf": np.ceil(420 / np.arange(1, vocab + 1)).astype(np.int32),
         "dirichlet(.1)": np.ceil(4000 * rng.dirichlet(np.full(vocab, 0.1))).astype(np.int32),

@@ -19,11 +19,12 @@ from icl_sim.bounds.sequences import (
     sup_norm_size,
 )
 from icl_sim.bounds.suprema import independent_events_failure, sup_norm_failure_probability
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, REPLICATES, Claim, Outcome, Run, Statement
 from icl_sim.claims.elicitation import elicitation_experiment
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.hash_bits import Size, refute
 from icl_sim.data.sampling import multinomial_counts
+from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell
 from icl_sim.statistics.intervals import ALPHA
 from icl_sim.statistics.sweep import CellVerdict
@@ -42,7 +43,6 @@ GRID = {
     "full": (((2, 2), (2, 8), (4, 4), (4, 8), (32, 3)), ("0.1", "0.05", "0.02"), (0.3, 0.05, 1e-3)),
 }
 SAMPLED = {"smoke": ((2, 2), (4, 3)), "standard": ((2, 2), (4, 3), (4, 4)), "full": ((4, 4),)}
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 DELTA = 0.05
 
 
@@ -113,7 +113,7 @@ def events_experiment(
     for V, length in SAMPLED[run.profile]:
         n = size(vocab=V, length=length, eps="0.1", delta=DELTA)
         k = V**length
-        sets = np.random.default_rng([4, k]).integers(0, 2, (k, k)).astype(np.int32)
+        sets = Fixed.EVENTS.stream(k).integers(0, 2, (k, k)).astype(np.int32)
         for law, weights in _ragged(k).items():
             cells.append(
                 TailCell(
@@ -138,7 +138,7 @@ def _best_events_size(*, vocab: int, length: int, eps: str, delta: float) -> int
 
 def _ragged(outputs: int) -> dict[str, np.ndarray]:
     """Integer weights [k] of laws of many masses."""
-    rng = np.random.default_rng([5, outputs])
+    rng = Fixed.RAGGED_LAWS.stream(outputs)
     return {
         "zipf": np.ceil(420 / np.arange(1, outputs + 1)).astype(np.int32),
         "dirichlet(1)": np.ceil(4000 * rng.dirichlet(np.ones(outputs))).astype(np.int32),

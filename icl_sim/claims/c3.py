@@ -27,7 +27,7 @@ from icl_sim.claims.halfspace_curves import (
     real_data_rows,
 )
 from icl_sim.claims.one_step import MEAN_REPLICATES, one_step_experiment
-from icl_sim.halfspaces import LEARNERS, Law, error_trial, gaussian, heavy_light, uniform_basis
+from icl_sim.halfspaces import SOLVERS, Law, error_trial, gaussian, heavy_light, uniform_basis
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 
@@ -81,7 +81,7 @@ def mean_experiment(
     cells = [
         MeanCell(
             id=f"{law.name}/{learner}/n={n}",
-            trial=error_trial(law, LEARNERS[learner], _rows(law, sizes, eps)),
+            trial=error_trial(law, SOLVERS[learner], _rows(law, sizes, eps)),
             args=(np.int32(n),),
             bound=bound(dim=law.dim, n=n),
         )
@@ -93,7 +93,7 @@ def mean_experiment(
         cells += [
             MeanCell(
                 id=f"{name}/{learner}/n={n}",
-                trial=pool_error(LEARNERS[learner], POOL_ROWS),
+                trial=pool_error(SOLVERS[learner], POOL_ROWS),
                 args=(np.int32(n), inputs, labels),
                 bound=bound(dim=d, n=n),
             )
@@ -117,7 +117,7 @@ def mean_experiment(
                 asdict(cell) | {"bound": c.bound, "mean / bound": cell.estimate / c.bound}
                 for cell, c in zip(sampled, cells, strict=True)
             ],
-            "real": real_data_rows(run, sorted(LEARNERS)),
+            "real": real_data_rows(run, sorted(SOLVERS)),
         },
     )
 
@@ -198,7 +198,7 @@ def corrected_experiment(
     cells = []
     for law, sizes, eps in LAWS[run.profile]:
         n = size(dim=law.dim, eps=eps, delta=DELTA)
-        trial = error_trial(law, LEARNERS[learner], max(n, _rows(law, sizes, eps)))
+        trial = error_trial(law, SOLVERS[learner], max(n, _rows(law, sizes, eps)))
         cell_id = f"{law.name}/{learner}/eps={eps}/n={n}"
         cells.append(TailCell(cell_id, trial, (np.int32(n),), float(eps), DELTA))
     sampled = run.sweep("C3.tail-corrected", cells, replicates=TAIL_REPLICATES[run.profile])

@@ -24,7 +24,7 @@ from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.tokens import two_coins
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
-from icl_sim.halfspaces import LEARNERS, error_trial, margin
+from icl_sim.halfspaces import SOLVERS, error_trial, margin
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 
@@ -167,7 +167,7 @@ def margin_experiment(
     tail_cells = [
         TailCell(
             id=f"{law.name}/{learner}/n={n}",
-            trial=error_trial(law, LEARNERS[learner], rows),
+            trial=error_trial(law, SOLVERS[learner], rows),
             args=(np.int32(n),),
             eps=0.5,
             delta=delta,
@@ -177,7 +177,7 @@ def margin_experiment(
     mean_cells = [
         MeanCell(
             id=f"{law.name}/{learner}/n={some}",
-            trial=error_trial(law, LEARNERS[learner], rows),
+            trial=error_trial(law, SOLVERS[learner], rows),
             args=(np.int32(some),),
             bound=better(dim=law.dim, radius=1, margin=MARGIN, n=some),
         )

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.bounds.partial import (
@@ -19,15 +20,17 @@ from icl_sim.bounds.partial import (
 )
 from icl_sim.bounds.tokens import weissman
 from icl_sim.claims.access_replicates import (
-    ANSWERS,
     base_fit,
     fresh_subset_trial,
+    label,
     lookup_of,
+    prompts,
     subset_trial,
 )
-from icl_sim.claims.claim import FALSE, HOLDS, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, REPLICATES, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.execution.trials import BLOCK, run_blocks
+from icl_sim.predictors import get_predictor
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
 
@@ -43,7 +46,6 @@ SAMPLED = {
     "standard": (60, "0.2", (8, 15, 30)),
     "full": (240, "0.15", (15, 30, 60, 120)),
 }
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 # Pools, given by their counts, whose exact means are compared with the bound.
 EXACT = ((10, 10), (1, 19), (100, 100), (13, 13, 14), (50, 30, 15, 5), (25,) * 8, (300, 60, 30, 10))
 # Pools whose every sub-multiset is taken away in turn.
@@ -74,7 +76,7 @@ def random_experiment(
     leak = float(lookup_of(m, V, m * max(pool, fresh)).certificate.error(2 * m * max(pool, fresh)))
     means = [
         MeanCell(
-            id=f"N={pool}/n={k}/{answer}",
+            id=f"N={pool}/n={k}/{label(answer)}",
             trial=subset_trial(answer, k, False),
             args=(pools, laws),
             bound=mean(vocab=V, pool=pool, n=k) + leak,
@@ -84,14 +86,14 @@ def random_experiment(
     above = float(eps) + leak
     tails = [
         TailCell(
-            f"N={pool}/n={n}/{answer}/pool",
+            f"N={pool}/n={n}/{label(answer)}/pool",
             subset_trial(answer, n, True),
             (pools, laws),
             above,
             DELTA,
         ),
         TailCell(
-            f"N={2 * fresh}/n={fresh}/{answer}/fine-tuned law",
+            f"N={2 * fresh}/n={fresh}/{label(answer)}/fine-tuned law",
             fresh_subset_trial(answer, 2 * fresh, fresh),
             (laws,),
             above,
@@ -104,12 +106,13 @@ def random_experiment(
     )
     partial = [
         row
-        for name in sorted({answer, "base"})
+        for name in sorted({answer, "in-context"}, key=label)
         for row in _measured(run, name, pools, laws, _fitting(name, m, (*subsets, pool)))
     ]
     broken = [row for row in rows if row["mean"] > row["bound"] + 1e-12]
     # The whole pool in the prompt: nothing is left but what the weights leak.
-    broken += [r for r in partial if (r["answer"], r["n"]) == (answer, pool) and r["mean"] > leak]
+    whole = [row for row in partial if (row["answer"], row["n"]) == (label(answer), pool)]
+    broken += [row for row in whole if row["mean"] > leak]
     tightest = max(r["mean"] / r["bound"] for r in rows if r["bound"] > 0)
     return Outcome(
         verdict=uphold(broken=broken, sampled=[*mean_cells, *tail_cells]),
@@ -117,14 +120,14 @@ def random_experiment(
         replicates=trials(mean_cells, tail_cells),
         why=(
             f"{len(rows) - len(broken)} of {len(rows)} exact means keep the bound, at most "
-            f"{tightest:.3f} of it, and are 0 at n = N; through {answer}: means "
+            f"{tightest:.3f} of it, and are 0 at n = N; through {label(answer)}: means "
             f"{tell(mean_cells)}, tails {tell(tail_cells)} (n = {n} of {pool}; n = {fresh} against "
             "M_ft)"
         ),
         figures={
             "exact": rows,
             "mean": [
-                asdict(cell) | {"answer": answer, "pool": pool, "n": k, "bound": c.bound}
+                asdict(cell) | {"answer": label(answer), "pool": pool, "n": k, "bound": c.bound}
                 for cell, c, k in zip(mean_cells, means, subsets, strict=True)
             ],
             "tail": [asdict(cell) for cell in tail_cells],
@@ -158,7 +161,7 @@ def _pools(N: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _fitting(answer: str, m: int, subsets: Sequence[int]) -> list[int]:
     """The subsets whose prompt, m n demonstrations, the model can read."""
-    return [n for n in subsets if answer != "base" or m * n <= base_fit()]
+    return [n for n in subsets if answer != "in-context" or m * n <= base_fit()]
 
 
 def _measured(
@@ -178,15 +181,15 @@ def _measured(
         exact = [subset_expected_total_variation(pool=pool, n=n) for pool in counts]
         rows.append(
             {
-                "answer": answer,
+                "answer": label(answer),
                 "pool": N,
                 "n": n,
-                "mean": run.store.result(f"C5.random/partial/{answer}/{N}/{n}", measure),
+                "mean": run.store.result(f"C5.random/partial/{label(answer)}/{N}/{n}", measure),
                 "exact": sum(exact) / len(exact),
                 "bound": subset_mean_error(vocab=V, pool=N, n=n),
             }
         )
-        run.progress(f"C5.random {answer}", len(rows), len(subsets))
+        run.progress(f"C5.random {label(answer)}", len(rows), len(subsets))
     return rows
 
 
@@ -213,7 +216,7 @@ def missing_experiment(
         why=(
             f"all pools of {N} demonstrations of {symbols} symbols: {len(beyond)} fractions rho "
             f"with a total variation above the bound, {len(short)} at which it is not attained; "
-            f"through {answer}: "
+            f"through {label(answer)}: "
             + ", ".join(f"{r['tv']:.4f} for {r['bound']:.4f}" for r in through)
         ),
         figures={"enumerated": rows, "through": through},
@@ -251,8 +254,9 @@ def _enumerated(N: int, symbols: int, bound: Bound) -> Iterator[dict[str, Any]]:
 
 def _ask(answer: str, outputs: Sequence[int], contexts: Sequence[int], vocab: int) -> np.ndarray:
     """The law float64 [V] for query 0 of 2 contexts."""
-    shown = (np.tile(np.array(values, np.int32), (2, 1)) for values in (contexts, outputs))
-    return np.asarray(jax.jit(ANSWERS[answer], static_argnums=2)(*shown, vocab)[0], np.float64)
+    shown, said = (jnp.tile(jnp.array(row, jnp.int32), (2, 1)) for row in (contexts, outputs))
+    predict = jax.jit(get_predictor(answer))
+    return np.asarray(predict(prompts(shown, said, vocab), jax.random.key(0))[0], np.float64)
 
 
 def _through(answer: str, vocab: int, kept: int, taken: int, bound: Bound) -> dict[str, Any]:
@@ -262,7 +266,7 @@ def _through(answer: str, vocab: int, kept: int, taken: int, bound: Bound) -> di
     pool[:2] = kept, taken
     rho = taken / (kept + taken)
     return {
-        "answer": answer,
+        "answer": label(answer),
         "case": f"{taken} of {kept + taken} withheld",
         "tv": float(np.abs(law - pool / pool.sum()).sum() / 2),
         "bound": float(bound(vocab=vocab, missing=rho)),
@@ -274,7 +278,7 @@ def _wholly(answer: str, vocab: int, bound: Bound) -> dict[str, Any]:
     """No demonstration of the query's context: the worst deterministic target."""
     law = _ask(answer, [0] * 5, [1] * 5, vocab)
     return {
-        "answer": answer,
+        "answer": label(answer),
         "case": f"context missing, V = {vocab}",
         "tv": float(1 - law.min()),
         "bound": float(bound(vocab=vocab, missing=1)),

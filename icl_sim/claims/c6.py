@@ -14,6 +14,7 @@ from icl_sim.bounds.retrieval import retrieval_error, softmax_leak, window_error
 from icl_sim.claims.access_replicates import (
     comparison_trial,
     gain_trial,
+    label,
     lookup_of,
     retrieval_trial,
     same_answer_trial,
@@ -80,8 +81,8 @@ def retrieval_experiment(
     K = max(prompts)
     # The gain's mean is 1/2 where both prompts are as good; certified if it is below.
     gains = [
-        MeanCell(f"N={N}/K={K}/{name}", gain_trial(name, N, K), (laws["dirichlet"],), 0.5)
-        for name in (answer, "base")
+        MeanCell(f"N={N}/K={K}/{label(name)}", gain_trial(name, N, K), (laws["dirichlet"],), 0.5)
+        for name in (answer, "in-context")
     ]
     replicates = REPLICATES[run.profile]
     sampled, gain = (
@@ -105,8 +106,8 @@ def retrieval_experiment(
             f"{tell(sampled)}; softmax leaks at most "
             f"{max(row['tv'] / row['bound'] for row in leaks):.2f} of its bound; against random "
             f"demonstrations, K = {K} of {N}: total variation lower by "
-            f"{1 - 2 * gain[0].estimate:.3f} through {answer}, {1 - 2 * gain[1].estimate:.3f} "
-            f"through the base ({tell(gain)})"
+            f"{1 - 2 * gain[0].estimate:.3f} through {label(answer)}, "
+            f"{1 - 2 * gain[1].estimate:.3f} through the base ({tell(gain)})"
         ),
         figures={
             "same": same,
@@ -118,7 +119,9 @@ def retrieval_experiment(
             "leak": leaks,
             "window": [_window_row(W) for W in (256, 1024, 4096, 16384, 131072)],
             "retrieval": [
-                row for name in (answer, "base") for row in _compared(run, name, laws["dirichlet"])
+                row
+                for name in (answer, "in-context")
+                for row in _compared(run, name, laws["dirichlet"])
             ],
         },
     )
@@ -152,7 +155,7 @@ def _cell(
     )
     built = lookup_of(m, V, K + bad)
     return TailCell(
-        id=f"{law}/n={n}/K={K}/bad={bad}/{retriever}/{answer}",
+        id=f"{law}/n={n}/K={K}/bad={bad}/{retriever}/{label(answer)}",
         trial=retrieval_trial(answer, retriever, n, K, bad),
         args=(_laws()[law],),
         eps=allowed + float(built.certificate.error(2 * (K + bad) + 2)),
@@ -170,7 +173,7 @@ def _same_answers(run: Run, answer: str, laws: dict[str, np.ndarray]) -> list[di
             found = run_blocks(same_answer_trial(answer, n), key=run.key, trials=sets, args=(law,))
             return float(found.max())
 
-        key = f"C6.retrieval/same/{name}/{answer}/{n}/{sets}"
+        key = f"C6.retrieval/same/{name}/{label(answer)}/{n}/{sets}"
         full, few = 2 * m * n + 2, 2 * n + 2
         errors = [lookup_of(m, V, length // 2).certificate.error(length) for length in (full, few)]
         rows.append(
@@ -241,8 +244,10 @@ def _compared(run: Run, answer: str, law: np.ndarray) -> list[dict[str, Any]]:
             found = run_blocks(trial, key=run.key, trials=sets, args=(law,))
             return list(found.astype(np.float64).mean(axis=0))
 
-        own, random = run.store.result(f"C6.retrieval/{answer}/{N}/{K}/{sets}", measure)
-        rows.append({"answer": answer, "store": N, "K": K, "retrieved": own, "random": random})
+        own, random = run.store.result(f"C6.retrieval/{label(answer)}/{N}/{K}/{sets}", measure)
+        rows.append(
+            {"answer": label(answer), "store": N, "K": K, "retrieved": own, "random": random}
+        )
         run.progress("C6.retrieval figure", len(rows), len(prompts))
     return rows
 

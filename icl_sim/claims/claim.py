@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 
+from icl_sim.execution.progress import Progress
+from icl_sim.execution.streams import stream
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
-from icl_sim.statistics.sweep import CellVerdict, Progress, sweep
-from icl_sim.storage.store import Store
+from icl_sim.statistics.sweep import CellVerdict, sweep
+from icl_sim.storage.json_form import INLINE, OMITTED
+from icl_sim.storage.result_store import ResultStore
 
 HOLDS = "HOLDS"
 LOOSE = "HOLDS-LOOSE"  # true, and a better bound is given
 FALSE = "FALSE-AS-STATED"  # with a counterexample family and a corrected statement
 OPEN = "INCONCLUSIVE"
 
-PROFILES = ("smoke", "standard", "full")
+# Trials of a sampled cell, where a statement has no reason for others.
+REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 
 Figures = dict[str, list[dict[str, Any]]]
 
@@ -36,8 +41,12 @@ class Run:
 
     profile: str
     key: jax.Array
-    store: Store
+    store: ResultStore
     progress: Progress
+
+    def stream(self, *name: str | int) -> np.random.Generator:
+        """`icl_sim.execution.streams.stream` of this run's key."""
+        return stream(self.key, *name)
 
     def sweep(
         self,
@@ -102,7 +111,7 @@ class Statement:
     basis: str
     derived: str
     sources: str
-    experiment: Callable[[Run], Outcome] = field(repr=False)
+    experiment: Callable[[Run], Outcome] = field(repr=False, metadata=OMITTED)
     premises: str = ""
     formula: str = ""
     lower: str = ""
@@ -116,4 +125,47 @@ class Claim:
     id: str
     title: str
     abstract: str
-    statements: tuple[Statement, ...]
+    statements: tuple[Statement, ...] = field(metadata=OMITTED)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A statement, and what its experiment found.
+
+    Attributes:
+      claim: the claim's id.
+      statement: with the verdict that the theory derives.
+      outcome: with the verdict of this run.
+    """
+
+    claim: str
+    statement: Statement = field(metadata=INLINE)
+    outcome: Outcome = field(metadata=INLINE)
+
+    @property
+    def as_derived(self) -> bool:
+        """Whether the run's verdict is the theory's."""
+        return self.outcome.verdict == self.statement.derived
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The verdicts of one run.
+
+    Attributes:
+      seed, profile: what was asked for.
+      digest: SHA-256 of all its deterministic results.
+      claims: those of which a statement was judged.
+      statements: the judgements, in the order of the claims.
+    """
+
+    seed: int
+    profile: str
+    digest: str
+    claims: tuple[Claim, ...]
+    statements: tuple[Judgement, ...]
+
+    @property
+    def surprises(self) -> tuple[str, ...]:
+        """Ids of the statements whose verdict is not the one that the theory derives."""
+        return tuple(s.statement.id for s in self.statements if not s.as_derived)

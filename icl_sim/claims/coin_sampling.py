@@ -25,7 +25,6 @@ Law = Sequence[Fraction]
 Rounding = Callable[[Law, int], list[int]]
 
 # Tape symbols by code: 0 is the blank, and these two are the coins.
-COINS = (1, 2)
 OUTPUTS = "abc"
 
 

@@ -14,7 +14,7 @@ from icl_sim.bounds.elicitation import (
     elicitation_size,
     misspecified_size,
 )
-from icl_sim.claims.claim import Outcome, Run
+from icl_sim.claims.claim import REPLICATES, Outcome, Run
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.prompt_families import (
     PromptFamily,
@@ -29,7 +29,6 @@ from icl_sim.statistics.cells import TailCell
 from icl_sim.statistics.intervals import ALPHA
 
 DELTA = 0.05
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 Size = Callable[..., int]
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from icl_sim.bounds.angles import bayes_error, least_squares_error, one_step_mean_error
 from icl_sim.bounds.classification import halfspace_mean_bound
 from icl_sim.claims.claim import Run
+from icl_sim.data.vectors import real_data
 from icl_sim.execution.trials import run_blocks
-from icl_sim.halfspaces import LEARNERS, Law, Learner, gaussian, real_data
+from icl_sim.halfspaces import SOLVERS, Law, Solver, gaussian
 from icl_sim.statistics.slopes import measured_slopes
 
 # Dimension, examples and replicates of the curves on Gaussian inputs.
@@ -59,7 +60,7 @@ def paired_trial(law: Law, learners: tuple[str, ...], rows: int) -> Callable[...
         with jax.default_matmul_precision("highest"):
             inputs, labels, target = law.sample(key, rows)
             labels = jnp.where(jnp.arange(rows) < n, labels, 0)
-            return {name: law.risk(LEARNERS[name](inputs, labels), target) for name in learners}
+            return {name: law.risk(SOLVERS[name](inputs, labels), target) for name in learners}
 
     return trial
 
@@ -72,10 +73,10 @@ def gaussian_curves(run: Run, first: str) -> tuple[Rows, Rows]:
       slopes: a row a learner.
     """
     dim, sizes, replicates = GAUSSIAN[run.profile]
-    learners = (first, *(name for name in sorted(LEARNERS) if name != first))
+    learners = (first, *(name for name in sorted(SOLVERS) if name != first))
     found = measured_slopes(
         f"gaussian(d={dim})",
-        paired_trial(gaussian(dim), tuple(sorted(LEARNERS)), max(sizes)),
+        paired_trial(gaussian(dim), tuple(sorted(SOLVERS)), max(sizes)),
         sizes,
         key=run.key,
         replicates=replicates,
@@ -130,7 +131,7 @@ def padded_pool(name: str) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 @lru_cache
-def pool_trial(learners: tuple[Learner, ...], rows: int) -> Callable[..., Any]:
+def pool_trial(learners: tuple[Solver, ...], rows: int) -> Callable[..., Any]:
     """The trial (key, n, inputs, labels) -> each learner's mistakes after n draws.
 
     Draws are uniform with replacement: the law is the pool's. Mistakes are counted on all of it.
@@ -153,7 +154,7 @@ def pool_trial(learners: tuple[Learner, ...], rows: int) -> Callable[..., Any]:
 
 
 @lru_cache
-def pool_error(learner: Learner, rows: int) -> Callable[..., jax.Array]:
+def pool_error(learner: Solver, rows: int) -> Callable[..., jax.Array]:
     """`pool_trial` of one learner, as an error in [0, 1]."""
 
     def trial(key: jax.Array, n: jax.Array, inputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -165,7 +166,7 @@ def pool_error(learner: Learner, rows: int) -> Callable[..., jax.Array]:
 
 def real_data_rows(run: Run, learners: Sequence[str]) -> Rows:
     """Mean errors of the learners on real data after 2 d and 4 d draws."""
-    trial = pool_trial(tuple(LEARNERS[name] for name in learners), POOL_ROWS)
+    trial = pool_trial(tuple(SOLVERS[name] for name in learners), POOL_ROWS)
     replicates = POOL_REPLICATES[run.profile]
 
     def errors(key: jax.Array, args: tuple[Any, ...]) -> list[float]:

@@ -13,7 +13,7 @@ from icl_sim.bounds.angles import one_step_mean_error
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Outcome, Run
 from icl_sim.claims.evidence import CONSTANTS, trials
 from icl_sim.claims.halfspace_curves import gaussian_curves
-from icl_sim.halfspaces import LEARNERS, error_trial, gaussian
+from icl_sim.halfspaces import SOLVERS, error_trial, gaussian
 from icl_sim.statistics.cells import MeanCell
 from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 
@@ -36,7 +36,7 @@ def one_step_experiment(
     rows = [] if exact is None else [_one_step_row(C, d, exact) for C in CONSTANTS for d in (2, 20)]
     eps = 1 / (16 * math.pi)
     n = math.ceil(2 / eps)
-    trial = error_trial(gaussian(2), LEARNERS[learner], n)
+    trial = error_trial(gaussian(2), SOLVERS[learner], n)
     cells = [MeanCell(f"gaussian(d=2)/{learner}/n={n}", trial, (np.int32(n),), eps)]
     sampled = run.sweep("C3.one-step", cells, replicates=MEAN_REPLICATES[run.profile])
     curves, slopes = gaussian_curves(run, learner)

@@ -16,7 +16,7 @@ from icl_sim.bounds.sequences import (
     tied_mean_divergence,
     trajectory_size,
 )
-from icl_sim.claims.claim import Outcome, Run
+from icl_sim.claims.claim import REPLICATES, Outcome, Run
 from icl_sim.claims.evidence import tell, trials, uphold
 from icl_sim.claims.sequence_replicates import prefix_contexts, prefix_laws, sequence_trial
 from icl_sim.statistics.cells import MeanCell, TailCell
@@ -28,7 +28,6 @@ GRID = {
     "standard": (((2, 3), (2, 6), (4, 2), (4, 3)), 0.05, 0.1),
     "full": (((2, 3), (2, 6), (4, 3), (8, 3)), 0.05, 0.1),
 }
-REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 LAWS = ("uniform", "dirichlet", "skewed")
 DELTA = 0.1
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from icl_sim.comparison.costs import costs
+from icl_sim.comparison.costs import Cost, costs
+from icl_sim.comparison.result import Comparison, Distance, MeanInterval, Rate
 from icl_sim.comparison.run import compare
 
-__all__ = ["compare", "costs"]
+__all__ = ["Comparison", "Cost", "Distance", "MeanInterval", "Rate", "compare", "costs"]

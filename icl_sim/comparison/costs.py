@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -21,6 +22,32 @@ from icl_sim.predictors.tuned import tuned_base
 from icl_sim.training.base_model import CONFIGS, load_base, output_laws, table_prompts
 
 REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one route costs at one size.
+
+    Attributes:
+      route: "fine-tuned" or "in-context".
+      N: demonstrations.
+      tokens_once, flops_once, seconds_once: before the first query; a backward pass counts as two
+        forward passes.
+      tokens_per_query, flops_per_query, seconds_per_query: of one query. Seconds are medians on
+        the device at hand, compiled.
+      break_even: the number of queries from which on fine-tuning takes fewer operations than
+        prompting; None of prompting itself.
+    """
+
+    route: str
+    N: int
+    tokens_once: int
+    flops_once: int
+    seconds_once: float
+    tokens_per_query: int
+    flops_per_query: int
+    seconds_per_query: float
+    break_even: int | None
 
 
 def forward_flops(spec: TransformerSpec, length: int) -> int:
@@ -42,14 +69,12 @@ def forward_flops(spec: TransformerSpec, length: int) -> int:
     return 2 * total
 
 
-def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[dict[str, Any]]:
+def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[Cost]:
     """One row for each route and size, and one query: the base in context against fine-tuned.
 
-    Returns:
-      rows of route, N, tokens_once, flops_once, seconds_once, tokens_per_query, flops_per_query,
-      seconds_per_query, and break_even, the number of queries from which on fine-tuning takes fewer
-      operations than prompting (None in the rows of prompting). Seconds are medians on the device
-      at hand, compiled; a backward pass counts as two forward passes.
+    Args:
+      sizes: N, demonstrations in all.
+      contexts: of the table.
     """
     base, config = load_base(), CONFIGS["full"]
     law = random_table(0, contexts=contexts).law
@@ -57,39 +82,37 @@ def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[di
     tune = jax.jit(lambda data, key: tuned_base(data, key, config))
     answer = jax.jit(lambda params, prompts: output_laws(base.spec, params, prompts, law.shape[1]))
     query = jnp.zeros((1, 1), jnp.int32)
-    once = {
-        "tokens_once": contexts * config.steps,
-        "flops_once": 3 * contexts * config.steps * bare,
-    }
+    once = 3 * contexts * config.steps * bare
     rows = []
     for N in sizes:
         data = sample_demonstrations(jax.random.key(N), law, total=N)
         prompted = forward_flops(base.spec, 2 * N + 1)
         counts_only = data._replace(contexts=None, outputs=None)
         rows.append(
-            {
-                "route": "fine-tuned",
-                "N": N,
-                **once,
-                "seconds_once": _seconds(tune, counts_only, jax.random.key(0)),
-                "tokens_per_query": 1,
-                "flops_per_query": bare,
-                "seconds_per_query": _seconds(answer, base.params, query),
-                "break_even": math.ceil(once["flops_once"] / (prompted - bare)),
-            }
+            Cost(
+                route="fine-tuned",
+                N=N,
+                tokens_once=contexts * config.steps,
+                flops_once=once,
+                seconds_once=_seconds(tune, counts_only, jax.random.key(0)),
+                tokens_per_query=1,
+                flops_per_query=bare,
+                seconds_per_query=_seconds(answer, base.params, query),
+                break_even=math.ceil(once / (prompted - bare)),
+            )
         )
         rows.append(
-            {
-                "route": "in-context",
-                "N": N,
-                "tokens_once": 0,
-                "flops_once": 0,
-                "seconds_once": 0.0,
-                "tokens_per_query": 2 * N + 1,
-                "flops_per_query": prompted,
-                "seconds_per_query": _seconds(answer, base.params, table_prompts(base, data)[:1]),
-                "break_even": None,
-            }
+            Cost(
+                route="in-context",
+                N=N,
+                tokens_once=0,
+                flops_once=0,
+                seconds_once=0.0,
+                tokens_per_query=2 * N + 1,
+                flops_per_query=prompted,
+                seconds_per_query=_seconds(answer, base.params, table_prompts(base, data)[:1]),
+                break_even=None,
+            )
         )
     return rows
 

@@ -11,25 +11,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.comparison import summary
-from icl_sim.comparison.classification import (
-    CLASSIFIERS,
-    HELD_OUT,
-    check_classification,
-    classify,
-    is_classification,
-)
+from icl_sim.comparison import pairwise
+from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
+from icl_sim.comparison.result import Comparison
 from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
+from icl_sim.data.vectors import HELD_OUT, is_vector_task
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
-from icl_sim.predictors import Predictor, get_predictor
-from icl_sim.storage.store import Store
+from icl_sim.predictors import Predictor, get_predictor, predictor_names
+from icl_sim.storage.result_store import MemoryStore, ResultStore
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 TRUTH = "truth"
-ROUTES = ("bayes", "counts", "lookup", "full", "in-context")
+SIZES = (16, 64, 256)
+# By kind of data: what is compared unless others are named.
+ROUTES = {
+    "classification": (
+        "least-squares",
+        "logistic",
+        "logistic-in-context",
+        "perceptron",
+        "perceptron-in-context",
+        "svm",
+        "svm-in-context",
+    ),
+    "table": ("bayes", "counts", "lookup", "full", "in-context"),
+}
 LENGTHS = (1, 2, 4)
 SEEN = 8  # demonstrations a context from which on all contexts count as seen
 
@@ -37,63 +47,60 @@ SEEN = 8  # demonstrations a context from which on all contexts count as seen
 def compare(
     task: str = "english",
     *,
-    sizes: Sequence[int] = (16, 64, 256),
+    sizes: Sequence[int] | None = None,
     predictors: Sequence[str] | None = None,
     tasks: int = 12,
     seeds: int = 1,
     contexts: int = 8,
     vocab: int = 8,
-    key: jax.Array,
-    store: Store,
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
-) -> dict[str, Any]:
+    key: jax.Array | None = None,
+    store: ResultStore | None = None,
+    progress: Progress = quiet,
+) -> Comparison:
     """Every predictor on the same data: pairwise total variation, and each one's distance to truth.
 
     Args:
       task: a family of `icl_sim.data.tasks.TASKS`, or linear classification (see
-        `icl_sim.comparison.classification`), whose contexts are held-out inputs.
-      sizes: N, demonstrations in all, their contexts drawn uniformly.
-      predictors: names in `icl_sim.predictors.PREDICTORS` (or in `CLASSIFIERS`); by default the
-        usual routes.
+        `icl_sim.data.vectors.split`), whose contexts are held-out inputs.
+      sizes: N, demonstrations in all, their contexts drawn uniformly; by default those of SIZES
+        that the task has data for.
+      predictors: names in `icl_sim.predictors.PREDICTORS`, of the task's kind of data; by default
+        the usual routes.
       tasks, seeds: the number of tables, and of data sets of each.
       contexts, vocab: m and V of tables.
-      key: root of all randomness; not consumed.
-      store: each predictor's laws at each size are recorded there, and found again on resuming.
+      key: root of all randomness, not consumed; by default `jax.random.key(0)`.
+      store: each predictor's laws at each size are recorded there, and found again on resuming; by
+        default nothing outlives the call.
       progress: called as progress(label, done, total).
-
-    Returns:
-      task, sizes, predictors ("truth" the last), tasks, seeds, contexts, vocab; by str(size)
-
-      - matrix[size][row][column]: mean, low, high (95 % bootstrap interval over tasks) of the mean
-        over contexts, and max (over contexts, averaged over data sets);
-      - paired[size][row][column]: mean, low, high of the difference of their distances to truth;
-      - lengths[size][l][row]: distance to truth of the law of l symbols, output number y leading
-        to context number y (only where m = V);
-      - order[size][row]: how far the law moves when the demonstrations are permuted, for those
-        that read their order;
-
-      and rates[row]: slope, low, high of the distance to truth against N, over the sizes at which
-      every context is seen (8 m and more); empty with fewer than two of them.
 
     Raises:
       InputError: unknown names, sizes below 1, beyond a predictor's window or beyond what memory
         lasts for.
       FloatingPointError: a predictor's law is not finite.
+
+    >>> found = compare("tables", sizes=(32,), predictors=("counts", "lookup"), tasks=2)
+    >>> found.matrix[32]["counts"]["lookup"].max < 1e-6
+    True
     """
-    classes = is_classification(task)
+    key = jax.random.key(0) if key is None else key
+    store = MemoryStore() if store is None else store
+    classes = is_vector_task(task)
+    kind = "classification" if classes else "table"
     if predictors is None:
-        predictors = tuple(CLASSIFIERS) if classes else ROUTES
+        predictors = ROUTES[kind]
     names = (*predictors, TRUTH)
     if len(set(names)) < len(names) or not predictors:
         raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
+    if sizes is None:
+        sizes = sizes_that_fit(task, SIZES, max(tasks, 1)) if classes else SIZES
     if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
         raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
     if tasks < 1 or seeds < 1:
         raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")
-    about = {
+    about: dict[str, Any] = {
         "task": task,
-        "sizes": list(sizes),
-        "predictors": list(names),
+        "sizes": tuple(sizes),
+        "predictors": names,
         "tasks": tasks,
         "seeds": seeds,
     }
@@ -106,10 +113,11 @@ def compare(
         contexts=HELD_OUT if classes else contexts,
         vocab=2 if classes else vocab,
     )
+    _check_kind(task, kind, predictors)
     if classes:
-        check_classification(task, sizes, predictors)
+        check_sizes(task, sizes, tasks)
         every = {n: _classified(task, n, names, tasks, seeds, key, store, progress) for n in sizes}
-        return about | _summed_up(every, names, tasks, seen=1)
+        return Comparison(**about, **_summed_up(every, names, tasks, seen=1))
     for size in sizes:
         for name in predictors:
             _require_room(name, size, contexts, vocab)
@@ -131,10 +139,10 @@ def compare(
                     f"{record}/permuted", partial(_predict, name, draw, key, shown, permute=True)
                 )
                 moved[name] = _moved(answers[-1], again)
-        order[str(size)] = moved
+        order[size] = moved
         every[size] = np.array([*answers, laws], np.float32)
     found = _summed_up(every, names, tasks, seen=SEEN * contexts)
-    return about | found | {"order": order, "contexts": contexts, "vocab": vocab}
+    return Comparison(**about | found | {"order": order}, contexts=contexts, vocab=vocab)
 
 
 def comparison_bytes(
@@ -155,16 +163,16 @@ def _summed_up(
     every: Mapping[int, np.ndarray], names: Sequence[str], tasks: int, *, seen: int
 ) -> dict[str, Any]:
     """The summaries of the laws float32 [P, R, m, V] at each size; rates from N = ``seen`` on."""
-    distance = {size: summary.distances(laws, tasks) for size, laws in every.items()}
+    distance = {size: pairwise.distances(laws, tasks) for size, laws in every.items()}
     fitted = {size: found for size, found in distance.items() if size >= seen}
     return {
-        "matrix": {str(n): summary.matrix(found, names) for n, found in distance.items()},
-        "paired": {str(n): summary.paired(found, names) for n, found in distance.items()},
+        "matrix": {n: pairwise.matrix(found, names) for n, found in distance.items()},
+        "paired": {n: pairwise.paired(found, names) for n, found in distance.items()},
         "lengths": {
-            str(n): summary.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
+            n: pairwise.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
         },
-        "order": {str(n): {} for n in every},
-        "rates": summary.rates(fitted, names) if len(fitted) > 1 else {},
+        "order": {n: {} for n in every},
+        "rates": pairwise.rates(fitted, names) if len(fitted) > 1 else {},
     }
 
 
@@ -175,17 +183,29 @@ def _classified(
     tasks: int,
     seeds: int,
     key: jax.Array,
-    store: Store,
-    progress: Callable[[str, int, int], None],
+    store: ResultStore,
+    progress: Progress,
 ) -> np.ndarray:
     """float32 [P, R, m, 2]: every classifier's laws on the held-out inputs."""
-    root = np.asarray(jax.random.key_data(key)).tolist()
     answers = []
     for done, name in enumerate(names, start=1):
-        answer = partial(classify, name, task, size, tasks, seeds, root)
+        asked = None if name == TRUTH else name
+        own = _stream(key, name, size)
+        answer = partial(held_out_laws, asked, task, size, tasks, seeds, key, own)
         answers.append(store.result(f"compare/{task}/{tasks}x{seeds}/{size}/{name}", answer))
         progress(f"{task} {size}", done, len(names))
     return np.array(answers, np.float32)
+
+
+def _check_kind(task: str, kind: str, names: Sequence[str]) -> None:
+    """Raises InputError for an unknown predictor, or one that reads other data than the task's."""
+    for name in names:
+        found = get_predictor(name).kind
+        if found.name != kind:
+            raise InputError(
+                f"predictor of {task}: expected one of {', '.join(predictor_names(kind))}, got "
+                f"{name}, which reads {found.reads}"
+            )
 
 
 def _require_room(name: str, size: int, m: int, V: int) -> None:
@@ -203,7 +223,7 @@ def _require_room(name: str, size: int, m: int, V: int) -> None:
         order = None if predictor.counts_only else jax.ShapeDtypeStruct((N,), jnp.int32)
         counts = jax.ShapeDtypeStruct((m, V), jnp.int32)
         data = Demonstrations(order, order, counts)
-        return devices * BLOCK * traced_bytes(predictor.function, data, jax.random.key(0))
+        return devices * BLOCK * traced_bytes(predictor, data, jax.random.key(0))
 
     require(f"predictor {name}", cost, demonstrations=size)
 

@@ -17,7 +17,9 @@ import numpy as np
 
 from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letters
 from icl_sim.data.sampling import integer_thresholds
+from icl_sim.data.vectors import VECTOR_TASKS
 from icl_sim.errors import InputError
+from icl_sim.execution.streams import Fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,7 @@ def random_table(
     [1.0, 1.0]
     """
     _check_sizes(index, contexts, vocab)
-    rng = np.random.default_rng([7, index, contexts, vocab])
+    rng = Fixed.TABLES.stream(index, contexts, vocab)
     if concentration is None:
         concentration = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
     if not concentration > 0:
@@ -93,14 +95,14 @@ def english_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     (('the', 'to'), ('the', 'be', 'a'))
     """
     _check_sizes(index, contexts, vocab)
-    eligible = _eligible(vocab)
-    if (index + 1) * contexts > len(eligible):
+    tables = english_tables(contexts=contexts, vocab=vocab)
+    if index >= tables:
         raise InputError(
-            f"english: expected a table index below {len(eligible) // contexts} for {contexts} "
-            f"contexts and {vocab} outputs, got {index}"
+            f"english: expected a table index below {tables} for {contexts} contexts and {vocab} "
+            f"outputs, got {index}"
         )
     bigrams = english_bigrams()
-    left = eligible[index * contexts : (index + 1) * contexts]
+    left = _eligible(vocab)[index * contexts : (index + 1) * contexts]
     share: dict[str, float] = {}
     for word in left:
         total = sum(bigrams[word].values())
@@ -171,7 +173,7 @@ def text_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
             f"text: expected at most {len(alphabet)} contexts and outputs, its letters, got "
             f"{contexts} and {vocab}"
         )
-    rng = np.random.default_rng([11, index, contexts, vocab])
+    rng = Fixed.TEXT.stream(index, contexts, vocab)
     while True:
         left, right = (rng.permutation(len(alphabet))[:size] for size in (contexts, vocab))
         counts = pairs[np.ix_(left, right)]
@@ -202,7 +204,10 @@ def make_task(name: str, index: int = 0, *, contexts: int = 8, vocab: int = 8) -
       InputError: an unknown name, or sizes that the family does not have.
     """
     if name not in TASKS:
-        raise InputError(f"task: expected one of {', '.join(sorted(TASKS))}, got {name}")
+        raise InputError(
+            f"task: expected one of {', '.join(sorted(TASKS))}, which are tables, or in compare "
+            f"{', '.join(VECTOR_TASKS)}, got {name}"
+        )
     return TASKS[name](index, contexts=contexts, vocab=vocab)
 
 
@@ -240,7 +245,7 @@ def sample_demonstrations(
         contexts = jax.random.randint(context_key, (total,), 0, m, jnp.int32)
     else:
         raise InputError("sample_demonstrations: expected one of per_context and total")
-    outputs = _draw_outputs(output_key, law, contexts)
+    outputs = draw_outputs(output_key, law, contexts)
     counts = jnp.zeros((m, V), jnp.int32).at[contexts, outputs].add(1)
     return Demonstrations(contexts, outputs, counts)
 
@@ -276,10 +281,16 @@ def empirical_law(counts: Any, *, smoothing: float = 0.0) -> jax.Array:
     return jnp.where(total > 0, weights / jnp.maximum(total, 1e-30), 1 / weights.shape[-1])
 
 
-def _draw_outputs(key: jax.Array, law: jax.Array, contexts: jax.Array) -> jax.Array:
-    """int32 [N]: an output of each context's law, by bisection in its integer thresholds.
+def draw_outputs(key: jax.Array, law: jax.Array, contexts: jax.Array) -> jax.Array:
+    """int32 [N]: an output of each context's law, to within 2^-31 V.
 
-    Bisection keeps N numbers where a comparison with all thresholds would hold N V of them.
+    By bisection in the law's integer thresholds, which keeps N numbers where a comparison with all
+    of them would hold N V.
+
+    Args:
+      key: consumed.
+      law: [m, V].
+      contexts: int32 [N].
     """
     thresholds = jax.vmap(integer_thresholds)(law)
     uniform = jax.random.bits(key, contexts.shape, jnp.uint32) >> 1

@@ -14,8 +14,10 @@ import numpy as np
 from jax import lax
 
 from constructions.certificate import digest
+from constructions.support import require_supported
 from icl_sim.decoding import matrices, straight_line
-from icl_sim.decoding.memory import Lanes, Memory, Single, empty, memory_bytes, settle
+from icl_sim.decoding.attention import Reading
+from icl_sim.decoding.head_state import Memory, empty, memory_bytes, settle
 from icl_sim.decoding.plan import Plan, make_plan
 from icl_sim.errors import InputError
 from icl_sim.transformer import Transformer
@@ -29,7 +31,7 @@ class State(NamedTuple):
     With lanes, all but the memories have a leading axis [B].
 
     Attributes:
-      memories: what each head remembers (`icl_sim.decoding.memory`).
+      memories: what each head remembers (`icl_sim.decoding.head_state`).
       token: int32, the token that comes next.
       position: int32, its index.
       done: bool, the stop token has been given out.
@@ -56,8 +58,8 @@ class Decoder:
       lanes: the number of sequences decoded at once.
 
     Raises:
-      InputError: an unknown engine, a transformer that does not decode tokens causally, or lanes
-        for heads of no known kind.
+      InputError: an unknown engine, switches that it does not compute, outputs that are no inputs,
+        or lanes for heads of no known kind.
     """
 
     def __init__(
@@ -72,8 +74,13 @@ class Decoder:
         if engine not in ENGINES:
             raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
         spec = model.spec
-        if spec.inputs != "tokens" or any(layer.mask != "causal" for layer in spec.layers):
-            raise InputError("decoding needs token inputs and causal masks in all layers")
+        require_supported(
+            spec,
+            known=matrices.KNOWN,
+            engine=f"{engine} decoding",
+            instead="icl_sim.forward reads whole sequences",
+            error=InputError,
+        )
         if spec.input_size < spec.output_size:
             raise InputError(
                 f"decoding feeds outputs back: expected input_size >= output_size, got "
@@ -201,7 +208,7 @@ def _start(plan: Plan, params: Any, prompt: jax.Array, length: jax.Array, *, roo
     ready = matrices.prepare(plan, params)
 
     def feed(i: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
-        memories, token = matrices.read(plan, ready, carry[0], prompt[i], i, Single())
+        memories, token = matrices.read(plan, ready, carry[0], prompt[i], i, Reading.ONE)
         return memories, token.following
 
     carry = (empty(plan, room=room), jnp.int32(0))
@@ -212,12 +219,12 @@ def _start(plan: Plan, params: Any, prompt: jax.Array, length: jax.Array, *, roo
 @functools.partial(jax.jit, static_argnames=("plan",))
 def _start_lanes(plan: Plan, params: Any, prompts: jax.Array, lengths: jax.Array) -> State:
     lanes = len(prompts)
-    ready, reading = matrices.prepare(plan, params), Lanes(lanes)
+    ready = matrices.prepare(plan, params)
 
     def feed(i: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
         valid, position = i < lengths, jnp.full(lanes, i, jnp.int32)
         memories, token = matrices.read(
-            plan, ready, carry[0], prompts[:, i], position, reading, valid
+            plan, ready, carry[0], prompts[:, i], position, Reading.LANES, valid
         )
         return memories, jnp.where(valid, token.following, carry[1])
 
@@ -261,7 +268,7 @@ def _advance(
     stop: jax.Array,
 ) -> tuple[State, jax.Array, jax.Array]:
     ready = matrices.prepare(plan, params)
-    reading = Single() if lanes is None else Lanes(lanes)
+    reading = Reading.ONE if lanes is None else Reading.LANES
 
     def read(memories: Any, token: jax.Array, position: jax.Array) -> Any:
         return matrices.read(plan, ready, memories, token, position, reading)
@@ -279,7 +286,7 @@ def _advance_known(
     steps: jax.Array,
     stop: jax.Array,
 ) -> tuple[State, jax.Array, jax.Array]:
-    reading = Single() if lanes is None else Lanes(lanes)
+    reading = Reading.ONE if lanes is None else Reading.LANES
 
     def read(memories: Any, token: jax.Array, position: jax.Array) -> Any:
         return straight_line.read(plan, weights.leaves, memories, token, position, reading)

@@ -45,7 +45,7 @@ def generate(
     >>> model, params = load(construction)
     >>> machine = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ")
     >>> prompt = construction.encode({"machine": machine, "tape": ""})
-    >>> tokens = generate(model, params, prompt, steps=1000, stop=construction.stop)
+    >>> tokens = generate(model, params, prompt, steps=1000, stop=construction.machine.stop)
     >>> construction.decode(tokens)["tape"]
     [1, 1, 1, 1]
     """

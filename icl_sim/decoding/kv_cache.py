@@ -23,13 +23,13 @@ from icl_sim.transformer.forward_pass import embed, layer_runs, run_leaves, unem
 from icl_sim.transformer.sublayers import (
     einsum,
     join_heads,
-    norm,
     project,
     relative_bias,
     residual_layer,
     visible,
     weigh,
 )
+from icl_sim.transformer.switches import norm
 
 
 class KeyValues(NamedTuple):
@@ -176,7 +176,7 @@ def _attend(
     spec: TransformerSpec,
     layer: Layer,
     leaf: Params,
-    kept: KeyValues,
+    kept: Any,
     start: jax.Array,
     index: jax.Array,
     how: Arithmetic,

@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from icl_sim.decoding.memory import Memory, Reading, Single, row_of
-from icl_sim.decoding.plan import Head, Plan
-from icl_sim.transformer import gate, position_features
+from constructions.support import ANY
+from icl_sim.decoding.attention import WEIGHTS, Projected, Reading, answer, in_range, is_settled
+from icl_sim.decoding.head_state import Memory, row_of
+from icl_sim.decoding.plan import Plan
+from icl_sim.transformer import position_features
+from icl_sim.transformer.switches import FEATURES, GATES, NORMS, lift, norm
 
 Params = Mapping[str, jax.Array]
+
+KNOWN = {
+    "inputs": ("tokens",),
+    "positions": FEATURES,
+    "attend": WEIGHTS,
+    "mask": ("causal",),
+    "window": ANY,
+    "gate": GATES,
+    "norm": NORMS,
+    "readout": ("logits", "simplex"),
+    "loops": ANY,
+}
 
 
 class Token(NamedTuple):
@@ -82,25 +98,25 @@ def read(
       valid: bool, of the same shape: tokens that are not leave the memories as they are.
     """
     spec = plan.spec
+    normed = partial(norm, spec)
     x = _embed(plan, ready, token, position)
     lost = jnp.zeros(token.shape, bool)
     kept = []
     for depth in range(spec.loops * len(spec.layers)):
         i = depth % len(spec.layers)
-        h = _norm(x, ready.get(f"layer_{i}.norm_attention"))
         row = []
-        for j, head in enumerate(plan.heads[i]):
-            memory, answer, astray = _attend(
-                plan, ready, i, j, head, h, memories[depth][j], position, reading, valid
-            )
+        h = normed(x, ready, f"layer_{i}.norm_attention") if plan.heads[i] else x
+        for j, (head, before) in enumerate(zip(plan.heads[i], memories[depth], strict=True)):
+            projected = _project(plan, ready, i, j, h, before, position, valid)
+            memory, found, astray = answer(spec.layers[i], head, before, projected, reading)
             row.append(memory)
-            x = _add(x, plan.part(f"w_o_{i}.{j}"), _dot(answer, ready[f"w_o_{i}.{j}"]))
+            x = _add(x, plan.part(f"w_o_{i}.{j}"), _dot(found, ready[f"w_o_{i}.{j}"]))
             lost = lost | astray
         kept.append(row)
         if spec.layers[i].hidden:
-            y = _mlp(plan, ready, i, _norm(x, ready.get(f"layer_{i}.norm_mlp")))
+            y = _mlp(plan, ready, i, normed(x, ready, f"layer_{i}.norm_mlp"))
             x = _add(x, plan.part(f"w_down_{i}"), y)
-    return kept, Token(_choose(plan, ready, _norm(x, ready.get("norm_out"))), lost)
+    return kept, Token(_choose(plan, ready, normed(x, ready, "norm_out")), lost)
 
 
 def _embed(plan: Plan, ready: Params, token: jax.Array, position: jax.Array) -> jax.Array:
@@ -113,58 +129,39 @@ def _embed(plan: Plan, ready: Params, token: jax.Array, position: jax.Array) -> 
     return x
 
 
-def _attend(
+def _project(
     plan: Plan,
     ready: Params,
     i: int,
     j: int,
-    head: Head,
     x: jax.Array,
     memory: Memory,
     position: jax.Array,
-    reading: Reading,
     valid: jax.Array | None,
-) -> tuple[Memory, jax.Array, Any]:
-    """The head's new memory, its answer, and whether its query is out of range."""
-    layer, address = plan.spec.layers[i], head.address
-    part = x[..., plan.part(f"head_{i}.{j}")]
-    settled = "averages" in memory
-    both = _dot(part, ready[f"query_{i}.{j}" if settled else f"head_{i}.{j}"])
+) -> Projected:
+    """What a head reads off the normalized residual stream."""
+    layer, address = plan.spec.layers[i], plan.heads[i][j].address
+    name = f"query_{i}.{j}" if is_settled(memory) else f"head_{i}.{j}"
+    both = _dot(x[..., plan.part(f"head_{i}.{j}")], ready[name])
     if address:
-        query = both[..., 0].astype(jnp.int32)
-        for column in address.remainder:
-            query = jnp.where(jnp.abs(x[..., column]) < 0.5, query, jnp.int32(0))
-        lost = query == 0
-        if settled:
-            return memory, reading.recall(memory, address, query), lost
+        remainders = (x[..., column] for column in address.remainder)
+        query = in_range(both[..., 0].astype(jnp.int32), remainders)
+        if is_settled(memory):
+            return Projected(position, query)
         key, values = both[..., 1].astype(jnp.int32), both[..., 2:]
-        if valid is not None:
-            # Code 0 is nobody's.
-            key, values = jnp.where(valid, key, 0), jnp.where(valid[..., None], values, 0)
-        return *reading.addressed(memory, address, key, query, values), lost
+        return Projected(position, query, key, values, valid=valid)
     query, key, values = jnp.split(both, (layer.key_size, 2 * layer.key_size), axis=-1)
-    if head.kind == "dense":
-        if not isinstance(reading, Single):
-            raise ValueError("a dense head reads one token of one sequence at a time")
-        bias = ready[f"layer_{i}.bias"][j] if layer.window else None
-        return *reading.dense(memory, layer, bias, key, query, values, position), False
-    answer = reading.mean if head.kind == "mean" else reading.offset
-    changed, found = answer(memory, values, position)
-    if valid is not None:
-        changed = {
-            name: jnp.where(valid.reshape(-1, *(1,) * (new.ndim - 1)), new, memory[name])
-            for name, new in changed.items()
-        }
-    return changed, found, False
+    bias = ready[f"layer_{i}.bias"][j] if layer.window else None
+    return Projected(position, query, key, values, bias, valid)
 
 
 def _mlp(plan: Plan, ready: Params, i: int, x: jax.Array) -> jax.Array:
     leaf = f"layer_{i}."
     z, up = (
-        _dot(x[..., plan.part(f"{w}_{i}")], ready[leaf + w]) + _lift(ready[leaf + b], x.ndim)
+        _dot(x[..., plan.part(f"{w}_{i}")], ready[leaf + w]) + lift(ready[leaf + b], x.ndim)
         for w, b in (("w_gate", "b_gate"), ("w_up", "b_up"))
     )
-    return _dot(gate(plan.spec.layers[i].gate, z) * up, ready[leaf + "w_down"])
+    return _dot(GATES[plan.spec.layers[i].gate](z) * up, ready[leaf + "w_down"])
 
 
 def _choose(plan: Plan, ready: Params, x: jax.Array) -> jax.Array:
@@ -175,14 +172,14 @@ def _choose(plan: Plan, ready: Params, x: jax.Array) -> jax.Array:
         # One row an axis: its terms, and nothing beyond its length.
         lines = _dot(x[..., plan.part("w_out")], ready[f"run_{r}"])
         lines = lines.reshape(*lead, len(shape), max(shape))
-        place = _lift(jnp.arange(max(shape), dtype=jnp.int32), lines.ndim)
-        length = _lift(jnp.array(shape, jnp.int32)[:, None], lines.ndim)
+        place = lift(jnp.arange(max(shape), dtype=jnp.int32), lines.ndim)
+        length = lift(jnp.array(shape, jnp.int32)[:, None], lines.ndim)
         lines = jnp.where(place < length, lines, -jnp.inf)
         best = lines.max(axis=-1, keepdims=True)
         # The first place of the largest term, at half the cost of argmax.
         places = jnp.where(lines == best, place, jnp.int32(max(shape))).min(axis=-1)
         strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        steps = places * _lift(jnp.array(strides, jnp.int32), places.ndim)
+        steps = places * lift(jnp.array(strides, jnp.int32), places.ndim)
         candidates.append((best.sum(axis=(-2, -1)), jnp.int32(first) + steps.sum(-1, jnp.int32)))
     if plan.silent is not None:
         candidates.append((jnp.zeros(lead, x.dtype), jnp.full(lead, plan.silent, jnp.int32)))
@@ -191,17 +188,6 @@ def _choose(plan: Plan, ready: Params, x: jax.Array) -> jax.Array:
         better = (value > most) | ((value == most) & (index < token))
         most, token = jnp.where(better, value, most), jnp.where(better, index, token)
     return token
-
-
-def _norm(x: jax.Array, gain: jax.Array | None) -> jax.Array:
-    if gain is None:
-        return x
-    scale = lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
-    return x * scale * _lift(gain, x.ndim)
-
-
-def _lift(x: jax.Array, ndim: int) -> jax.Array:
-    return x.reshape((1,) * (ndim - x.ndim) + x.shape)
 
 
 def _add(x: jax.Array, columns: Any, y: jax.Array) -> jax.Array:

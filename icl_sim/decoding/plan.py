@@ -7,13 +7,27 @@ knows what the transformer computes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Address, Certificate, digest, softmax_leak
+from constructions.certificate import Address, Certificate, digest, losing_mass
 from constructions.spec import TransformerSpec
+from constructions.support import ANY, unsupported
+
+# With these switches a head may have a memory of constant size; with any other it is dense.
+KNOWN = {
+    "inputs": ANY,
+    "positions": ("index", "square", "bits"),
+    "attend": ("softmax", "hardmax"),
+    "mask": ("causal",),
+    "window": ANY,
+    "gate": ANY,
+    "norm": ANY,
+    "readout": ANY,
+    "loops": ANY,
+}
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ def _classify(
     addresses: Mapping[str, Address | None],
 ) -> Head:
     layer = spec.layers[i]
-    if layer.attend == "linear" or layer.mask != "causal":
+    if unsupported(replace(spec, layers=(layer,)), known=KNOWN):
         return Head("dense")
     if address := addresses.get(f"layer_{i} head {h}"):
         return Head("addressed", address=address)
@@ -129,7 +143,7 @@ def _classify(
     # The others must be equal, since a token with fewer predecessors averages over them, and the
     # last entry stands for all larger distances.
     alone = best < layer.window - 1 and (others == others[0]).all()
-    exact = layer.attend == "hardmax" or softmax_leak(2**31, bias[best] - others[0]) < 2.0**-25
+    exact = layer.attend == "hardmax" or losing_mass(2**31, bias[best] - others[0]) < 2.0**-25
     return Head("offset", offset=best) if alone and exact else Head("dense")
 
 

@@ -16,22 +16,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from constructions import reference
+from constructions.support import ANY, unsupported
+from icl_sim.decoding.attention import Projected, Reading, answer, in_range, is_settled
+from icl_sim.decoding.head_state import Memory, row_of
 from icl_sim.decoding.matrices import Token
-from icl_sim.decoding.memory import Memory, Reading, row_of
 from icl_sim.decoding.plan import Head, Plan
-from icl_sim.transformer import gate, position_features
+from icl_sim.transformer import position_features
+from icl_sim.transformer.switches import FEATURES, GATES
 
+KNOWN = {
+    "inputs": ("tokens",),
+    "positions": FEATURES,
+    "attend": ("softmax", "hardmax"),
+    "mask": ("causal",),
+    "window": ANY,
+    "gate": GATES,
+    "norm": ("none",),
+    "readout": ("logits", "simplex"),
+    "loops": (1,),
+}
 Value = float | jax.Array  # a column of the residual stream: a known float32, or a traced one
 
 
 def obstacles(plan: Plan) -> list[str]:
     """What keeps a transformer from being partially evaluated; none, if it can be."""
-    found = [f"{name} is of no known kind" for name in plan.dense_heads()]
-    if plan.spec.norm != "none":
-        found.append(f"norm {plan.spec.norm}")
-    if plan.spec.loops != 1:
-        found.append(f"{plan.spec.loops} loops")
-    return found
+    dense = [f"{name} is of no known kind" for name in plan.dense_heads()]
+    return dense + unsupported(plan.spec, known=KNOWN)
 
 
 def read(
@@ -52,11 +63,10 @@ def read(
         row = []
         before = list(x)
         for j, head in enumerate(plan.heads[i]):
-            memory, answer, astray = _attend(
-                head, j, leaf, before, memories[i][j], position, reading
-            )
+            projected = _project(head, j, leaf, before, memories[i][j], position)
+            memory, found, astray = answer(layer, head, memories[i][j], projected, reading)
             row.append(memory)
-            x = _add_rows(x, answer, leaf["w_o"][j])
+            x = _add_rows(x, [found[..., u] for u in range(found.shape[-1])], leaf["w_o"][j])
             lost = lost | astray
         kept.append(row)
         if layer.hidden:
@@ -101,11 +111,9 @@ def _times(a: Value, b: Value) -> Value:
 
 
 def _gate(kind: str, z: Value) -> Value:
-    if not isinstance(z, float):
-        return gate(kind, z)
-    if kind == "silu":
-        return float(np.float32(z / (1 + np.exp(-z))))
-    return max(z, 0.0) if kind == "relu" else min(max(z, 0.0), 1.0)
+    if isinstance(z, float):
+        return float(np.float32(reference.GATES[kind](z)))
+    return GATES[kind](z)
 
 
 def _sum(values: Iterable[Value]) -> Value:
@@ -157,39 +165,26 @@ def _embed(
     return _add_rows(x, [columns[..., k] for k in range(columns.shape[-1])], params["positions"])
 
 
-def _attend(
+def _project(
     head: Head,
     j: int,
     leaf: Mapping[str, np.ndarray],
     x: Sequence[Value],
     memory: Memory,
     position: jax.Array,
-    reading: Reading,
-) -> tuple[Memory, list[Value], Any]:
-    """The head's new memory, its answer, and whether its query is out of range."""
-    shape = position.shape
-    address = head.address
-    lost: Any = False
+) -> Projected:
+    """What a head reads off the residual stream."""
+    shape, address = position.shape, head.address
+    query = key = None
     if address:
-        query = _code(x, leaf["w_q"][j], address.query, shape)
-        for column in address.remainder:
-            query = jnp.where(jnp.abs(x[column]) < 0.5, query, jnp.int32(0))
-        lost = query == 0
-        if "averages" in memory:
-            answer = reading.recall(memory, address, query)
-            return memory, [answer[..., u] for u in range(answer.shape[-1])], lost
-    w_v = leaf["w_v"][j]
-    values = jnp.stack(
-        [jnp.broadcast_to(_inner(x, w_v[:, u]), shape) for u in range(w_v.shape[1])], axis=-1
-    ).astype(jnp.float32)
-    if address:
+        remainders = (x[column] for column in address.remainder)
+        query = in_range(_code(x, leaf["w_q"][j], address.query, shape), remainders)
+        if is_settled(memory):
+            return Projected(position, query)
         key = _code(x, leaf["w_k"][j], address.key, shape)
-        memory, answer = reading.addressed(memory, address, key, query, values)
-    elif head.kind == "mean":
-        memory, answer = reading.mean(memory, values, position)
-    else:
-        memory, answer = reading.offset(memory, values, position)
-    return memory, [answer[..., u] for u in range(answer.shape[-1])], lost
+    w_v = leaf["w_v"][j]
+    values = [jnp.broadcast_to(_inner(x, w_v[:, u]), shape) for u in range(w_v.shape[1])]
+    return Projected(position, query, key, jnp.stack(values, axis=-1).astype(jnp.float32))
 
 
 def _code(

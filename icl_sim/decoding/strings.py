@@ -15,10 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import TransformerSpec
+from constructions.support import require_supported
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import Transformer, forward, forward_bytes
+from icl_sim.transformer.switches import KNOWN as FORWARD
+from icl_sim.transformer.switches import LAWS
 
+KNOWN = {**FORWARD, "inputs": ("tokens",), "mask": ("causal",)}
 MOST = 1 << 16  # strings to enumerate
 
 
@@ -117,15 +121,16 @@ def _sample(
 
 
 def _laws(spec: TransformerSpec, outputs: jax.Array) -> jax.Array:
-    return outputs if spec.readout == "simplex" else jax.nn.softmax(outputs, axis=-1)
+    return LAWS[spec.readout](outputs)
 
 
 def _prompt(spec: TransformerSpec, prompt: Any, length: int) -> jax.Array:
-    causal = all(layer.mask == "causal" for layer in spec.layers if layer.heads)
-    if spec.inputs != "tokens" or spec.output_size > spec.input_size or not causal:
+    instead = "strings need a causal network that reads tokens"
+    require_supported(spec, known=KNOWN, engine="strings", instead=instead, error=InputError)
+    if spec.output_size > spec.input_size:
         raise InputError(
-            "strings: expected a causal network that reads tokens and predicts some of them, got "
-            f"{spec.inputs}, {spec.input_size} inputs and {spec.output_size} outputs"
+            "strings: expected outputs that are tokens, got "
+            f"{spec.input_size} inputs and {spec.output_size} outputs"
         )
     if length < 1:
         raise InputError(f"length: expected at least 1, got {length}")

@@ -22,8 +22,9 @@ import numpy as np
 from constructions.construction import Construction
 from constructions.programs.turing import Trace
 from icl_sim.decoding import matrices, straight_line
+from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.decoder import Decoder, Weights
-from icl_sim.decoding.memory import Block, Memory
+from icl_sim.decoding.head_state import Memory
 from icl_sim.decoding.plan import Plan
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
@@ -83,7 +84,7 @@ def verify_trace(
     True
     """
     start = time.perf_counter()
-    if construction.transcribe is None:
+    if construction.machine is None:
         raise InputError(f"{construction.name}: expected a machine construction")
     if isinstance(trace, Trace):
         if len(trace.codes) != trace.steps:
@@ -109,7 +110,7 @@ def verify_trace(
     wrong: list[int] = []
     mismatches = steps = 0
     lost = False
-    for tokens in _overlapping(map(construction.transcribe, chain([head], pieces)), block):
+    for tokens in _overlapping(map(construction.machine.transcribe, chain([head], pieces)), block):
         if not steps:
             wrong = [0] if tokens[0] != expected else []
             steps, mismatches = 1, len(wrong)
@@ -157,7 +158,7 @@ def _check(
         read = functools.partial(straight_line.read, plan, weights.leaves)
     else:
         read = functools.partial(matrices.read, plan, matrices.prepare(plan, params))
-    memories, token = read(memories, given, position + index, Block())
+    memories, token = read(memories, given, position + index, Reading.BLOCK)
     wrong = (token.following != following) & (index < count)
     lost = jnp.any(token.lost & (index < count))
     return memories, jnp.sum(wrong, dtype=jnp.int32), jnp.argmax(wrong).astype(jnp.int32), lost

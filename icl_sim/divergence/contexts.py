@@ -13,8 +13,9 @@ import numpy as np
 
 from icl_sim.divergence.hidden import total_variation_from_hidden
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import iter_blocks
-from icl_sim.storage.store import Store
+from icl_sim.storage.result_store import ResultStore
 
 BLOCK = 1024  # contexts
 CHUNK = 64  # blocks in a record
@@ -35,8 +36,8 @@ def distances_over(
     key: jax.Array,
     args: tuple[Any, ...] = (),
     distance: Distance = total_variation_from_hidden,
-    store: Store,
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    store: ResultStore,
+    progress: Progress = quiet,
 ) -> np.ndarray:
     """The distance of two models in each of many contexts, drawn at random as they are needed.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,15 +16,16 @@ import numpy as np
 from jax import lax
 
 from constructions.construction import Construction
-from constructions.machines.looped import columns, looped
+from constructions.machines.looped import looped
 from constructions.programs.subleq import SUBLEQ, SubleqProgram, run
 from constructions.spec import TransformerSpec
 from icl_sim.decoding.decoder import check_arithmetic
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
 
-ENGINES = ("dense", "verify")
+LOOPED_ENGINES = ("dense", "verify")
 BITS = 16  # of a word
 MOST_WORDS = 1024  # attention costs the square of the memory
 MOST_STEPS = 2**63 - 1  # no certificate ends: this is where a counter of 64 bits does
@@ -31,7 +33,36 @@ BLOCK = 1 << 19  # outputs kept between two looks at progress
 BATCH = 64  # states verified at once, or fewer, so that they take at most
 BATCH_BYTES = 2**28
 
-Progress = Callable[[str, int, int], None]
+
+@dataclass(frozen=True)
+class LoopedEmulation:
+    """A SUBLEQ program's run, looped through a transformer's weights.
+
+    Attributes:
+      machine, construction, engine: names of what was run, and how.
+      inputs: the words of the input.
+      steps: instructions, a loop each.
+      halted: whether the program has halted.
+      counter: address of the next instruction.
+      memory: all words, padded to the transformer's size.
+      answer: what the program leaves as its answer; None unless halted.
+      certified_steps: all that can be counted: no certificate ends.
+      agrees: whether memory, counter and halt are the interpreter's after every step.
+      steps_per_second: without compilation.
+    """
+
+    machine: str
+    construction: str
+    engine: str
+    inputs: list[int]
+    steps: int
+    halted: bool
+    counter: int
+    memory: list[int]
+    answer: list[int] | None
+    certified_steps: int
+    agrees: bool
+    steps_per_second: float
 
 
 class States(NamedTuple):
@@ -89,8 +120,8 @@ def emulate_looped(
     *,
     engine: str = "dense",
     max_steps: int | None = None,
-    progress: Progress = lambda label, done, total: None,
-) -> dict[str, Any]:
+    progress: Progress = quiet,
+) -> LoopedEmulation:
     """A SUBLEQ program's run, looped through a transformer's weights and compared.
 
     Args:
@@ -102,18 +133,13 @@ def emulate_looped(
       max_steps: where to stop; by default when the program halts.
       progress: called as progress(label, steps done, max_steps).
 
-    Returns:
-      machine, construction, engine, inputs, steps, halted, counter, memory, answer (None unless
-      halted), certified_steps (all that can be counted), agrees (memory, counter and halt after
-      every step, with the interpreter) and steps_per_second (compilation excluded).
-
     Raises:
       InputError: an unknown program or engine, inputs out of its domain, or too many of them.
     """
-    if engine not in ENGINES:
+    if engine not in LOOPED_ENGINES:
         raise InputError(
-            f"engine: expected one of {', '.join(ENGINES)} with the looped construction, whose "
-            f"every loop is a whole forward pass, got {engine!r}"
+            f"engine: expected one of {', '.join(LOOPED_ENGINES)} with the looped construction, "
+            f"whose every loop is a whole forward pass, got {engine!r}"
         )
     if max_steps is not None and not 1 <= max_steps <= MOST_STEPS:
         raise InputError(f"--max-steps: expected 1 to {MOST_STEPS:,}, got {max_steps:,}")
@@ -141,20 +167,20 @@ def emulate_looped(
         progress(f"{name}, steps", done, done if max_steps is None else max_steps)
     halted = bool(last.halted[-1])
     final = last.memory[-1].tolist()
-    return {
-        "machine": name,
-        "construction": "looped",
-        "engine": engine,
-        "inputs": inputs,
-        "steps": done,
-        "halted": halted,
-        "counter": int(last.counter[-1]),
-        "memory": final,
-        "answer": program.answer(final, inputs) if halted else None,
-        "certified_steps": MOST_STEPS,
-        "agrees": agrees,
-        "steps_per_second": done / max(spent, 1e-9),
-    }
+    return LoopedEmulation(
+        machine=name,
+        construction="looped",
+        engine=engine,
+        inputs=inputs,
+        steps=done,
+        halted=halted,
+        counter=int(last.counter[-1]),
+        memory=final,
+        answer=program.answer(final, inputs) if halted else None,
+        certified_steps=MOST_STEPS,
+        agrees=agrees,
+        steps_per_second=done / max(spent, 1e-9),
+    )
 
 
 def looped_bytes(spec: TransformerSpec, words: int) -> int:
@@ -251,7 +277,7 @@ def _verified(
         start = time.monotonic()
         x = np.zeros((batch, n + 2, spec.input_size), np.float32)
         for row, words, counter in zip(x, *given[:2], strict=False):
-            row[:] = columns(built.residual, words, int(counter))
+            row[:] = built.fill(memory=words, counter=int(counter))
         found = _states(np.asarray(_once(spec, params, x))[:count])
         yield found.equal(after), after, time.monotonic() - start
         before = after

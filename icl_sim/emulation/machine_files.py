@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
@@ -72,14 +72,19 @@ def parse_machine(text: str, *, name: str) -> TuringMachine:
     Raises:
       InputError: one line with every reason.
     """
-    line = text.strip()
-    if not line:
-        raise InputError("it is empty; expected a bbchallenge line or turingmachine.io YAML")
-    if re.fullmatch(r"[\w-]+", line):  # one word is no YAML mapping
-        try:
-            return TuringMachine.from_bbchallenge(line, name=name)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+    if not text.strip():
+        raise InputError(f"it is empty; expected {' or '.join(format.name for format in FORMATS)}")
+    return next(format for format in FORMATS if format.sniff(text)).parse(text, name)
+
+
+def _bbchallenge(text: str, name: str) -> TuringMachine:
+    try:
+        return TuringMachine.from_bbchallenge(text.strip(), name=name)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _turingmachine_io(text: str, name: str) -> TuringMachine:
     document = _document(text)
     if "source code" in [_text(key) for key, _ in document.pairs]:
         reasons: list[str] = []
@@ -92,6 +97,30 @@ def parse_machine(text: str, *, name: str) -> TuringMachine:
             raise InputError("; ".join(reasons))
         document = _document(source or "")
     return _machine(document, name)
+
+
+class Format(NamedTuple):
+    """A way of writing a machine down.
+
+    Attributes:
+      name: what a refusal calls it.
+      sniff: whether a text that is not empty claims to be of it; cheap, and sure to end.
+      parse: (text, name of a machine that has none) -> machine, or an InputError of one line.
+    """
+
+    name: str
+    sniff: Callable[[str], bool]
+    parse: Callable[[str, str], TuringMachine]
+
+
+# The first that claims the text reads it; the last claims every text.
+FORMATS = (
+    # One word is no YAML mapping.
+    Format(
+        "a bbchallenge line", lambda text: bool(re.fullmatch(r"[\w-]+", text.strip())), _bbchallenge
+    ),
+    Format("turingmachine.io YAML", lambda text: True, _turingmachine_io),
+)
 
 
 @dataclass(frozen=True)

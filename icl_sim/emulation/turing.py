@@ -3,41 +3,70 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, machine_io
 from constructions.machines.single import single
 from constructions.machines.universal import universal
-from constructions.machines.vocabulary import END, Transcript, Vocabulary
 from constructions.machines.weights import build_bytes
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import Trace, TuringMachine
-from icl_sim.decoding import Decoder, State, verify_trace
+from constructions.vocabulary import END, Transcript, Vocabulary
+from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
 from icl_sim.emulation.machine_files import read_machine
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.progress import Progress, quiet
+from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
 from icl_sim.transformer import load
 
 # The universal transformers: working states and symbols, smallest first.
 SIZES = ((8, 2), (8, 4), (32, 4), (128, 8))
 # Steps and cells to certify: the first pair that covers the request is taken.
 LIMITS = ((2**20, 2**19), (2**26, 2**15))
-CONSTRUCTIONS = ("single", "universal")
-ENGINES = ("dense", "cached", "specialised", "verify")
+MACHINE_CONSTRUCTIONS = ("single", "universal")
+MACHINE_ENGINES = (*ENGINES, "verify")
 BLOCK = 1 << 20  # tokens decoded between two looks at progress
 SAVE_EVERY = 8  # blocks between two checkpoints
 DENSE_LIMIT = 1 << 14  # steps; dense attention costs O(t) memory and time a step
 
-Progress = Callable[[str, int, int], None]
+
+@dataclass(frozen=True)
+class Emulation:
+    """A machine's run through a transformer's weights.
+
+    Attributes:
+      machine, construction, engine: names of what was run, and how.
+      steps: taken; a transition into a halting state counts.
+      halted: whether the machine has halted.
+      state: the state it is in, by its name.
+      head, tape_start: cells, counted from the first cell of the input, which is 0.
+      tape: the symbols of the visited span, from the cell ``tape_start`` on.
+      certified_steps: what the certificate reaches.
+      agrees: whether all of it is the interpreter's run, token for token.
+      steps_per_second: without compilation where more than one block was run.
+    """
+
+    machine: str
+    construction: str
+    engine: str
+    steps: int
+    halted: bool
+    state: str
+    head: int
+    tape_start: int
+    tape: list[str]
+    certified_steps: int
+    agrees: bool
+    steps_per_second: float
 
 
 def find_machine(name: str) -> TuringMachine:
@@ -69,10 +98,10 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
       InputError: an unknown construction, a machine larger than every size, more steps than any
         certificate reaches, or weights that memory does not last for.
     """
-    if construction not in CONSTRUCTIONS:
+    if construction not in MACHINE_CONSTRUCTIONS:
         raise InputError(
-            f"construction: expected one of {', '.join(CONSTRUCTIONS)}, or looped for SUBLEQ "
-            f"programs, got {construction!r}"
+            f"construction: expected one of {', '.join(MACHINE_CONSTRUCTIONS)}, or looped for "
+            f"SUBLEQ programs, got {construction!r}"
         )
     wanted = LIMITS[0][0] if steps is None else steps
     limits = next((pair for pair in LIMITS if wanted <= pair[0]), None)
@@ -106,8 +135,8 @@ def emulate(
     max_steps: int | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = lambda label, done, total: None,
-) -> dict[str, Any]:
+    progress: Progress = quiet,
+) -> Emulation:
     """A machine's run, decoded from a transformer's weights and compared with the interpreter.
 
     Args:
@@ -121,17 +150,16 @@ def emulate(
       resume: take up the run that the directory holds.
       progress: called as progress(label, steps done, max_steps).
 
-    Returns:
-      machine, construction, engine, steps, halted, state, head, tape (symbols of the visited span),
-      tape_start, certified_steps, agrees (with the interpreter, token for token) and
-      steps_per_second (compilation excluded where more than one block was run).
-
     Raises:
       InputError: an unknown symbol, a machine too large, more steps than certified, an address out
         of the certified range.
+
+    >>> found = emulate(find_machine("bb2"), engine="cached", max_steps=50)
+    >>> found.steps, found.halted, "".join(found.tape), found.agrees
+    (6, True, '1111', True)
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    if engine not in MACHINE_ENGINES:
+        raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
     if max_steps is not None and max_steps < 1:
         raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
     built = build(machine, construction=construction, steps=max_steps)
@@ -150,27 +178,19 @@ def emulate(
         transcript, agrees, rate = _decode(
             built, machine, tape, prompt, steps, engine, checkpoints, resume, progress
         )
-    return {
-        "machine": machine.name,
-        "construction": construction,
-        "engine": engine,
+    return Emulation(
+        machine=machine.name,
+        construction=construction,
+        engine=engine,
         **transcript.named(machine),
-        "certified_steps": certified,
-        "agrees": agrees,
-        "steps_per_second": rate,
-    }
+        certified_steps=certified,
+        agrees=agrees,
+        steps_per_second=rate,
+    )
 
 
 def _require(states: int, symbols: int) -> None:
     require("weights of a machine", build_bytes, host=True, states=states, symbols=symbols)
-
-
-def vocabulary_of(built: Construction, machine: TuringMachine) -> Vocabulary:
-    """The vocabulary of a construction that `build` made for the machine."""
-    for K, S in SIZES:
-        if Vocabulary(K, S).size == built.spec.input_size and built.name == "universal":
-            return Vocabulary(K, S)
-    return Vocabulary(len({machine.start, *machine.working}), max(2, len(machine.alphabet)))
 
 
 def _decode(
@@ -185,7 +205,7 @@ def _decode(
     progress: Progress,
 ) -> tuple[Transcript, bool, float]:
     model, params = load(built)
-    decoder = Decoder(model, params, engine=engine, stop=END)
+    decoder = Decoder(model, params, engine=engine, stop=machine_io(built).stop)
 
     def room(steps: int) -> int:
         # One token a step, then END.
@@ -196,7 +216,7 @@ def _decode(
 
     require(f"{engine} emulation", cost, steps=steps)
     state = decoder.start(prompt, room=room(steps))
-    transcript = Transcript(vocabulary_of(built, machine)).extend(prompt)
+    transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
     saved = None if checkpoints is None else _Checkpoint(Path(checkpoints), machine, tape, built)
     if saved and resume:
         state = saved.load(state, transcript)
@@ -230,7 +250,7 @@ def _verify(
     steps: int,
     progress: Progress,
 ) -> tuple[Transcript, bool, float]:
-    transcript = Transcript(vocabulary_of(built, machine)).extend(prompt)
+    transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
 
     def pieces() -> Iterator[Trace]:
         for piece in machine.run_blocks(tape, steps, block=BLOCK):
@@ -261,58 +281,36 @@ def _checked(call: Callable[[], Any]) -> Any:
 
 
 class _Checkpoint:
-    """The state of one long run: one file, replaced whole, checked by its SHA-256."""
+    """The state of one long run; a directory of its own, made when there is something to keep."""
 
     def __init__(
         self, directory: Path, machine: TuringMachine, tape: str, built: Construction
     ) -> None:
         shapes = {name: leaf.shape for name, leaf in built.params.items()}
         what = repr((machine.delta, machine.start, machine.alphabet, tape, built.spec, shapes))
-        self.identity = hashlib.sha256(what.encode()).hexdigest()
-        self.path = directory / f"emulate-{self.identity[:16]}.npz"
-        self.sidecar = self.path.with_suffix(".json")
+        identity = hashlib.sha256(what.encode()).hexdigest()
+        self._directory = directory / f"emulate-{identity[:16]}"
+        self._config = {"run": identity}
+        self._going_on = False  # the directory holds earlier steps of this very run
 
     def save(self, state: State, transcript: Transcript) -> None:
-        leaves = {f"leaf_{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(state))}
-        buffer = io.BytesIO()
-        np.savez(buffer, **leaves)  # type: ignore[arg-type]
-        data = buffer.getvalue()
-        sidecar = {
-            "identity": self.identity,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "transcript": transcript.saved(),
-        }
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # The sidecar names the data that it belongs to, so a kill between the two is seen.
-            _replace(self.path, data)
-            _replace(self.sidecar, json.dumps(sidecar).encode())
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror}): choose another directory"
-            ) from None
+        if not self._going_on and self._directory.exists():
+            discard(self._directory)
+        with Checkpoints(self._directory, config=self._config) as checkpoints:
+            checkpoints.save(transcript.steps, state, note=transcript.saved())
+        self._going_on = True
 
     def load(self, state: State, transcript: Transcript) -> State:
-        """The saved state; the given one, from the start, if there is no whole checkpoint."""
+        """The saved state; the given one, from the start, if no checkpoint is intact."""
+        if not self._directory.exists():
+            return state
         try:
-            sidecar, data = json.loads(self.sidecar.read_bytes()), self.path.read_bytes()
-        except (OSError, ValueError):
+            with Checkpoints(self._directory, config=self._config) as checkpoints:
+                found = checkpoints.restore(state)
+        except CheckpointError:
             return state
-        if sidecar["identity"] != self.identity:
-            raise InputError(f"{self.path} belongs to another run: choose another directory")
-        if hashlib.sha256(data).hexdigest() != sidecar["sha256"]:
+        if found is None:
             return state
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            leaves, tree = jax.tree.flatten(state)
-            found = [file[f"leaf_{i}"] for i in range(len(leaves))]
-        transcript.restore(sidecar["transcript"])
-        return jax.tree.unflatten(tree, [jax.numpy.asarray(x) for x in found])
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        transcript.restore(checkpoints.note)
+        self._going_on = True
+        return jax.tree.map(jax.numpy.asarray, found[1])

@@ -1,14 +1,21 @@
-"""A progress bar for the command line."""
+"""Progress: what long computations call, and the bar that the command line shows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+Progress = Callable[[str, int, int], None]  # progress(label, done, total)
 
-class Progress:
+
+def quiet(label: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+class ProgressBar:
     """A rich progress bar on stderr; called as progress(label, done, total)."""
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         from rich.console import Console
         from rich.progress import (
             BarColumn,

@@ -54,14 +54,26 @@ _STATIC = ("trial", "indexed", "key_impl", "block", "capacity", "mesh")
 
 @functools.partial(jax.jit, static_argnames=_STATIC)
 def _dispatch(
-    key_data, first_block, blocks, args, *, trial, indexed, key_impl, block, capacity, mesh
-):
+    key_data: jax.Array,
+    first_block: jax.Array,
+    blocks: jax.Array,
+    args: tuple[Any, ...],
+    *,
+    trial: Callable[..., Any],
+    indexed: bool,
+    key_impl: Any,
+    block: int,
+    capacity: int,
+    mesh: Mesh,
+) -> Any:
     """Device d runs blocks first_block[d], first_block[d] + 1, ... (blocks[d] <= S of them).
 
     Returns a pytree of arrays [D S, B, ...]; the rows past blocks[d] are zero.
     """
 
-    def on_one_device(key_data, first_block, blocks, args):
+    def on_one_device(
+        key_data: jax.Array, first_block: jax.Array, blocks: jax.Array, args: tuple[Any, ...]
+    ) -> Any:
         root = jax.random.wrap_key_data(key_data, impl=key_impl)
         lanes = jnp.arange(block, dtype=jnp.uint32)
         one_trial = jax.jit(trial)  # traced once for the shapes and the block
@@ -70,7 +82,7 @@ def _dispatch(
         shapes = jax.eval_shape(one_trial, root, *number, *args)
         empty = jax.tree.map(lambda s: jnp.zeros((capacity, block, *s.shape), s.dtype), shapes)
 
-        def run_block(row, results):
+        def run_block(row: jax.Array, results: Any) -> Any:
             ids = (first_block[0] + row.astype(jnp.uint32)) * jnp.uint32(block) + lanes
             keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(root, ids)
             numbers = (ids,) if indexed else ()
@@ -182,7 +194,18 @@ def iter_blocks(
     )
 
 
-def _dispatches(trial, indexed, key_data, key_impl, ids, blocks, args, block, capacity, mesh):
+def _dispatches(
+    trial: Callable[..., Any],
+    indexed: bool,
+    key_data: np.ndarray,
+    key_impl: Any,
+    ids: range,
+    blocks: range,
+    args: tuple[Any, ...],
+    block: int,
+    capacity: int,
+    mesh: Mesh,
+) -> Iterator[Batch]:
     """The generator behind `iter_blocks`, which checks its arguments before the first dispatch."""
     if mesh.is_multi_process:  # jit takes values of the host for the same on every process
         args = jax.tree.map(np.asarray, args)

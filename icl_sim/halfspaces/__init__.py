@@ -1,8 +1,8 @@
-"""Halfspaces: batched learners, and laws on which their risk has a closed form."""
+"""Halfspaces: batched solvers, and laws on which their risk has a closed form."""
 
 from __future__ import annotations
 
-from icl_sim.halfspaces.datasets import real_data, real_law, separable
+from icl_sim.halfspaces.hard_margin import Svm, hard_margin_svm
 from icl_sim.halfspaces.laws import (
     Examples,
     Law,
@@ -14,23 +14,23 @@ from icl_sim.halfspaces.laws import (
     pool,
     uniform_basis,
 )
-from icl_sim.halfspaces.learners import (
-    LEARNERS,
-    Learner,
+from icl_sim.halfspaces.separable_data import real_law, separable
+from icl_sim.halfspaces.solvers import (
+    SOLVERS,
     Perceptron,
+    Solver,
     least_squares,
     logistic,
     one_step,
     perceptron,
 )
-from icl_sim.halfspaces.svm import Svm, hard_margin_svm
 
 __all__ = [
-    "LEARNERS",
+    "SOLVERS",
     "Examples",
     "Law",
-    "Learner",
     "Perceptron",
+    "Solver",
     "Svm",
     "basis",
     "error_trial",
@@ -43,7 +43,6 @@ __all__ = [
     "one_step",
     "perceptron",
     "pool",
-    "real_data",
     "real_law",
     "separable",
     "uniform_basis",

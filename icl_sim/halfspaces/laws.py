@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.errors import InputError
-from icl_sim.halfspaces.learners import Learner
+from icl_sim.halfspaces.solvers import Solver
 
 
 class Examples(NamedTuple):
@@ -50,12 +50,12 @@ class Law:
 
 
 @lru_cache(maxsize=256)
-def error_trial(law: Law, learner: Learner, rows: int) -> Callable[..., jax.Array]:
+def error_trial(law: Law, learner: Solver, rows: int) -> Callable[..., jax.Array]:
     """The trial (key, n) -> risk of the learner after n <= rows examples of the law, n traced.
 
     The same function object comes back for the same arguments, so its compiled code is reused.
 
-    >>> from icl_sim.halfspaces.learners import one_step
+    >>> from icl_sim.halfspaces.solvers import one_step
     >>> trial = error_trial(gaussian(3), one_step, 50)
     >>> bool(trial(jax.random.key(0), 50) < 0.5)
     True

@@ -12,6 +12,7 @@ from constructions.construction import Construction
 from constructions.learners.mixture import mixture as build_mixture
 from constructions.learners.retrieval import retrieval as build_retrieval
 from icl_sim.data.tasks import Demonstrations, random_table
+from icl_sim.predictors.queries import laws_of_queries
 from icl_sim.transformer import forward
 
 HYPOTHESES = 32
@@ -23,24 +24,18 @@ def retrieval(data: Demonstrations, key: jax.Array) -> jax.Array:
     """The labels of the K = N/m pairs nearest to the query, a context being a unit vector.
 
     Pairs of the query's own context are at distance 0, the earliest first; where there are fewer
-    than K, pairs of other contexts fill up. All queries stand behind one copy of the data: they
-    have no slot, so none is retrieved for another.
+    than K, pairs of other contexts fill up.
     """
     del key
     m, V = data.counts.shape
-    N = data.contexts.shape[0]
-    built = _retrieval(m, V, N)
-    items = built.residual.sizes["slot"]
-    pairs = [
-        jax.nn.one_hot(data.contexts, m, dtype=jnp.float32),
-        jax.nn.one_hot(data.outputs, V, dtype=jnp.float32),
-        jnp.eye(N, items, dtype=jnp.float32),
-        jnp.zeros((N, m), jnp.float32),
-    ]
-    queries = jnp.concatenate([jnp.zeros((m, m + V + items)), jnp.eye(m)], axis=1)
-    tokens = jnp.concatenate([jnp.concatenate(pairs, axis=1), queries.astype(jnp.float32)])
-    tokens = jnp.concatenate([tokens, jnp.ones((N + m, 1), jnp.float32)], axis=1)
-    return forward(built.spec, built.params, tokens)[-m:, :V]
+    vectors = jnp.eye(m, dtype=jnp.float32)
+
+    def ask(contexts: jax.Array, outputs: jax.Array, queries: jax.Array) -> jax.Array:
+        built = _retrieval(m, V, len(contexts))
+        prompt = built.fill(inputs=vectors[contexts], labels=outputs, queries=vectors[queries])
+        return forward(built.spec, built.params, prompt)[-len(queries) :, :V]
+
+    return laws_of_queries(ask, data)
 
 
 def mixture(data: Demonstrations, key: jax.Array) -> jax.Array:
@@ -50,12 +45,13 @@ def mixture(data: Demonstrations, key: jax.Array) -> jax.Array:
     """
     del key
     m, V = data.counts.shape
-    N = data.contexts.shape[0]
-    built = _mixture(m, V, HYPOTHESES + N + m)
-    pairs = HYPOTHESES + data.contexts * V + data.outputs
-    ends = [jnp.arange(HYPOTHESES), pairs, HYPOTHESES + m * V + jnp.arange(m)]
-    tokens = jnp.concatenate([part.astype(jnp.int32) for part in ends])
-    return forward(built.spec, built.params, tokens)[-m:]
+
+    def ask(contexts: jax.Array, outputs: jax.Array, queries: jax.Array) -> jax.Array:
+        built = _mixture(m, V, HYPOTHESES + len(contexts) + len(queries))
+        prompt = built.fill(contexts=contexts, outputs=outputs, queries=queries)
+        return forward(built.spec, built.params, prompt)[-len(queries) :]
+
+    return laws_of_queries(ask, data)
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,6 @@ the examples; `constructions.learners.softmax_head` runs the training. Its answe
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,41 +35,23 @@ def emulator(data: Demonstrations, key: jax.Array) -> jax.Array:
     """The laws of the base after ``HEAD_SGD``, computed without any training."""
     del key
     m, V = data.counts.shape
-    emulation = _emulation(m)
-    examples = table_examples(data.counts)
-    counts = jnp.asarray(examples.counts)
+    built, posed = _emulation(m)
+    counts = jnp.asarray(table_examples(data.counts).counts)
     each = counts.sum(axis=1, keepdims=True)
-    labels = counts / jnp.maximum(each, 1)
-    weights = each / jnp.maximum(counts.sum(), 1)
-    prompt = jnp.asarray(emulation.prompt)
-    prompt = prompt.at[emulation.examples, emulation.label].set(labels)
-    prompt = prompt.at[emulation.examples, emulation.weight].set(weights)
-    built = emulation.construction
-    logits = forward(built.spec, built.params, prompt)[-m:]
+    weights = (each / jnp.maximum(counts.sum(), 1)).T
+    shown = {
+        "labels": counts / jnp.maximum(each, 1),
+        "weights": jnp.broadcast_to(weights, posed["weights"].shape),
+    }
+    logits = forward(built.spec, built.params, built.fill(**posed | shown))[-m:]
     # Without data nothing is fitted, and decay must not move the base.
-    logits = jnp.where(counts.sum() > 0, logits, jnp.asarray(emulation.logits))
+    logits = jnp.where(counts.sum() > 0, logits, jnp.asarray(posed["logits"][-m:], jnp.float32))
     return jax.nn.softmax(logits[:, CONTEXTS : CONTEXTS + V], axis=-1)
 
 
-class _Emulation(NamedTuple):
-    """The construction and a prompt without data.
-
-    prompt: float32 [T, I].
-    examples: the rows of the m examples.
-    label, weight: the columns of an example's law and weight.
-    logits: float32 [m, A], the base's own.
-    """
-
-    construction: Construction
-    prompt: np.ndarray
-    examples: slice
-    label: slice
-    weight: slice
-    logits: np.ndarray
-
-
 @lru_cache(maxsize=8)
-def _emulation(m: int) -> _Emulation:
+def _emulation(m: int) -> tuple[Construction, dict[str, np.ndarray]]:
+    """The construction, and what its ``fill`` takes, without data."""
     base = load_base()
     with jax.ensure_compile_time_eval():  # the first call may come from a traced function
         contexts = jnp.arange(m, dtype=jnp.int32)[:, None]
@@ -88,24 +69,12 @@ def _emulation(m: int) -> _Emulation:
         queries=m,
         norm=float(np.linalg.norm(z, axis=1).max()),
     )
-    posed = {
+    problem = {
         "features": z,
         "queries": z,
         "labels": np.zeros((m, classes)),
         "weights": np.zeros(m),
         "logits": np.concatenate([z, z]) @ head,
     }
-    return _Emulation(
-        construction=built,
-        prompt=built.encode(posed),
-        examples=slice(classes, classes + m),
-        label=_columns(built, "label"),
-        weight=_columns(built, "active"),
-        logits=(z @ head).astype(np.float32),
-    )
-
-
-def _columns(built: Construction, name: str) -> slice:
-    """The input columns that feed a slice of the residual stream."""
-    used = np.flatnonzero(built.params["embed"][:, built.residual[name]].any(axis=1))
-    return slice(int(used[0]), int(used[-1]) + 1)
+    built.encode(problem)  # checked here, once: data change neither length nor features
+    return built, built.parse(problem)

@@ -9,7 +9,7 @@ import numpy as np
 
 from constructions.programs.counting_machine import counting
 from constructions.programs.program import TrainingProgram
-from constructions.programs.turing import Trace
+from constructions.vocabulary import trace_of
 from icl_sim.data.tasks import Demonstrations
 from icl_sim.emulation.turing import emulate
 
@@ -25,20 +25,10 @@ def universal(data: Demonstrations, key: jax.Array) -> np.ndarray:
     program = _program(m, V)
     inputs, labels = np.asarray(data.contexts), np.asarray(data.outputs)
     found = emulate(program.machine, program.encode(inputs, labels, program.domain))
-    if not (found["halted"] and found["agrees"]):
+    if not (found.halted and found.agrees):
         raise FloatingPointError("universal: the decoded run is not the machine's")
-    codes = [program.machine.alphabet.index(symbol) for symbol in found["tape"]]
-    trace = Trace(
-        machine=program.machine,
-        steps=found["steps"],
-        halted=found["halted"],
-        state=found["state"],
-        head=found["head"],
-        tape_start=found["tape_start"],
-        cells=np.array(codes, np.uint8),
-        codes=np.zeros(0, np.uint8),
-    )
-    law: np.ndarray = np.eye(V, dtype=np.float32)[program.decode(trace)]
+    ended = trace_of(program.machine, vars(found))
+    law: np.ndarray = np.eye(V, dtype=np.float32)[program.decode(ended)]
     return law
 
 

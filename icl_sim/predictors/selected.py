@@ -18,8 +18,14 @@ CHOICES = ("retrieved", "random")  # ends of the names of these predictors
 Route = Callable[[Demonstrations, jax.Array], jax.Array]
 
 
-def retrieve(data: Demonstrations, size: int) -> Demonstrations:
-    """For each context its own demonstrations, at most ``size``, in their order.
+def retrieve(data: Demonstrations, size: int, *, order: jax.Array | None = None) -> Demonstrations:
+    """For each context its own demonstrations, at most ``size`` of them.
+
+    Args:
+      data: contexts and outputs [N].
+      size: room for demonstrations in a prompt.
+      order: int32 [m, N], in which each query goes through the data, and shows them, its own
+        first; by default in their order, the prompt as well.
 
     Returns:
       contexts and outputs int32 [m, K], K the lesser of ``size`` and N: row c is the prompt of
@@ -30,10 +36,17 @@ def retrieve(data: Demonstrations, size: int) -> Demonstrations:
     >>> retrieve(data, 2).outputs.tolist()
     [[1, 0], [0, 1]]
     """
-    K = min(size, data.contexts.shape[0])
-    queries = jnp.arange(data.counts.shape[0], dtype=data.contexts.dtype)
-    foreign = data.contexts[None, :] != queries[:, None]
-    rows = jnp.sort(jnp.argsort(foreign, axis=1, stable=True)[:, :K], axis=1)
+    m, N = data.counts.shape[0], data.contexts.shape[0]
+    queries = jnp.arange(m, dtype=data.contexts.dtype)[:, None]
+    visited = jnp.tile(jnp.arange(N, dtype=jnp.int32), (m, 1)) if order is None else order
+    own = data.contexts[visited] == queries
+    # A stable partition: own ones are numbered from 0, the others after them. Counting compiles at
+    # once where a sort takes seconds.
+    after = own.sum(axis=1, keepdims=True)
+    place = jnp.where(own, jnp.cumsum(own, axis=1), after + jnp.cumsum(~own, axis=1)) - 1
+    rows = jnp.zeros_like(visited).at[jnp.arange(m)[:, None], place].set(visited)[:, :size]
+    if order is None:
+        rows = jnp.sort(rows, axis=1)
     return Demonstrations(data.contexts[rows], data.outputs[rows], data.counts)
 
 
@@ -45,19 +58,6 @@ def at_random(data: Demonstrations, size: int, key: jax.Array) -> Demonstrations
     """
     rows = jax.random.permutation(key, data.contexts.shape[0])[:size]
     return Demonstrations(data.contexts[rows], data.outputs[rows], data.counts)
-
-
-def one_prompt_a_query(route: Route) -> Route:
-    """``route``, which reads one prompt for all queries, as one that reads a prompt for each."""
-
-    def predict(data: Demonstrations, key: jax.Array) -> jax.Array:
-        def answer(contexts: jax.Array, outputs: jax.Array, query: jax.Array) -> jax.Array:
-            return route(Demonstrations(contexts, outputs, data.counts), key)[query]
-
-        queries = jnp.arange(data.counts.shape[0])
-        return jax.vmap(answer)(data.contexts, data.outputs, queries)
-
-    return predict
 
 
 def retrieved(route: Route) -> Route:

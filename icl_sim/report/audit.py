@@ -8,39 +8,28 @@ from typing import Any
 
 from markupsafe import Markup
 
+from icl_sim.claims.claim import Figures, Judgement
 from icl_sim.report import audit_plots, halfspace_plots, plots
 
 FORMULAS = ("abstract", "mcdiarmid", "weissman")
 
 
-def audit(results: Mapping[str, Any]) -> dict[str, Any]:
-    """What the template shows: claims with their statements, each with pictures; looseness."""
-    statements = [
-        statement
-        | {
-            "pictures": [
-                _picture(*PICTURES[name], rows)
-                for name, rows in statement["figures"].items()
-                if name in PICTURES and rows
-            ]
-        }
-        for statement in results["statements"]
+def pictures(figures: Figures) -> list[dict[str, Any]]:
+    """What is drawn of a statement's tables: title, caption, SVG and panels of each."""
+    return [
+        _picture(*PICTURES[name], rows)
+        for name, rows in figures.items()
+        if name in PICTURES and rows
     ]
-    return {
-        "claims": results["claims"],
-        "statements": statements,
-        "looseness": looseness(results["statements"]),
-        "surprises": [s["id"] for s in statements if s["verdict"] != s["derived"]],
-    }
 
 
-def looseness(statements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def looseness(statements: Sequence[Judgement]) -> list[dict[str, Any]]:
     """How many times n* each formula of C1 asks: median and range over the cells of the run."""
     rows = [
         row
-        for statement in statements
+        for judgement in statements
         for name in ("exact", "scaling")
-        for row in statement["figures"].get(name, ())
+        for row in judgement.outcome.figures.get(name, ())
         if row.keys() >= {"exact", "mcdiarmid", "weissman"}
     ]
     found = []

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-Comparison = Mapping[str, Any]
+from icl_sim.comparison.result import Comparison
 
 # Okabe and Ito's palette for the routes that most comparisons show; the others follow in gray tones
 # of their own, told apart by their markers.
@@ -40,14 +41,16 @@ def _look(name: str, place: int) -> dict[str, Any]:
 
 def against_size(axes: Axes, comparison: Comparison, column: str) -> None:
     """Mean total variation from each predictor to ``column`` against N, with the slope -1/2."""
-    sizes = comparison["sizes"]
+    sizes = comparison.sizes
     first = []
-    for place, name in enumerate(comparison["predictors"]):
-        cells = [comparison["matrix"][str(size)][name][column] for size in sizes]
-        mean = [cell["mean"] for cell in cells]
+    for place, name in enumerate(comparison.predictors):
+        cells = [comparison.matrix[size][name][column] for size in sizes]
+        mean = [cell.mean for cell in cells]
         if name == column or max(mean) <= 0:
             continue
-        lower, upper = ([max(cell[end], 1e-9) for cell in cells] for end in ("low", "high"))
+        lower, upper = (
+            [max(getattr(cell, end), 1e-9) for cell in cells] for end in ("low", "high")
+        )
         look = _look(name, place)
         axes.fill_between(sizes, lower, upper, color=look["color"], alpha=0.15, linewidth=0)
         axes.plot(sizes, mean, **look)
@@ -70,31 +73,31 @@ def against_size(axes: Axes, comparison: Comparison, column: str) -> None:
 def compared(left: Axes, right: Axes, comparison: Comparison) -> None:
     """Two panels: each predictor's distance to the truth, and to the counts (or the first one)."""
     against_size(left, comparison, "truth")
-    left.set_title(f"{comparison['task']}: estimation error")
-    names = comparison["predictors"]
+    left.set_title(f"{comparison.task}: estimation error")
+    names = comparison.predictors
     against_size(right, comparison, "counts" if "counts" in names else names[0])
     right.set_title("distance to the empirical law" if "counts" in names else "")
 
 
 def beside(axes: Axes, comparison: Comparison) -> None:
     """At the one size of the comparison: every other predictor's distance to the first."""
-    first, *others = comparison["predictors"][:-1]
-    (size,) = comparison["sizes"]
-    cells = [comparison["matrix"][str(size)][first][name] for name in others]
-    mean = np.array([cell["mean"] for cell in cells])
-    spread = np.abs([[cell[end] for cell in cells] for end in ("low", "high")] - mean)
+    first, *others = comparison.predictors[:-1]
+    (size,) = comparison.sizes
+    cells = [comparison.matrix[size][first][name] for name in others]
+    mean = np.array([cell.mean for cell in cells])
+    spread = np.abs([[getattr(cell, end) for cell in cells] for end in ("low", "high")] - mean)
     colors = ["#0072B2" if "in-context" in name else "#009E73" for name in others]
     axes.barh(others, mean, xerr=spread, color=colors, height=0.6)
     axes.invert_yaxis()
     axes.set(xlabel=f"mean total variation to {first}")
-    axes.set_title(f"{comparison['task']}, N = {size}")
+    axes.set_title(f"{comparison.task}, N = {size}")
 
 
 def heat_map(axes: Axes, comparison: Comparison, size: int) -> None:
     """The whole matrix at one size: mean total variation of every pair."""
-    names = comparison["predictors"]
-    cells = comparison["matrix"][str(size)]
-    values = np.array([[cells[row][column]["mean"] for column in names] for row in names])
+    names = comparison.predictors
+    cells = comparison.matrix[size]
+    values = np.array([[cells[row][column].mean for column in names] for row in names])
     axes.imshow(values, cmap="Blues", vmin=0)
     axes.grid(visible=False)
     size_of_names, size_of_cells = min(8, 64 / len(names)), min(7, 42 / len(names))
@@ -106,7 +109,7 @@ def heat_map(axes: Axes, comparison: Comparison, size: int) -> None:
             text = f"{value:.3f}" if value >= 5e-4 else f"{value:.0e}" if value else "0"
             color = "white" if dark else "black"
             axes.text(j, i, text, ha="center", va="center", fontsize=size_of_cells, color=color)
-    axes.set_title(f"{comparison['task']}, N = {size}: mean total variation")
+    axes.set_title(f"{comparison.task}, N = {size}: mean total variation")
 
 
 def collapse(axes: Axes, comparisons: Sequence[Comparison], delta: float = 0.1) -> None:
@@ -116,10 +119,12 @@ def collapse(axes: Axes, comparisons: Sequence[Comparison], delta: float = 0.1) 
     below it for larger V and m is the looseness of its product.
     """
     for place, comparison in enumerate(comparisons):
-        m, V, sizes = comparison["contexts"], comparison["vocab"], comparison["sizes"]
+        m, V, sizes = comparison.contexts, comparison.vocab, comparison.sizes
+        if m is None or V is None:
+            continue  # no table: the abstract's order for C1 does not speak of it
         x = np.sqrt(V * m * np.log(m / delta) / np.array(sizes))
-        for name in comparison["predictors"][:-1]:
-            eps = [comparison["matrix"][str(n)][name]["truth"]["max"] for n in sizes]
+        for name in comparison.predictors[:-1]:
+            eps = [comparison.matrix[n][name]["truth"].max for n in sizes]
             look = _look(name, place) | {"label": f"{name}, m = {m}, V = {V}"}
             axes.plot(x, eps, **look)
     ends = np.array(axes.get_xlim())
@@ -140,33 +145,33 @@ def matrices(*axes_and_comparison: Any) -> None:
 
 def ends(comparison: Comparison) -> list[int]:
     """The smallest and the largest size."""
-    return sorted({min(comparison["sizes"]), max(comparison["sizes"])})
+    return sorted({min(comparison.sizes), max(comparison.sizes)})
 
 
 def tables(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
     """Title -> rows: rates in N, laws of several symbols, differences, sensitivity to order."""
-    largest = str(max(comparison["sizes"]))
-    names = comparison["predictors"][:-1]
+    largest = max(comparison.sizes)
+    names = comparison.predictors[:-1]
     # Every difference once.
     differences = [
-        {"predictor": row, "against": column, **comparison["paired"][largest][row][column]}
+        {"predictor": row, "against": column, **asdict(comparison.paired[largest][row][column])}
         for i, row in enumerate(names)
         for column in names[i + 1 :]
     ]
     found = {
         "exponent of the distance to truth in N": [
-            {"predictor": name, **rate} for name, rate in comparison["rates"].items()
+            {"predictor": name, **asdict(rate)} for name, rate in comparison.rates.items()
         ],
         f"how much farther from the truth, N = {largest}, paired by task": differences,
         "distance to truth of the law of l symbols": [
-            {"N": size, "l": length, "predictor": name, **cell}
-            for size, lengths in comparison["lengths"].items()
+            {"N": size, "l": length, "predictor": name, **asdict(cell)}
+            for size, lengths in comparison.lengths.items()
             for length, rows in lengths.items()
             for name, cell in rows.items()
         ],
         "how far the law moves when the demonstrations are permuted": [
             {"N": size, "predictor": name, "mean total variation": moved}
-            for size, rows in comparison["order"].items()
+            for size, rows in comparison.order.items()
             for name, moved in rows.items()
         ],
     }

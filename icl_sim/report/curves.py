@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
+
+from icl_sim.training.run_results import Pretraining
 
 COLORS = {"counts": "#000000", "bayes": "#E69F00", "in-context": "#009E73", "truth": "#0072B2"}
 
@@ -16,34 +17,20 @@ def trajectory(*axes_and_run: Any) -> None:
     The arguments are one Axes for each size, then what `train_sft` returns.
     """
     *panels, run = axes_and_run
-    for axes, size in zip(panels, run["sizes"], strict=True):
-        curves = run["curves"][str(size)]
+    for axes, size in zip(panels, run.sizes, strict=True):
+        curves = run.curves[size]
         for name, color in COLORS.items():
-            axes.plot(run["steps"], curves[name], color=color, linewidth=1.4, label=f"to {name}")
-        best = run["oracle"][str(size)]
-        axes.plot(best["step"], best["truth"], "*", color=COLORS["truth"], label="oracle stop")
+            axes.plot(run.steps, curves[name], color=color, linewidth=1.4, label=f"to {name}")
+        best = run.oracle[size]
+        axes.plot(best.step, best.truth, "*", color=COLORS["truth"], label="oracle stop")
         axes.set(xlabel="steps", ylabel="mean total variation", ylim=(0, None))
-        axes.set_title(f"{run['task']}, N = {size}, {run['adapt']}")
+        axes.set_title(f"{run.task}, N = {size}, {run.adapt}")
     panels[0].legend(fontsize=8)
 
 
-def pretraining_loss(axes: Axes, run: Mapping[str, Any]) -> None:
+def pretraining_loss(axes: Axes, run: Pretraining) -> None:
     """Mean loss of every 50 steps; what `train_base` returns."""
-    steps = [50 * (i + 1) for i in range(len(run["losses"]))]
-    axes.plot(steps, run["losses"], color="#000000", linewidth=1.4)
+    steps = [50 * (i + 1) for i in range(len(run.losses))]
+    axes.plot(steps, run.losses, color="#000000", linewidth=1.4)
     axes.set(xlabel="steps", ylabel="loss, nats per predicted symbol")
     axes.set_title("pretraining")
-
-
-def temperatures(axes: Axes, rows: Any) -> None:
-    """Error of the softmax-only form against its temperature; rows of the suite ``learners``."""
-    eps = [float(row["recipe"].split()[1]) for row in rows]
-    for name, color, marker in (("float64", "#0072B2", "o"), ("float32", "#D55E00", "s")):
-        errors = [row[name] for row in rows]
-        axes.loglog(eps, errors, marker, color=color, linestyle="-", label=name)
-    slope = [rows[0]["float64"] * (e / eps[0]) ** 2 for e in eps]
-    axes.loglog(eps, slope, color="#000000", linestyle=":", label="slope 2")
-    axes.set(xlabel="temperature of the reflected tokens", ylabel="largest total variation")
-    axes.set(ylim=(min(row["float64"] for row in rows) / 2, 1))
-    axes.set_title(f"{rows[0]['steps']} steps of SGD by softmax heads only")
-    axes.legend(fontsize=8)

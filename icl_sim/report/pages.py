@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from icl_sim.claims.claim import Audit
+from icl_sim.comparison.result import Comparison
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, curves, plots
-from icl_sim.report.audit import audit, columns
+from icl_sim.report.audit import columns, looseness, pictures
+from icl_sim.report.findings import Findings
+from icl_sim.storage.json_form import json_form
 
 
-def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
+def write_report(findings: Findings, out: str | Path) -> Path:
     """Writes ``report.html`` and ``results.json`` into ``out`` and returns the page's path.
 
-    With statements among the results, ``audit.html`` too, which has all about each of them.
+    With an audit among the findings, ``audit.html`` too, which has all about each statement.
 
     Args:
-      results: any of: what `icl_sim.claims.judge` returns; ``comparisons`` and ``collapse``, lists
-        of what `icl_sim.comparison.compare` returns; ``training`` and ``pretraining``, lists of
-        what `icl_sim.training.runs` returns.
+      findings: what is to be shown.
       out: the directory; made if missing.
 
     Raises:
@@ -34,11 +36,11 @@ def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "results.json").write_text(
-            json.dumps(results, sort_keys=True, indent=1, allow_nan=False) + "\n"
+            json.dumps(json_form(findings), sort_keys=True, indent=1, allow_nan=False) + "\n"
         )
-        page.write_text(render(results))
-        if results.get("statements"):
-            (directory / "audit.html").write_text(render_audit(results))
+        page.write_text(render(findings))
+        if findings.audit and findings.statements:
+            (directory / "audit.html").write_text(render_audit(findings.audit))
     except OSError as error:
         raise InputError(
             f"--out {out}: expected a directory that can be written, got {error.strerror}: choose "
@@ -47,10 +49,14 @@ def write_report(results: Mapping[str, Any], out: str | Path) -> Path:
     return page
 
 
-def render_audit(results: Mapping[str, Any]) -> str:
+def render_audit(audit: Audit) -> str:
     """The audit as text; all that came from data is escaped."""
     page = _environment().get_template("audit.html")
-    return page.render(results=results, audit=audit(results))
+    return page.render(
+        audit=audit,
+        pictures={s.statement.id: pictures(s.outcome.figures) for s in audit.statements},
+        looseness=looseness(audit.statements),
+    )
 
 
 def _environment() -> jinja2.Environment:
@@ -66,13 +72,12 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def render(results: Mapping[str, Any]) -> str:
+def render(findings: Findings) -> str:
     """The page as text; all that came from data is escaped."""
-    results = {"claims": [], "statements": [], "checks": [], "costs": []} | dict(results)
-    pictures = [picture for c in results.get("comparisons", []) for picture in _compared(c)]
-    if results.get("collapse"):
-        drawn = plots.svg(comparison_plots.collapse, results["collapse"])
-        pictures.append(
+    drawings = [picture for c in findings.comparisons for picture in _compared(c)]
+    if findings.collapse:
+        drawn = plots.svg(comparison_plots.collapse, findings.collapse)
+        drawings.append(
             {
                 "title": "One law for all tables?",
                 "caption": (
@@ -83,51 +88,55 @@ def render(results: Mapping[str, Any]) -> str:
                 "svg": Markup(drawn),  # noqa: S704
             }
         )
-    for run in results.get("training", []):
-        pictures.append(
+    for run in findings.training:
+        drawings.append(
             {
-                "title": f"The path of fine-tuning: {run['task']}",
+                "title": f"The path of fine-tuning: {run.task}",
                 "caption": (
-                    f"{run['copies']} copies of the base fine-tuned in one program; means over "
+                    f"{run.copies} copies of the base fine-tuned in one program; means over "
                     "contexts and copies. The path comes nearest to the truth early and goes "
                     "on to the counts; the star is where an oracle would stop."
                 ),
                 "svg": Markup(  # noqa: S704
-                    plots.svg(curves.trajectory, run, panels=len(run["sizes"]))
+                    plots.svg(curves.trajectory, run, panels=len(run.sizes))
                 ),
             }
         )
-    for run in results.get("pretraining", []):
-        pictures.append(
+    for made in findings.pretraining:
+        drawings.append(
             {
                 "title": "Pretraining of the base",
-                "caption": f"{run['tokens_per_second']:,} tokens a second on the machine at hand.",
-                "svg": Markup(plots.svg(curves.pretraining_loss, run)),  # noqa: S704
+                "caption": f"{made.tokens_per_second:,} tokens a second on the machine at hand.",
+                "svg": Markup(plots.svg(curves.pretraining_loss, made)),  # noqa: S704
             }
         )
     page = _environment().get_template("report.html")
-    return page.render(results=results, pictures=pictures)
+    return page.render(
+        findings=findings,
+        pictures=drawings,
+        costs=[asdict(cost) for cost in findings.costs],
+    )
 
 
-def _compared(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _compared(comparison: Comparison) -> list[dict[str, Any]]:
     """Pictures of one comparison: distances against N, and the matrix with the tables below it."""
     ends = comparison_plots.ends(comparison)
-    if len(comparison["sizes"]) > 1:
-        title = f"Predictors against the truth: {comparison['task']}"
+    if len(comparison.sizes) > 1:
+        title = f"Predictors against the truth: {comparison.task}"
         caption = (
             "Means over contexts and tasks; bands are 95 % bootstrap intervals over tasks. "
             "The hand-written lookup lies on the counts, and fine-tuning ends there too."
         )
         drawn = plots.svg(comparison_plots.compared, comparison, panels=2)
     else:
-        title = f"Beside {comparison['predictors'][0]}: {comparison['task']}"
+        title = f"Beside {comparison.predictors[0]}: {comparison.task}"
         caption = "Means over contexts and tasks with 95 % bootstrap intervals over tasks."
         drawn = plots.svg(comparison_plots.beside, comparison)
     return [
         # The SVG is drawn here from numbers and names of the library, hence safe.
         {"title": title, "caption": caption, "svg": Markup(drawn)},  # noqa: S704
         {
-            "title": f"Every route beside every other: {comparison['task']}",
+            "title": f"Every route beside every other: {comparison.task}",
             "caption": "Rows and columns are predictors on the same data; the truth is the last.",
             "svg": Markup(  # noqa: S704
                 plots.svg(comparison_plots.matrices, comparison, panels=len(ends))

@@ -32,12 +32,12 @@ def write_viewer(
     Raises:
       InputError: a construction without machine tokens, or a file that cannot be written.
     """
-    if built.transcribe is None:
+    if built.machine is None:
         raise InputError(f"--trace: expected a construction of a machine, got {built.name}")
     trace = machine.run(tape, min(steps, LONGEST))
     prompt = built.encode({"machine": machine, "tape": tape})
     data = run_data(machine, trace, machine.encode_tape(tape)) | {
-        "heads": attention_data(built, prompt, built.transcribe(trace)),
+        "heads": attention_data(built, prompt, built.machine.transcribe(trace)),
         "prompt": len(prompt),
         "certificate": built.certificate.summary(),
     }

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import run_blocks
-from icl_sim.statistics.sweep import Progress, quiet
-from icl_sim.storage.store import Store
+from icl_sim.storage.result_store import ResultStore
 
 RESAMPLES = 2000
 
@@ -45,7 +45,7 @@ def measured_slopes(
     *,
     key: jax.Array,
     replicates: int,
-    store: Store,
+    store: ResultStore,
     progress: Progress = quiet,
 ) -> dict[str, Slope]:
     """Measure how mean errors fall with the number of examples.

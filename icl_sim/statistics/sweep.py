@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import Batch, iter_blocks
 from icl_sim.statistics.cells import MeanCell, TailCell, Tally
 from icl_sim.statistics.intervals import (
@@ -30,9 +31,7 @@ from icl_sim.statistics.intervals import (
     REFUTED,
     family_verdicts,
 )
-from icl_sim.storage.store import Store
-
-Progress = Callable[[str, int, int], None]  # progress(label, done, total)
+from icl_sim.storage.result_store import ResultStore
 
 
 @dataclass(frozen=True)
@@ -56,17 +55,13 @@ class CellVerdict:
     high: float
 
 
-def quiet(label: str, done: int, total: int) -> None:
-    """A progress that shows nothing."""
-
-
 def sweep(
     name: str,
     cells: Sequence[TailCell | MeanCell],
     *,
     key: jax.Array,
     replicates: int,
-    store: Store,
+    store: ResultStore,
     alpha: float = ALPHA,
     progress: Progress = quiet,
 ) -> list[CellVerdict]:
@@ -129,7 +124,7 @@ def _look(
     cell: TailCell | MeanCell,
     key: jax.Array,
     trials: range,
-    store: Store,
+    store: ResultStore,
     advance: Callable[[int], None],
 ) -> Tally:
     """The tally of these trials, from the store, or run and recorded."""

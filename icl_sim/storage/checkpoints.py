@@ -1,9 +1,9 @@
 """Checkpoints of one training run: Orbax writes them, a manifest of SHA-256 sums vouches for them.
 
 Orbax commits a step atomically but restores flipped bits and other dtypes without a word. So each
-step carries a manifest, inside the same commit: the run's configuration and, for every leaf, dtype,
-shape and SHA-256. A step is either restored exactly or refused by name, and then the newest step
-that is intact is taken.
+step carries a manifest, inside the same commit: the run's configuration, what was noted beside the
+arrays and, for every leaf, dtype, shape and SHA-256. A step is either restored exactly or refused
+by name, and then the newest step that is intact is taken.
 
 In a run of several processes the first one alone reads and writes the directory, and sends the
 others what it restored.
@@ -47,6 +47,7 @@ class Checkpoints:
 
     Attributes:
       skipped: one line for each step that `restore` could not use.
+      note: what was saved beside the arrays that `restore` gave.
 
     >>> import tempfile
     >>> with Checkpoints(tempfile.mkdtemp(), config={"seed": 1}) as checkpoints:
@@ -59,6 +60,7 @@ class Checkpoints:
         self._directory = Path(directory).absolute()
         self._config = json.loads(canonical_json(config))
         self.skipped: tuple[str, ...] = ()
+        self.note: Any = None
         from_first(lambda: self._open(keep))
 
     def _open(self, keep: int) -> bytes:
@@ -74,8 +76,13 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self._directory, options=options)
         return b""
 
-    def save(self, step: int, tree: Any) -> None:
+    def save(self, step: int, tree: Any, *, note: Any = None) -> None:
         """Commits ``tree``, a pytree of arrays, as the state before step ``step``.
+
+        Args:
+          step: above all that were saved before.
+          tree: the arrays.
+          note: JSON value to keep beside them, for what has no fixed shape.
 
         Raises:
           InputError: the directory cannot be written; earlier steps are intact.
@@ -87,6 +94,7 @@ class Checkpoints:
             "schema": SCHEMA,
             "step": step,
             "config": self._config,
+            "note": note,
             "leaves": {name: _fingerprint(leaf) for name, leaf in leaves.items()},
         }
         items = ocp.args.Composite(
@@ -116,11 +124,14 @@ class Checkpoints:
             if found is None:
                 return b""
             leaves = _named(found[1]).values()
-            return found[0].to_bytes(8) + b"".join(leaf.tobytes() for leaf in leaves)
+            head = canonical_json([found[0], self.note]).encode()
+            return head + b"\n" + b"".join(leaf.tobytes() for leaf in leaves)
 
         content = from_first(read)
         if found is None and content:
-            found = int.from_bytes(content[:8]), _from_bytes(template, content[8:])
+            head, _, leaves = content.partition(b"\n")  # JSON of one line
+            step, self.note = json.loads(head)
+            found = step, _from_bytes(template, leaves)
         return found
 
     def _newest(self, template: Any) -> tuple[int, Any] | None:
@@ -179,6 +190,7 @@ class Checkpoints:
         for name, expected in manifest["leaves"].items():
             if _fingerprint(leaves[name]) != expected:
                 raise fault(f"{name} does not match its SHA-256")
+        self.note = manifest.get("note")
         return _like(template, (np.array(leaves[name]) for name in wanted))
 
     def _require_same(self, manifest: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:
@@ -229,6 +241,14 @@ class Checkpoints:
                 f"cannot {verb} checkpoints in {self._directory}: {' '.join(str(error).split())}; "
                 "free some space or choose another directory (earlier steps are intact)"
             ) from error
+
+
+def discard(directory: Path) -> None:
+    """Removes checkpoints; a kill meanwhile leaves nothing that a later run would read."""
+    old = directory.with_name(f"{directory.name}-old")
+    shutil.rmtree(old, ignore_errors=True)
+    directory.rename(old)
+    shutil.rmtree(old)
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:

@@ -168,8 +168,8 @@ def merge(files: Iterable[RecordFile]) -> dict[str, Record]:
     return merged
 
 
-def read_records(directory: str | Path) -> list[Record]:
-    """The records of a directory, sorted by key, each key once; takes no lock.
+def read_run(directory: str | Path) -> tuple[dict[str, Any], list[Record]]:
+    """The configuration of a directory's run, and its records, sorted by key, each key once.
 
     Raises:
       InputError: no records, a corrupt line, or two results for one key.
@@ -179,5 +179,7 @@ def read_records(directory: str | Path) -> list[Record]:
         raise InputError(
             f"expected records-*.jsonl in {directory}, found none; name a directory of results"
         )
+    # A file without a header is one whose run died before it had a result.
+    headers = [file.header for file in files if file.header is not None]
     merged = merge(files)
-    return [merged[key] for key in sorted(merged)]
+    return headers[0]["config"] if headers else {}, [merged[key] for key in sorted(merged)]

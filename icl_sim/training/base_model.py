@@ -9,6 +9,7 @@ Letters: m contexts, V outputs, N demonstrations, T tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -26,7 +27,7 @@ from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig
-from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS, OUTPUTS
+from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS, OUTPUTS, interleaved
 from icl_sim.transformer import Params, forward, load_params
 
 NAME = "base"
@@ -63,6 +64,39 @@ class Base:
     params: dict[str, jax.Array]
     window: int
     about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GateDistances:
+    """Mean total variation over tables and contexts, at one N.
+
+    Attributes:
+      icl_to_bayes: of the base in context to exact Bayes.
+      unigram_to_bayes: of the smoothed law of the outputs, regardless of context, to exact Bayes.
+      icl_to_truth, bayes_to_truth: of the two to the table's own laws.
+    """
+
+    icl_to_bayes: float
+    unigram_to_bayes: float
+    icl_to_truth: float
+    bayes_to_truth: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a base estimates in context.
+
+    Attributes:
+      passed: at every size icl_to_bayes is below ``limit`` and below unigram_to_bayes.
+      limit: of total variation to Bayes.
+      tables: the number of tables measured.
+      sizes: N, demonstrations -> distances.
+    """
+
+    passed: bool
+    limit: float
+    tables: int
+    sizes: Mapping[int, GateDistances]
 
 
 @lru_cache(maxsize=8)
@@ -116,8 +150,7 @@ def table_prompts(base: Base, data: Demonstrations) -> jax.Array:
             f"prompt: expected at most {(base.window - 1) // 2} demonstrations, {base.window} "
             f"tokens, the base's window, got {N}; show fewer of them"
         )
-    pairs = jnp.stack([data.contexts, data.outputs + CONTEXTS], axis=-1).astype(jnp.int32)
-    shown = jnp.broadcast_to(pairs.reshape(*pairs.shape[:-2], 2 * N), (m, 2 * N))
+    shown = jnp.broadcast_to(interleaved(data.contexts, data.outputs), (m, 2 * N))
     return jnp.concatenate([shown, jnp.arange(m, dtype=jnp.int32)[:, None]], axis=1)
 
 
@@ -160,15 +193,10 @@ def check_table(m: int, V: int) -> None:
         )
 
 
-def gate(base: Base) -> dict[str, Any]:
+def gate(base: Base) -> Gate:
     """Whether the base estimates in context: its distance to exact Bayes on fresh tables.
 
     Tables and demonstrations are drawn as in pretraining, from seeds that pretraining does not use.
-
-    Returns:
-      ``sizes``: for each N the mean TV, over tables and contexts, icl_to_bayes, unigram_to_bayes
-      (the smoothed law of the outputs regardless of context), icl_to_truth and bayes_to_truth;
-      ``passed``: at every size icl_to_bayes is below 0.08 and below unigram_to_bayes.
     """
     tables = [random_table(10_000 + i, concentration=None).law for i in range(GATE_TABLES)]
     laws = jnp.asarray(np.stack(tables), jnp.float32)
@@ -176,17 +204,15 @@ def gate(base: Base) -> dict[str, Any]:
     for N in GATE_SIZES:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(2**31 - 1), N), GATE_TABLES)
         distances = np.asarray(_gate_distances(base.spec, base.params, base.window, N, keys, laws))
-        names = ("icl_to_bayes", "unigram_to_bayes", "icl_to_truth", "bayes_to_truth")
-        means = distances.mean(axis=(0, 2))
-        sizes[str(N)] = {n: round(float(d), 4) for n, d in zip(names, means, strict=True)}
-    passed = all(s["icl_to_bayes"] < min(LIMIT, s["unigram_to_bayes"]) for s in sizes.values())
-    return {"passed": passed, "limit": LIMIT, "tables": GATE_TABLES, "sizes": sizes}
+        sizes[N] = GateDistances(*(round(float(d), 4) for d in distances.mean(axis=(0, 2))))
+    passed = all(s.icl_to_bayes < min(LIMIT, s.unigram_to_bayes) for s in sizes.values())
+    return Gate(passed=passed, limit=LIMIT, tables=GATE_TABLES, sizes=sizes)
 
 
 def _gate_distances(
     spec: TransformerSpec, params: Params, window: int, N: int, keys: jax.Array, laws: jax.Array
 ) -> jax.Array:
-    """float32 [tables, 4, m]."""
+    """float32 [tables, 4, m], in the order of `GateDistances`."""
     base = Base(spec, dict(params), window, {})
 
     def one(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:

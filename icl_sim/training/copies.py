@@ -22,6 +22,7 @@ from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import on_all_devices
 from icl_sim.execution.memory_guard import require, sharing
+from icl_sim.execution.progress import Progress
 from icl_sim.execution.row_blocks import RowBlocks, join_rows, map_rows, split_rows
 from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
@@ -74,7 +75,7 @@ def fine_tune_copies(
     targets: Any = None,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Copies:
     """Fine-tunes R copies of one base, each on its own examples, block by block.
 

@@ -11,7 +11,6 @@ sharded program the compiler would fuse the update differently on one device tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +25,7 @@ from constructions.spec import TransformerSpec, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import on_all_devices
 from icl_sim.execution.memory_guard import require, sharing
+from icl_sim.execution.progress import Progress
 from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.fine_tuning import State, begin, guarded_update, require_finite
@@ -81,7 +81,7 @@ def pretrain(
     chunk: int = 50,
     mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Pretrained:
     """Trains a network from random weights on `icl_sim.training.pretraining_sequences`.
 

@@ -57,8 +57,18 @@ def pairs(key: jax.Array, length: int) -> jax.Array:
     law = random_law(table_key, CONTEXTS, OUTPUTS)
     count = (length + 1) // 2
     contexts = jax.random.randint(context_key, (count,), 0, CONTEXTS, jnp.int32)
-    outputs = jax.random.categorical(output_key, law[contexts]).astype(jnp.int32) + CONTEXTS
-    return jnp.stack([contexts, outputs], axis=1).reshape(-1)[:length]
+    outputs = jax.random.categorical(output_key, law[contexts])
+    return interleaved(contexts, outputs)[:length]
+
+
+def interleaved(contexts: jax.Array, outputs: jax.Array) -> jax.Array:
+    """int32 [..., 2 N]: the symbols c_1 y_1 ... c_N y_N of pairs [..., N] of a table.
+
+    >>> interleaved(jnp.array([0, 2]), jnp.array([1, 0])).tolist()
+    [0, 9, 2, 8]
+    """
+    symbols = jnp.stack([contexts, CONTEXTS + outputs], axis=-1).astype(jnp.int32)
+    return symbols.reshape(*contexts.shape[:-1], -1)
 
 
 def markov_stream(key: jax.Array, length: int) -> jax.Array:

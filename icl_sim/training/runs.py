@@ -1,14 +1,13 @@
 """The two training runs a user asks for by name: pretraining a base, and fine-tuning on a task.
 
-Both are resumable, and return plain JSON values: figures, and the learning curve for a plot.
+Both are resumable.
 """
 
 from __future__ import annotations
 
 import platform
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,9 @@ from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.execution.memory_guard import require
-from icl_sim.storage.checkpoints import Checkpoints
+from icl_sim.execution.progress import Progress, quiet
+from icl_sim.storage.checkpoints import Checkpoints, discard
+from icl_sim.storage.json_form import json_form
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.base_model import (
     CONFIGS,
@@ -45,9 +46,9 @@ from icl_sim.training.base_model import (
 from icl_sim.training.fine_tuning import training_bytes
 from icl_sim.training.pretraining import pretrain
 from icl_sim.training.pretraining_sequences import CONTEXTS, OUTPUTS
+from icl_sim.training.run_results import FineTuning, OracleStop, Pretraining
 from icl_sim.transformer import Transformer
 
-Progress = Callable[[str, int, int], None]
 TARGETS = ("counts", "bayes", "in-context", "truth")
 
 
@@ -58,8 +59,8 @@ def train_base(
     replicas: int = 0,
     steps: int = RECIPE.steps,
     resume: bool = False,
-    progress: Progress = lambda label, done, total: None,
-) -> dict[str, Any]:
+    progress: Progress = quiet,
+) -> Pretraining:
     """Pretrains a base and, if it passes the gate, writes ``out``/base.safetensors and base.json.
 
     Args:
@@ -68,10 +69,6 @@ def train_base(
         their figures.
       steps: of pretraining.
       resume: go on from the checkpoints that a stopped run left in ``out``.
-
-    Returns:
-      path (None if the gate refused the base), passed, gate, replicas (seed -> gate), losses (mean
-      of every 50 steps, in nats), cpu_seconds and tokens_per_second (of the first seed).
     """
     config = replace(RECIPE, steps=steps, warmup=min(RECIPE.warmup, steps))
     gates, facts = {}, {}
@@ -80,31 +77,32 @@ def train_base(
         gates[one] = gate(base)
         if one == seed:
             first, facts = base, figures
+    others = {s: found for s, found in gates.items() if s != seed}
     about = {
         "name": "base",
         "alphabet": "contexts are symbols 0 to 7, outputs 8 to 15; a prompt is c1 y1 ... cN yN c",
         "recipe": {"seed": seed, "length": LENGTH, "config": asdict(config)},
         "script": "scripts/train-base",
         "text": {"file": TEXT, "sha256": TEXT_SHA256},
-        "gate": gates[seed],
-        "replicas": {str(s): g for s, g in gates.items() if s != seed},
+        "gate": json_form(gates[seed]),
+        "replicas": json_form(others),
         "made_with": {"python": platform.python_version(), "jax": jax.__version__},
         **facts,
     }
-    passed = all(found["passed"] for found in gates.values())
+    passed = all(found.passed for found in gates.values())
     path = Path(out) / "base"
     if is_first():
         if passed:
             save_base(replace(first, about=about), path)
         for one in gates:
-            _remove(_checkpoints(Path(out), one))
-    return {
-        "path": f"{path}.safetensors" if passed else None,
-        "passed": passed,
-        "gate": gates[seed],
-        "replicas": about["replicas"],
+            discard(_checkpoints(Path(out), one))
+    return Pretraining(
+        path=f"{path}.safetensors" if passed else None,
+        passed=passed,
+        gate=gates[seed],
+        replicas=others,
         **facts,
-    }
+    )
 
 
 def _checkpoints(out: Path, seed: int) -> Path:
@@ -138,14 +136,6 @@ def _pretrained(
 
 def _parts(values: np.ndarray, size: int) -> list[np.ndarray]:
     return [values[i : i + size] for i in range(0, len(values), size)]
-
-
-def _remove(directory: Path) -> None:
-    """Removes checkpoints; a kill meanwhile leaves nothing that a later run would read."""
-    old = directory.with_name(f"{directory.name}-old")
-    shutil.rmtree(old, ignore_errors=True)
-    directory.rename(old)
-    shutil.rmtree(old)
 
 
 def _fresh(directory: Path, resume: bool) -> None:
@@ -183,8 +173,8 @@ def train_sft(
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
-    progress: Progress = lambda label, done, total: None,
-) -> dict[str, Any]:
+    progress: Progress = quiet,
+) -> FineTuning:
     """Fine-tunes the base on tables of a task: every (size, table, seed) copy in one program.
 
     Args:
@@ -195,12 +185,6 @@ def train_sft(
       every: steps between two points of the curves.
       out: checkpoints go there while the run lasts; None keeps none.
       resume: go on from the checkpoints that a stopped run left in ``out``.
-
-    Returns:
-      task, sizes, copies, adapt, steps (where the curves have points), tokens_per_second; for each
-      size curves: loss (nats, at the points but the last), and the mean TV of the tuned base to
-      "counts", "bayes", "in-context" (the base with the data in the prompt) and "truth"; and for
-      each size oracle: the mean step at which a copy is nearest to the truth, and that distance.
     """
     config = CONFIGS["full"] if config is None else config
     for name, value in (("tasks", tasks), ("seeds", seeds), ("every", every)):
@@ -257,31 +241,30 @@ def train_sft(
                 Transformer(base.spec), base.params, stacked, checkpoints=checkpoints, **arguments
             )
         if is_first():
-            _remove(directory)
+            discard(directory)
     rate = copies * 8 * config.steps / (time.perf_counter() - wall)
     of_size = {
         size: slice(i * tasks * seeds, (i + 1) * tasks * seeds) for i, size in enumerate(sizes)
     }
-    return {
-        "task": task,
-        "sizes": list(sizes),
-        "copies": copies,
-        "adapt": config.adapt,
-        "steps": [min(i * every, config.steps) for i in range(tuned.looks.shape[1])],
-        "tokens_per_second": round(rate),
-        "curves": {str(size): _curves(tuned, every, rows) for size, rows in of_size.items()},
-        "oracle": {
-            str(size): _oracle(tuned.looks[rows], every, config.steps)
-            for size, rows in of_size.items()
+    return FineTuning(
+        task=task,
+        sizes=tuple(sizes),
+        copies=copies,
+        adapt=config.adapt,
+        steps=[min(i * every, config.steps) for i in range(tuned.looks.shape[1])],
+        curves={size: _curves(tuned, every, rows) for size, rows in of_size.items()},
+        oracle={
+            size: _oracle(tuned.looks[rows], every, config.steps) for size, rows in of_size.items()
         },
-    }
+        tokens_per_second=round(rate),
+    )
 
 
-def _oracle(looks: np.ndarray, every: int, steps: int) -> dict[str, float]:
+def _oracle(looks: np.ndarray, every: int, steps: int) -> OracleStop:
     """Where stopping is best: no rule that looks every ``every`` steps can stop nearer."""
     distance = looks[:, :, TARGETS.index("truth")]
     best = np.minimum(distance.argmin(axis=1) * every, steps)
-    return {"step": float(best.mean()), "truth": round(float(distance.min(axis=1).mean()), 4)}
+    return OracleStop(float(best.mean()), round(float(distance.min(axis=1).mean()), 4))
 
 
 def _references(

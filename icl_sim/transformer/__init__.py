@@ -18,7 +18,8 @@ from icl_sim.transformer.forward_pass import (
     unstack_layers,
 )
 from icl_sim.transformer.module import Transformer, init, load, load_params
-from icl_sim.transformer.sublayers import Params, attention, gate, mlp, norm, project, visible
+from icl_sim.transformer.sublayers import Params, attention, mlp, project, visible
+from icl_sim.transformer.switches import norm
 
 __all__ = [
     "CERTIFIED",
@@ -31,7 +32,6 @@ __all__ = [
     "embed",
     "forward",
     "forward_bytes",
-    "gate",
     "gradient_bytes",
     "head_features",
     "hidden",

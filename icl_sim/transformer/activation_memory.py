@@ -10,6 +10,7 @@ import numpy as np
 
 from constructions.spec import Layer, TransformerSpec
 from icl_sim.execution.memory_guard import placed, require, shards
+from icl_sim.transformer.switches import HALF_ARRAYS, require_known
 
 
 def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: int = 4) -> int:
@@ -17,11 +18,11 @@ def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: i
 
     A layer holds the residual stream, before and after, its norm, the square of it and a copy in
     another order: 5 B T D; and its attention or its MLP, one after the other. Attention: queries,
-    keys, values and two arrays of answers; of arrays [B, H, T, T] the scores, the weights and half
-    of a third (jitted and single operations differ by it), the hard one's comparison, and a bias.
+    keys, values and two arrays of answers; arrays [B, H, T, T] as `HALF_ARRAYS` says, and a bias.
     The MLP: six arrays [B, T, M] (two products, two sums, the gate and its product). The logits
     come when the layers are done.
     """
+    require_known(spec)
     parts = [part for layer in spec.layers for part in _activations(layer, batch, tokens)]
     most = max([*parts, batch * tokens * spec.output_size])
     return itemsize * (5 * batch * tokens * spec.width + most)
@@ -33,6 +34,7 @@ def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
     What the forward pass computes in each layer is kept, and the logits are there three times:
     their logarithms and their gradient come to them.
     """
+    require_known(spec)
     layers = sum(sum(_activations(layer, batch, tokens)) for layer in spec.layers)
     streams = 4 * len(spec.layers) * spec.width + 3 * spec.output_size
     return 4 * spec.loops * (layers + batch * tokens * streams)
@@ -41,7 +43,7 @@ def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
 def _activations(layer: Layer, B: int, T: int) -> tuple[int, int]:
     """Entries of the arrays of a layer's attention, and of its MLP."""
     H, G, K, U = layer.heads, layer.groups, layer.key_size, layer.value_size
-    halves = {"linear": 3, "softmax": 5, "hardmax": 6}[layer.attend] + (layer.window > 0)
+    halves = HALF_ARRAYS[layer.attend] + (layer.window > 0) if H else 0
     rows = H * (K + 2 * U) + G * (K + U)
     if G < H:  # keys and values copied for the heads that share them
         rows += H * (K + U)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from constructions.spec import Layer, TransformerSpec
+from constructions.spec import Layer, TransformerSpec, feature_kind, feature_size
 from icl_sim.errors import InputError
 from icl_sim.transformer.activation_memory import require_memory
 from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
@@ -24,10 +24,9 @@ from icl_sim.transformer.sublayers import (
     Params,
     attention,
     dot,
-    lift,
-    norm,
     residual_layer,
 )
+from icl_sim.transformer.switches import FEATURES, lift, norm, require_known
 
 
 def forward(
@@ -109,6 +108,7 @@ def embed(
       spec, params, inputs, how: those of `forward`.
       index: int32 [T] or [..., T], the tokens' positions; 0, 1, ... by default.
     """
+    require_known(spec)
     x = _embed(spec, params["embed"], jnp.asarray(inputs), how)
     if how.dtype is not None:
         x = x.astype(how.dtype)
@@ -210,13 +210,7 @@ def position_features(spec: TransformerSpec, index: jax.Array, dtype: Any) -> ja
     """
     columns: list[jax.Array] = []
     for feature in spec.positions:
-        if feature == "index":
-            columns.append(index.astype(dtype))
-        elif feature == "square":
-            columns.append(index.astype(dtype) * index.astype(dtype))
-        else:
-            bits = int(feature.removeprefix("bits"))
-            columns.extend((2 * ((index >> k) & 1) - 1).astype(dtype) for k in range(bits))
+        columns.extend(FEATURES[feature_kind(feature)](index, feature_size(feature), dtype))
     return jnp.stack(columns, axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""Attention, MLP, norms and gates in JAX, each written once for training and for every dense pass.
+"""Attention and MLP in JAX, written once for training and for every dense pass.
 
 Shape letters are those of `constructions.spec`.
 """
@@ -15,27 +15,12 @@ import jax.numpy as jnp
 
 from constructions.rotary import Rotary
 from constructions.spec import Layer, TransformerSpec
-from icl_sim.errors import InputError
 from icl_sim.transformer.arithmetic import Arithmetic
+from icl_sim.transformer.switches import GATES, MASKS, WEIGHTS, lift, norm
 
 Params = Mapping[str, jax.Array]
 
 LORA_SCALE = 2.0  # alpha/r of Hu et al. (arXiv:2106.09685)
-
-GATES = {
-    "hard_sigmoid": lambda z: jnp.clip(z, 0, 1),
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-    "gelu": lambda z: jax.nn.gelu(z, approximate=False),
-    "gelu_tanh": lambda z: jax.nn.gelu(z, approximate=True),
-}
-
-
-def gate(kind: str, z: jax.Array) -> jax.Array:
-    """The gate of the MLP; `Layer.gate` defines them."""
-    if kind not in GATES:
-        raise InputError(f"gate: the forward pass knows {', '.join(GATES)}, got {kind!r}")
-    return GATES[kind](z)
 
 
 def visible(
@@ -49,12 +34,9 @@ def visible(
       length: the prefix if ``prefix`` is None.
       prefix: how many tokens the prefix mask shows to all; may be traced.
     """
-    mask = keys[None, :] <= queries[:, None]
-    if layer.mask == "prefix":
-        mask = mask | (keys[None, :] < (length if prefix is None else prefix))
-    if layer.reach:
-        mask = mask & (keys[None, :] > queries[:, None] - layer.reach)
-    return mask
+    t, s = queries[:, None], keys[None, :]
+    seen = MASKS[layer.mask](t, s, length if prefix is None else prefix)
+    return seen & (s > t - layer.reach) if layer.reach else seen
 
 
 def project(
@@ -132,18 +114,10 @@ def weigh(
     Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
     that an average of small integers has exact sums and a single rounding.
     """
-    if layer.attend == "linear":
-        return mix(jnp.where(mask, scores, 0))
-    scores = jnp.where(mask, scores, -jnp.inf)
-    best = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
-    if layer.attend == "softmax":
-        weight = jnp.exp(scores - best)
-    elif layer.attend == "hardmax":
-        weight = (scores == best).astype(scores.dtype)
-    else:
-        raise InputError(f"attend: the forward pass does not know {layer.attend!r}")
-    total = weight.sum(axis=-1, keepdims=True)
+    weight, total = WEIGHTS[layer.attend](scores, mask)
     head = mix(weight)
+    if total is None:
+        return head
     # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
     # which it does or not depending on what else is compiled: other bits on other meshes.
     return head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
@@ -248,29 +222,10 @@ def mlp(layer: Layer, leaf: Params, x: jax.Array, how: Arithmetic) -> jax.Array:
         bias = leaf.get(f"b_{name}")
         return y if bias is None else y + lift(bias.astype(y.dtype), y.ndim)
 
-    h = gate(layer.gate, linear(x, "gate"))
+    h = GATES[layer.gate](linear(x, "gate"))
     if layer.mlp == "gated":
         h = h * linear(x, "up")
     return linear(h, "down")
-
-
-def norm(spec: TransformerSpec, x: jax.Array, leaf: Params, name: str) -> jax.Array:
-    """The norm of that name; `TransformerSpec.norm` defines them."""
-    if spec.norm == "none":
-        return x
-    kind = jnp.promote_types(x.dtype, jnp.float32)
-    gain, y = leaf[name].astype(kind), x.astype(kind)
-    if spec.norm == "layer":
-        y = y - jnp.mean(y, axis=-1, keepdims=True)
-    elif spec.norm == "rms_offset":
-        gain = gain + 1
-    elif spec.norm != "rms":
-        raise InputError(f"norm: the forward pass does not know {spec.norm!r}")
-    mean_square = jnp.mean(y * y, axis=-1, keepdims=True)
-    y = y * jax.lax.rsqrt(mean_square + spec.epsilon) * lift(gain, y.ndim)
-    if spec.norm == "layer":
-        y = y + lift(leaf[f"{name}_bias"].astype(kind), y.ndim)
-    return y.astype(x.dtype)
 
 
 def einsum(formula: str, *operands: jax.Array, how: Arithmetic) -> jax.Array:
@@ -283,8 +238,3 @@ def einsum(formula: str, *operands: jax.Array, how: Arithmetic) -> jax.Array:
 def dot(x: jax.Array, w: jax.Array, how: Arithmetic) -> jax.Array:
     """[..., I] times [I, J]."""
     return einsum("...i,ij->...j", x, w, how=how)
-
-
-def lift(x: jax.Array, ndim: int) -> jax.Array:
-    """``x`` with leading axes of size one, up to ``ndim`` axes."""
-    return x.reshape((1,) * (ndim - x.ndim) + x.shape)

@@ -1,0 +1,95 @@
+"""Reads the command line and runs its command: here, in a worker, or under a supervisor."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from icl_sim.cli import (
+    compare,
+    doctor,
+    emulate,
+    export,
+    listing,
+    report,
+    reproduce,
+    sample_size,
+    train,
+    verify,
+)
+from icl_sim.cli.exit_codes import exit_code
+from icl_sim.cli.flags import PLACES, Parser
+from icl_sim.execution import hosts
+from icl_sim.execution.supervisor import RESTARTS, TIMEOUT, supervise
+
+# In the order of --help.
+COMMANDS = (
+    reproduce,
+    verify,
+    sample_size,
+    emulate,
+    compare,
+    train,
+    listing,
+    export,
+    report,
+    doctor,
+)
+ABOUT = (
+    "In-context learning against fine-tuning: hand-written transformers, genuine training, and "
+    "certified verdicts on the claims of arXiv:2506.08060."
+)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs ``argv[1:]`` and returns the exit code."""
+
+    def command() -> int:
+        # A bbchallenge line may begin with an undefined transition, which is no option.
+        words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
+        arguments = _parser().parse_args(words)
+        if hosts.is_worker():
+            return _work(arguments)
+        if any(getattr(arguments, name, None) is not None for name in PLACES):
+            return _supervise(argv[1:], arguments)
+        return int(arguments.command(arguments))
+
+    return exit_code("icl-sim", command, interrupted="--resume continues a run")
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="icl-sim", description=ABOUT)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _work(arguments: Any) -> int:
+    """The command in one of several processes."""
+    try:
+        hosts.join()
+        code = int(arguments.command(arguments))
+        hosts.leave()
+        return code
+    except Exception as error:
+        if not hosts.lost_peer(error):
+            raise
+        traceback.print_exc(file=sys.__stderr__)  # which is the log by now
+        return hosts.LOST
+
+
+def _supervise(argv: Sequence[str], arguments: Any) -> int:
+    """The command in several processes, started and watched from here."""
+    return supervise(
+        argv,
+        coordinator=arguments.coordinator,
+        processes=arguments.processes,
+        process=arguments.process,
+        restarts=RESTARTS if arguments.restarts is None else arguments.restarts,
+        timeout=TIMEOUT if arguments.join_timeout is None else arguments.join_timeout,
+        resume=arguments.out is not None,
+        tell=lambda line: print(f"icl-sim: {line}", file=sys.stderr, flush=True),
+    )

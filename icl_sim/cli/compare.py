@@ -1,0 +1,58 @@
+"""``compare``: every route from the same data, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icl_sim.cli import flags, output
+from icl_sim.execution.progress import ProgressBar
+
+
+def add(commands: Any) -> None:
+    """Adds the command and its flags."""
+    about = "every route from the same data, side by side"
+    parser = flags.add_command(commands, "compare", run, about)
+    parser.add_argument("--task", default="english", metavar="T")
+    sizes = "demonstrations (16 64 256, as far as the task has data)"
+    parser.add_argument("--sizes", type=int, nargs="+", default=None, metavar="N", help=sizes)
+    parser.add_argument("--predictors", nargs="+", default=None, metavar="P")
+    parser.add_argument("--tasks", type=int, default=12, metavar="N", help="tables (12)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="S", help="data sets of each (1)")
+    parser.add_argument("--contexts", type=int, default=8, metavar="M")
+    parser.add_argument("--vocab", type=int, default=8, metavar="V")
+    flags.add_out(parser, default=None, about="records and report")
+
+
+def run(arguments: Any) -> int:
+    """Prints the matrix of every size; with --out, writes the report too."""
+    flags.require_out(arguments)
+    from icl_sim.report.findings import Findings
+    from icl_sim.reproduction import compare_routes
+
+    names = {} if arguments.predictors is None else {"predictors": arguments.predictors}
+    with ProgressBar() as progress:
+        found = compare_routes(
+            arguments.task,
+            sizes=arguments.sizes,
+            tasks=arguments.tasks,
+            seeds=arguments.seeds,
+            contexts=arguments.contexts,
+            vocab=arguments.vocab,
+            seed=arguments.seed,
+            out=arguments.out,
+            resume=arguments.resume,
+            progress=progress,
+            **names,
+        )
+    page = output.pages(Findings(comparisons=(found,)), arguments.out) if arguments.out else None
+    if arguments.json:
+        output.print_json(found)
+        return 0
+    width = max(map(len, found.predictors))
+    for size, matrix in found.matrix.items():
+        print(f"mean total variation, N = {size} (columns in the order of the rows)")
+        for row, cells in matrix.items():
+            print(f"{row:>{width}}", *(f"{cells[column].mean:.4f}" for column in matrix))
+    if page:
+        print(f"report: {page}")
+    return 0

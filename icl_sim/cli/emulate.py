@@ -1,0 +1,89 @@
+"""``emulate``: a machine's run through a transformer's weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from icl_sim.cli import flags, output
+from icl_sim.errors import InputError
+from icl_sim.execution.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from icl_sim.emulation.looped import LoopedEmulation
+    from icl_sim.emulation.turing import Emulation
+
+SHOWN = 200  # cells of a tape on the terminal
+
+
+def add(commands: Any) -> None:
+    """Adds the command and its flags."""
+    about = "run a machine through a transformer's weights"
+    parser = flags.add_command(commands, "emulate", run, about)
+    parser.add_argument("machine", metavar="MACHINE", help="name, bbchallenge line, or file")
+    parser.add_argument(
+        "--tape", default="", metavar="T", help="input, a character a symbol; looped: numbers"
+    )
+    parser.add_argument(
+        "--construction", default="universal", metavar="NAME", help="single, universal or looped"
+    )
+    parser.add_argument(
+        "--engine", default=None, metavar="NAME", help="dense, cached, specialised or verify"
+    )
+    parser.add_argument("--max-steps", type=int, default=None, metavar="N")
+    parser.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
+    parser.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
+    parser.add_argument("--resume", action="store_true", help="take up a long run")
+
+
+def run(arguments: Any) -> int:
+    """Runs the machine, and tells by the exit code whether weights and interpreter agree."""
+    if arguments.construction == "looped":
+        return _looped(arguments)
+    from icl_sim.emulation.turing import build, emulate, find_machine
+
+    machine = find_machine(arguments.machine.strip())
+    with ProgressBar() as progress:
+        found = emulate(
+            machine,
+            arguments.tape,
+            construction=arguments.construction,
+            engine=arguments.engine or "specialised",
+            max_steps=arguments.max_steps,
+            checkpoints=arguments.out,
+            resume=arguments.resume,
+            progress=progress,
+        )
+    if arguments.trace:
+        from icl_sim.report.viewer import write_viewer
+
+        built = build(machine, construction=arguments.construction, steps=None)
+        write_viewer(machine, arguments.tape, built, arguments.trace, steps=found.steps)
+    tape = "".join(found.tape)
+    tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
+    return _show(found, arguments, tape=tape)
+
+
+def _looped(arguments: Any) -> int:
+    if arguments.trace:
+        raise InputError("--trace: expected a Turing machine, the viewer draws its tape")
+    from icl_sim.emulation.looped import emulate_looped
+
+    with ProgressBar() as progress:
+        found = emulate_looped(
+            arguments.machine,
+            arguments.tape,
+            engine=arguments.engine or "dense",
+            max_steps=arguments.max_steps,
+            progress=progress,
+        )
+    return _show(found, arguments)
+
+
+def _show(found: Emulation | LoopedEmulation, arguments: Any, **shown: str) -> int:
+    """Prints the fields of a run; ``shown`` takes the place of some on the terminal."""
+    if arguments.json:
+        output.print_json(found)
+    else:
+        for name, value in (vars(found) | shown).items():
+            print(f"{name:>16}  {f'{value:,.0f}' if isinstance(value, float) else value}")
+    return int(not found.agrees)

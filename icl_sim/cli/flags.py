@@ -1,0 +1,87 @@
+"""The parser, and the flags that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from icl_sim.errors import InputError
+from icl_sim.execution.profiles import PROFILES
+from icl_sim.execution.supervisor import RESTARTS, TIMEOUT
+
+# The flags of which any asks for a supervisor.
+PLACES = ("processes", "coordinator", "process", "restarts", "join_timeout")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, instead of argparse's dump of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[Any], int], about: str
+) -> argparse.ArgumentParser:
+    """The parser of one command, with the flags that every command takes.
+
+    Args:
+      commands: what `add_subparsers` returned.
+      name: as it is typed.
+      run: arguments -> exit code.
+      about: one line for --help.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    parser.set_defaults(command=run)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--seed", type=int, default=0, help="root of all randomness (0)")
+    return parser
+
+
+def add_profile(parser: argparse.ArgumentParser) -> None:
+    """How much of the audit is run."""
+    parser.add_argument("--profile", choices=PROFILES, default="smoke")
+
+
+def add_out(parser: argparse.ArgumentParser, *, default: str | None, about: str) -> None:
+    """Where a run leaves what it found, whether it goes on from there, and where it runs."""
+    parser.add_argument("--out", default=default, metavar="DIR", help=f"{about} go here")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    _add_places(parser)
+
+
+def require_out(arguments: Any) -> None:
+    """Raises InputError if a run is to be resumed that has no directory."""
+    if arguments.resume and arguments.out is None:
+        raise InputError("--resume: expected --out DIR, the run to continue")
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    """The flags of a command that may run in several processes."""
+    group = parser.add_argument_group("several processes or hosts")
+    group.add_argument(
+        "--processes", type=int, default=None, metavar="N", help="alone: N on this machine"
+    )
+    group.add_argument(
+        "--coordinator",
+        default=None,
+        metavar="HOST:PORT|auto",
+        help="where process 0 listens; auto: ask SLURM, Kubernetes, Open MPI or the Cloud TPU",
+    )
+    group.add_argument("--process", type=int, default=None, metavar="I", help="this host's, from 0")
+    group.add_argument(
+        "--restarts",
+        type=int,
+        default=None,
+        metavar="R",
+        help=f"how often to resume after a process died ({RESTARTS})",
+    )
+    group.add_argument(
+        "--join-timeout",
+        type=int,
+        default=None,
+        metavar="S",
+        help=f"seconds until all have joined ({TIMEOUT})",
+    )

@@ -1,0 +1,96 @@
+"""What a predictor is, and the kinds there are: what it reads and what it answers.
+
+A new kind of data is a new `Kind` in KINDS; nothing else here asks which kind it has before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from icl_sim.data.tasks import Demonstrations
+from icl_sim.data.vectors import LabeledVectors
+from icl_sim.errors import InputError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the predictors of one kind read and answer.
+
+    Args:
+      name: as in ``register_predictor(..., kind=name)``.
+      data: the type of a data set, a NamedTuple.
+      shape: data -> the shape of the laws.
+      reads, answers: the same in words.
+      host: data sets are asked about one at a time, with concrete arrays; if not, predictors are
+        jitted and vmapped.
+    """
+
+    name: str
+    data: type
+    shape: Callable[[Any], tuple[int, ...]]
+    reads: str
+    answers: str
+    host: bool = False
+
+
+TABLE = Kind(
+    name="table",
+    data=Demonstrations,
+    shape=lambda data: tuple(data.counts.shape),
+    reads="N demonstrations of m contexts and V outputs",
+    answers="a law on the outputs for each context [m, V]",
+)
+CLASSIFICATION = Kind(
+    name="classification",
+    data=LabeledVectors,
+    shape=lambda data: (len(data.queries), 2),
+    reads="n labeled vectors [n, d] and m queries [m, d]",
+    answers="a law on the classes +1 and -1 for each query [m, 2]",
+    host=True,
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CLASSIFICATION, TABLE)}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One route from data to laws.
+
+    Args:
+      function: (data, key) -> laws float32, rows summing to one; data are of the kind's type. The
+        key is consumed; deterministic predictors ignore it. Jittable and vmappable unless ``host``:
+        shapes come from the data's.
+      kind: what it reads and answers.
+      counts_only: the function reads ``data.counts`` alone, so one compiled program serves every
+        number of demonstrations (the other fields are then None).
+      host: the function takes concrete data, one data set at a time, and cannot be jitted.
+    """
+
+    function: Callable[[Any, jax.Array], Any]
+    kind: Kind = TABLE
+    counts_only: bool = False
+    host: bool = False
+
+    def __call__(self, data: Any, key: jax.Array) -> Any:
+        """The laws, float32, in the kind's shape.
+
+        Raises:
+          InputError: data of another kind, or laws of another shape.
+        """
+        kind = self.kind
+        if not isinstance(data, kind.data):
+            raise InputError(
+                f"predictor of kind {kind.name}: expected {kind.data.__name__}, got "
+                f"{type(data).__name__}"
+            )
+        laws = self.function(data, key)
+        if np.shape(laws) != kind.shape(data):
+            raise InputError(
+                f"predictor of kind {kind.name}: expected {kind.answers}, here "
+                f"{list(kind.shape(data))}, got shape {list(np.shape(laws))}"
+            )
+        return laws

@@ -1,0 +1,126 @@
+"""Every route from data to laws, by name; `register_predictor` adds your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from icl_sim.errors import InputError
+from icl_sim.halfspaces import hard_margin_svm, least_squares, perceptron
+from icl_sim.predictors.classifiers import (
+    halfspace,
+    logistic,
+    logistic_in_context,
+    perceptron_in_context,
+    svm_in_context,
+)
+from icl_sim.predictors.constructed import mixture, retrieval
+from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
+from icl_sim.predictors.emulated import HEAD_SGD, emulator
+from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, Predictor
+from icl_sim.predictors.machine import universal
+from icl_sim.predictors.prompted import in_context, zero_shot
+from icl_sim.predictors.selected import random_choice, retrieved
+from icl_sim.predictors.tuned import RANKS, fine_tuned, tuned, tuned_in_context, validated
+from icl_sim.training.base_model import CONFIGS
+
+_TABLES = {
+    "bayes": Predictor(bayes),
+    "counts": Predictor(counts, counts_only=True),
+    "emulator": Predictor(emulator, counts_only=True),
+    "fine-tuned": Predictor(fine_tuned, counts_only=True),
+    "full": Predictor(tuned(CONFIGS["full"]), counts_only=True),
+    "full-validated": Predictor(validated),
+    "head": Predictor(tuned(CONFIGS["head"]), counts_only=True),
+    "head-sgd": Predictor(tuned(HEAD_SGD), counts_only=True),
+    "in-context": Predictor(in_context),
+    "in-context-random": Predictor(random_choice(in_context)),
+    "in-context-retrieved": Predictor(retrieved(in_context)),
+    "lookup": Predictor(lookup),
+    "lookup-random": Predictor(random_choice(lookup)),
+    "lookup-retrieved": Predictor(retrieved(lookup)),
+    **{
+        f"lora-{rank}": Predictor(tuned(replace(CONFIGS["lora"], rank=rank)), counts_only=True)
+        for rank in RANKS
+    },
+    "mixture": Predictor(mixture),
+    "mixture-random": Predictor(random_choice(mixture)),
+    "mixture-retrieved": Predictor(retrieved(mixture)),
+    "retrieval": Predictor(retrieval),
+    "smoothed": Predictor(smoothed, counts_only=True),
+    "tuned-in-context": Predictor(tuned_in_context),
+    "universal": Predictor(universal, host=True),
+    "zero-shot": Predictor(zero_shot, counts_only=True),
+}
+_CLASSIFIERS = {
+    "least-squares": halfspace(least_squares),
+    "logistic": logistic,
+    "logistic-in-context": logistic_in_context,
+    "perceptron": halfspace(perceptron),
+    "perceptron-in-context": perceptron_in_context,
+    "svm": halfspace(hard_margin_svm),
+    "svm-in-context": svm_in_context,
+}
+PREDICTORS: dict[str, Predictor] = _TABLES | {
+    name: Predictor(function, CLASSIFICATION, host=True) for name, function in _CLASSIFIERS.items()
+}
+
+
+def register_predictor(
+    name: str,
+    function: Callable[[Any, jax.Array], Any],
+    *,
+    kind: str = "table",
+    counts_only: bool = False,
+    host: bool = False,
+) -> None:
+    """Adds a predictor under a new name; ``compare``, its report and ``list`` then know it.
+
+    Args:
+      name: not taken, whatever the kind.
+      function: (data, key) -> laws; see `Predictor`.
+      kind: a name in `KINDS`: what it reads and answers.
+      counts_only, host: see `Predictor`.
+
+    Raises:
+      InputError: the name is taken, no such kind, or one without counts for ``counts_only``.
+
+    >>> import jax.numpy as jnp
+    >>> register_predictor("uniform", lambda data, key: jnp.full(data.counts.shape, 0.5))
+    >>> "uniform" in PREDICTORS
+    True
+    >>> del PREDICTORS["uniform"]
+    """
+    if name in PREDICTORS:
+        raise InputError(f"predictor {name!r} exists already: choose another name")
+    if kind not in KINDS:
+        raise InputError(
+            f"kind of {name!r}: expected one of {', '.join(sorted(KINDS))}, got {kind}"
+        )
+    found = KINDS[kind]
+    if counts_only and "counts" not in found.data.__annotations__:
+        raise InputError(f"predictor {name!r}: data of kind {kind} have no counts to read alone")
+    PREDICTORS[name] = Predictor(function, found, counts_only, host or found.host)
+
+
+def get_predictor(name: str) -> Predictor:
+    """The predictor of that name.
+
+    Raises:
+      InputError: no such predictor.
+    """
+    if name not in PREDICTORS:
+        raise InputError(f"predictor: expected one of {', '.join(predictor_names())}, got {name}")
+    return PREDICTORS[name]
+
+
+def predictor_names(kind: str | None = None) -> list[str]:
+    """Sorted names: of all predictors, or of those of one kind.
+
+    >>> predictor_names("classification")[:2]
+    ['least-squares', 'logistic']
+    """
+    return sorted(n for n, p in PREDICTORS.items() if kind is None or p.kind.name == kind)
