@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.measure import Row, measure, peer
 from benchmarks.roofline import Work, against_roof, forward_work
-from constructions.spec import RMS_EPSILON, TransformerSpec
+from constructions.spec import TransformerSpec
 from icl_sim.data.tasks import random_table, sample_demonstrations
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
 from icl_sim.training.base_model import LENGTH, RECIPE, SPEC, load_base, table_examples
@@ -155,7 +155,7 @@ def _torch_steps(spec: TransformerSpec, params: Any, batch: Batch) -> dict[str, 
     hidden = t[None, :] > t[:, None]
 
     def norm(x: Any, gain: Any) -> Any:
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_EPSILON) * gain
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + spec.epsilon) * gain
 
     def logits(leaves: dict[str, Any]) -> Any:
         x = leaves["embed"][tokens[:, :-1]]

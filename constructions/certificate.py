@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from constructions.spec import ANY, Known, Params, TransformerSpec, require_supported
+from constructions.spec import Params, TransformerSpec
+from constructions.support import ANY, Known, require_supported
 
 # Unit roundoff of each float type: the largest relative error of one operation.
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-8}

@@ -6,6 +6,7 @@ against it. Shape letters are those of `constructions.spec`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -13,17 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from constructions.rotary import Rotary
 from constructions.spec import (
-    ANY,
-    RMS_EPSILON,
     Layer,
     Params,
     TransformerSpec,
     check_params,
     feature_kind,
     feature_size,
-    require_supported,
 )
+from constructions.support import ANY, require_supported
 
 Array = np.ndarray[Any, Any]
 
@@ -44,8 +44,17 @@ def _linear(scores: Array, seen: Array) -> tuple[Array, Any]:
     return np.where(seen, scores, 0 * scores), 1
 
 
-def _rms(x: Array) -> Array:
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + RMS_EPSILON)
+def _rms(x: Array, epsilon: float) -> Array:
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + epsilon)
+
+
+def _layer_norm(x: Array, leaves: Params, name: str, epsilon: float) -> Array:
+    centered = x - np.mean(x, axis=-1, keepdims=True)
+    return _rms(centered, epsilon) * leaves[name] + leaves[f"{name}_bias"]
+
+
+def _erf(z: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[float])(z)
 
 
 # What each value of a switch means. A head returns weight @ values / total.
@@ -59,10 +68,15 @@ GATES: dict[str, Callable[[Any], Any]] = {
     "relu": lambda z: np.maximum(z, 0),
     # z * sigmoid(z), without overflow for very negative z.
     "silu": lambda z: z * np.exp(-np.logaddexp(0, -z)),
+    "gelu": lambda z: z * (1 + _erf(z / math.sqrt(2))) / 2,
+    "gelu_tanh": lambda z: z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2,
 }
-NORMS: dict[str, Callable[[Array, Params, str], Array]] = {
-    "none": lambda x, leaves, name: x,
-    "rms": lambda x, leaves, name: _rms(x) * leaves[name],
+# Of the residual stream, the leaves, the norm's name among them, and epsilon.
+NORMS: dict[str, Callable[[Array, Params, str, float], Array]] = {
+    "none": lambda x, leaves, name, epsilon: x,
+    "rms": lambda x, leaves, name, epsilon: _rms(x, epsilon) * leaves[name],
+    "rms_offset": lambda x, leaves, name, epsilon: _rms(x, epsilon) * (1 + leaves[name]),
+    "layer": _layer_norm,
 }
 FEATURES: dict[str, Callable[[Array, int], list[Array]]] = {
     "index": lambda p, size: [p],
@@ -77,14 +91,25 @@ KNOWN = {
     "window": ANY,
     "gate": GATES,
     "norm": NORMS,
-    "readout": ("logits", "simplex"),
+    "readout": ("logits", "simplex", "tied"),
     "loops": ANY,
+    "kv_heads": ANY,
+    "reach": ANY,
+    "rotary": ANY,
+    "head_norm": ANY,
+    "projection_bias": ("none", "qkv", "all"),
+    "mlp": ("gated", "plain"),
+    "mlp_bias": ("none", "inner", "all"),
+    "post_norm": ANY,
+    "position_rows": ANY,
+    "position_offset": ANY,
 }
 RATIONAL = {
     **KNOWN,
     "attend": ("hardmax", "linear"),
     "gate": ("hard_sigmoid", "relu"),
     "norm": ("none",),
+    "rotary": (None,),
 }
 
 
@@ -133,20 +158,24 @@ def forward(
         require_supported(spec, known=RATIONAL, engine="rational arithmetic", instead=advice)
     weights = {name: number(leaf) for name, leaf in params.items()}
     x = embed(spec, weights, inputs, number)
+    index = np.arange(offset, offset + len(x))
     if spec.positions:
-        x = x + number(position_features(spec, len(inputs), offset)) @ weights["positions"]
-    norm = NORMS[spec.norm]
+        x = x + number(position_features(spec, len(x), offset)) @ weights["positions"]
+    if spec.position_rows:
+        x = x + position_rows(spec, weights["position_table"], index)
     for _ in range(spec.loops):
         for i, layer in enumerate(spec.layers):
             leaves = _leaves_of_layer(weights, i)
             if layer.heads:
-                h = norm(x, leaves, "norm_attention")
+                h = norm(spec, x, leaves, "norm_attention")
                 seen = None if watch is None else partial(watch, i)
-                x = x + attention(layer, leaves, h, prefix, number, seen)
+                h = attention(spec, layer, leaves, h, prefix, index, number, seen)
+                x = x + (norm(spec, h, leaves, "norm_attention_out") if spec.post_norm else h)
             if layer.hidden:
-                h = norm(x, leaves, "norm_mlp")
-                x = x + gated_mlp(layer, leaves, h)
-    return norm(x, weights, "norm_out") @ weights["w_out"]
+                h = mlp(layer, leaves, norm(spec, x, leaves, "norm_mlp"))
+                x = x + (norm(spec, h, leaves, "norm_mlp_out") if spec.post_norm else h)
+    x = norm(spec, x, weights, "norm_out")
+    return x @ (weights["embed"].T if spec.readout == "tied" else weights["w_out"])
 
 
 def embed(spec: TransformerSpec, weights: Params, inputs: Array, number: Any) -> Array:
@@ -163,7 +192,16 @@ def embed(spec: TransformerSpec, weights: Params, inputs: Array, number: Any) ->
             f"inputs: expected tokens from 0 to {spec.input_size - 1}, "
             f"got {inputs.min()} to {inputs.max()}"
         )
-    return weights["embed"][inputs]
+    return weights["embed"][inputs] * number(np.array(spec.embed_scale)).item()
+
+
+def position_rows(spec: TransformerSpec, table: Array, index: Array) -> Array:
+    """[T, D]: the learned positions of these indices."""
+    row = index + spec.position_offset
+    if row.size and row.max() >= len(table):
+        most = len(table) - spec.position_offset
+        raise ValueError(f"inputs: expected at most {most} tokens, got index {index.max()}")
+    return table[row]
 
 
 def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Array:
@@ -183,14 +221,17 @@ def position_features(spec: TransformerSpec, length: int, offset: int = 0) -> Ar
 def visible(layer: Layer, length: int, prefix: int | None) -> Array:
     """Bool [T, S]: may token t attend to token s."""
     t, s = np.arange(length)[:, None], np.arange(length)[None, :]
-    return MASKS[layer.mask](t, s, length if prefix is None else prefix)
+    seen = MASKS[layer.mask](t, s, length if prefix is None else prefix)
+    return seen & (s > t - layer.reach) if layer.reach else seen
 
 
 def attention(
+    spec: TransformerSpec,
     layer: Layer,
     leaves: Params,
     x: Array,
     prefix: int | None,
+    index: Array,
     number: Any,
     watch: Callable[[int, Array], None] | None = None,
 ) -> Array:
@@ -200,7 +241,10 @@ def attention(
     distance = np.arange(T)[:, None] - np.arange(T)[None, :]
     out = np.zeros_like(x)
     for h in range(layer.heads):
-        q, k, v = (x @ leaves[name][h] for name in ("w_q", "w_k", "w_v"))
+        g = h // (layer.heads // layer.groups)
+        q = project(spec, layer, leaves, x, "q", h, index)
+        k = project(spec, layer, leaves, x, "k", g, index)
+        v = project(spec, layer, leaves, x, "v", g, index)
         scores = (q @ k.T) * number(np.array(layer.scale)).item()
         if layer.window:
             scores = scores + leaves["bias"][h][np.clip(distance, 0, layer.window - 1)]
@@ -209,13 +253,47 @@ def attention(
         weight, total = WEIGHTS[layer.attend](scores, mask)
         head = (weight @ v) / total
         out = out + head @ leaves["w_o"][h]
-    return out
+    return out + leaves["b_o"] if layer.projection_bias == "all" else out
 
 
-def gated_mlp(layer: Layer, leaves: Params, x: Array) -> Array:
-    """[T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
-    z = x @ leaves["w_gate"] + leaves["b_gate"]
-    return (GATES[layer.gate](z) * (x @ leaves["w_up"] + leaves["b_up"])) @ leaves["w_down"]
+def project(
+    spec: TransformerSpec, layer: Layer, leaves: Params, x: Array, kind: str, h: int, index: Array
+) -> Array:
+    """[T, K or U]: queries (kind ``q``), keys (``k``) or values (``v``) of one head."""
+    y = x @ leaves[f"w_{kind}"][h]
+    if layer.projection_bias != "none":
+        y = y + leaves[f"b_{kind}"][h]
+    if kind == "v":
+        return y
+    if layer.head_norm:
+        y = norm(spec, y, leaves, f"norm_{kind}")
+    return y if layer.rotary is None else rotate(layer.rotary, y, index)
+
+
+def rotate(rotary: Rotary, y: Array, index: Array) -> Array:
+    """[T, K]: entries i and i + K/2, turned as a vector of the plane by index f_i."""
+    angle = index[:, None] * rotary.frequencies(y.shape[1])
+    cos, sin = rotary.stretch * np.cos(angle), rotary.stretch * np.sin(angle)
+    a, b = np.split(y, 2, axis=1)
+    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=1)
+
+
+def mlp(layer: Layer, leaves: Params, x: Array) -> Array:
+    """[T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d + b_d, as far as the layer has them."""
+
+    def linear(x: Array, name: str) -> Array:
+        y = x @ leaves[f"w_{name}"]
+        return y + leaves[f"b_{name}"] if f"b_{name}" in leaves else y
+
+    h = GATES[layer.gate](linear(x, "gate"))
+    if layer.mlp == "gated":
+        h = h * linear(x, "up")
+    return linear(h, "down")
+
+
+def norm(spec: TransformerSpec, x: Array, leaves: Params, name: str) -> Array:
+    """The norm of that name; `TransformerSpec.norm` defines them."""
+    return NORMS[spec.norm](x, leaves, name, spec.epsilon)
 
 
 def _leaves_of_layer(weights: Params, i: int) -> Params:

@@ -8,59 +8,43 @@ Glossary of shape letters, used in every comment and einsum of this library:
 
     T  tokens in the sequence (queries)      S  tokens attended to (keys), S = T without a cache
     D  width of the residual stream          H  heads of a layer
+    G  heads of keys and values; H/G heads share one
     K  key size of a head                    U  value size of a head
-    M  hidden units of a gated MLP           V  entries of the output (vocabulary)
+    M  hidden units of an MLP                V  entries of the output (vocabulary)
     I  input tokens, or input features       P  position features
-    W  window of the relative bias
+    W  window of the relative bias           N  rows of a table of learned positions
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-Params = dict[str, np.ndarray]
+from constructions.rotary import Rotary, check_choice, check_number, check_size
 
-RMS_EPSILON = 1e-6
+Params = dict[str, np.ndarray]
 
 ATTEND = ("softmax", "hardmax", "linear")
 MASKS = ("causal", "prefix")
-GATES = ("hard_sigmoid", "relu", "silu")
-NORMS = ("none", "rms")
+GATES = ("hard_sigmoid", "relu", "silu", "gelu", "gelu_tanh")
+MLPS = ("gated", "plain")
+MLP_BIASES = ("none", "inner", "all")
+PROJECTION_BIASES = ("none", "qkv", "all")
+NORMS = ("none", "rms", "rms_offset", "layer")
 INPUTS = ("tokens", "vectors")
-READOUTS = ("logits", "simplex")
+READOUTS = ("logits", "simplex", "tied")
 FEATURES = ("index", "square", "bits")
-
-# Fields that say how large something is; every other field is a switch.
-_SIZES = {"input_size", "width", "output_size", "layers"}
-_SIZES |= {"heads", "key_size", "value_size", "hidden", "scale"}
-
-# What an engine computes: the values of each switch. ANY stands for all that the spec allows.
-ANY = None
-Known = Mapping[str, Collection[Any] | None]
-
-
-def _check(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
-
-
-def _check_size(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: attention, then a gated MLP; either may be absent (0 heads, 0 hidden units).
+    """One layer: attention, then an MLP; either may be absent (0 heads, 0 hidden units).
 
     Args:
       heads: H.
       key_size, value_size: K and U of every head of the layer.
-      hidden: M, units of the gated MLP ``(gate(x W_g + b_g) * (x W_u + b_u)) W_d``.
+      hidden: M, units of the MLP: ``(gate(x W_g + b_g) * (x W_u + b_u)) W_d``.
       attend: ``softmax``; ``hardmax``, the average over equal best scores; or ``linear``, the sum
         of score times value with no normalization.
       mask: ``causal``, or ``prefix``: every token also sees all of the first ``prefix`` tokens,
@@ -69,7 +53,16 @@ class Layer:
       window: W, entries of the relative bias that each head adds to its scaled scores. Entry j
         is for the token j places back, the last entry for all further back (0: no bias). With
         the prefix mask, entry 0 is also for the tokens ahead.
-      gate: ``hard_sigmoid`` is clip(z, 0, 1); ``relu``; ``silu`` is z / (1 + exp(-z)).
+      gate: ``hard_sigmoid`` is clip(z, 0, 1); ``relu``; ``silu`` is z / (1 + exp(-z)); ``gelu`` is
+        z Phi(z), Phi the normal distribution function, and ``gelu_tanh`` its approximation by tanh.
+      kv_heads: G, heads of keys and values, each shared by H/G consecutive heads (0: H of them).
+      reach: a token sees the last ``reach`` tokens only, its own included (0: all).
+      rotary: rotary positions, or None.
+      head_norm: queries and keys of each head pass a norm of their own, of the spec's kind, before
+        they turn.
+      projection_bias: ``none``; ``qkv``, of queries, keys and values; ``all``, of the output too.
+      mlp: ``gated``, or ``plain``: ``gate(x W_g + b_g) W_d``.
+      mlp_bias: ``none``; ``inner``, b_g and b_u; ``all``, also one added behind W_d.
 
     >>> Layer(heads=1, key_size=4, value_size=4).attend
     'softmax'
@@ -84,15 +77,36 @@ class Layer:
     scale: float = 1.0
     window: int = 0
     gate: str = "hard_sigmoid"
+    kv_heads: int = 0
+    reach: int = 0
+    rotary: Rotary | None = None
+    head_norm: bool = False
+    projection_bias: str = "none"
+    mlp: str = "gated"
+    mlp_bias: str = "inner"
 
     def __post_init__(self) -> None:
-        for name in ("heads", "hidden", "window"):
-            _check_size(f"Layer.{name}", getattr(self, name), 0)
+        for name in ("heads", "hidden", "window", "kv_heads", "reach"):
+            check_size(f"Layer.{name}", getattr(self, name), 0)
         for name in ("key_size", "value_size"):
-            _check_size(f"Layer.{name}", getattr(self, name), 1 if self.heads else 0)
-        _check("Layer.attend", self.attend, ATTEND)
-        _check("Layer.mask", self.mask, MASKS)
-        _check("Layer.gate", self.gate, GATES)
+            check_size(f"Layer.{name}", getattr(self, name), 1 if self.heads else 0)
+        check_choice("Layer.attend", self.attend, ATTEND)
+        check_choice("Layer.mask", self.mask, MASKS)
+        check_choice("Layer.gate", self.gate, GATES)
+        check_choice("Layer.mlp", self.mlp, MLPS)
+        check_choice("Layer.mlp_bias", self.mlp_bias, MLP_BIASES)
+        check_choice("Layer.projection_bias", self.projection_bias, PROJECTION_BIASES)
+        if self.kv_heads and self.heads % self.kv_heads:
+            raise ValueError(
+                f"Layer.kv_heads: expected a divisor of {self.heads} heads, got {self.kv_heads}"
+            )
+        if self.rotary and self.key_size % 2:
+            raise ValueError(f"Layer.rotary: expected an even key_size, got {self.key_size}")
+
+    @property
+    def groups(self) -> int:
+        """G, heads of keys and values."""
+        return self.kv_heads or self.heads
 
 
 @dataclass(frozen=True)
@@ -107,9 +121,16 @@ class TransformerSpec:
       layers: the layers, in order.
       positions: features computed from the index p = 0, 1, ...: ``index`` is p, ``square`` is p^2,
         ``bits<k>`` is the k lowest binary digits of p as +-1, lowest first.
-      norm: ``none``, or ``rms`` before each sublayer and before the readout.
-      readout: ``logits`` (a softmax of them is the law) or ``simplex`` (x @ w_out is the law).
+      norm: ``none``; or before each sublayer and before the readout ``rms``, ``rms_offset`` (whose
+        gain is one more than its leaf), or ``layer`` (mean subtracted, with a bias).
+      readout: ``logits`` (a softmax of them is the law), ``simplex`` (x @ w_out is the law), or
+        ``tied``: logits from the embedding's own rows, with no w_out.
       loops: how often the stack of layers is applied.
+      epsilon: added to the mean square, or variance, of a norm.
+      post_norm: what a sublayer adds passes a norm too.
+      embed_scale: multiplies the embedding's rows.
+      position_rows: N, rows of a table of learned positions (0: none).
+      position_offset: the row of index 0.
 
     >>> spec = TransformerSpec(input_size=3, width=8, output_size=3, layers=(Layer(hidden=5),))
     >>> sorted(param_shapes(spec))[:2]
@@ -125,15 +146,34 @@ class TransformerSpec:
     norm: str = "none"
     readout: str = "logits"
     loops: int = 1
+    epsilon: float = 1e-6
+    post_norm: bool = False
+    embed_scale: float = 1.0
+    position_rows: int = 0
+    position_offset: int = 0
 
     def __post_init__(self) -> None:
         for name in ("input_size", "width", "output_size", "loops"):
-            _check_size(f"TransformerSpec.{name}", getattr(self, name), 1)
-        _check("TransformerSpec.inputs", self.inputs, INPUTS)
-        _check("TransformerSpec.norm", self.norm, NORMS)
-        _check("TransformerSpec.readout", self.readout, READOUTS)
+            check_size(f"TransformerSpec.{name}", getattr(self, name), 1)
+        for name in ("position_rows", "position_offset"):
+            check_size(f"TransformerSpec.{name}", getattr(self, name), 0)
+        check_number("TransformerSpec.epsilon", self.epsilon, 0)
+        check_number("TransformerSpec.embed_scale", self.embed_scale, 0)
+        check_choice("TransformerSpec.inputs", self.inputs, INPUTS)
+        check_choice("TransformerSpec.norm", self.norm, NORMS)
+        check_choice("TransformerSpec.readout", self.readout, READOUTS)
         for feature in self.positions:
             feature_size(feature)
+        if self.readout == "tied" and (self.inputs, self.input_size) != (
+            "tokens",
+            self.output_size,
+        ):
+            raise ValueError(
+                "TransformerSpec.readout: expected tokens and equal input_size and output_size "
+                f"when tied, got {self.inputs}, {self.input_size} and {self.output_size}"
+            )
+        if self.norm == "none" and (self.post_norm or any(x.head_norm for x in self.layers)):
+            raise ValueError("TransformerSpec.norm: expected a norm with post_norm or head_norm")
 
 
 def feature_kind(feature: str) -> str:
@@ -162,61 +202,6 @@ def feature_size(feature: str) -> int:
     )
 
 
-def unsupported(spec: TransformerSpec, *, known: Known) -> list[str]:
-    """The switches of a spec that an engine does not know; empty if it can compute the spec.
-
-    Switches of absent parts (the gate of a layer without hidden units) do not count.
-
-    Args:
-      known: {switch: values that the engine computes}, a switch being a field of `TransformerSpec`
-        or `Layer` that is no size; of ``positions``, kinds of features. A switch that is not listed
-        must have its default: an engine refuses what was added to the spec after it.
-
-    >>> spec = TransformerSpec(3, 8, 3, (Layer(hidden=5, gate="silu"),), loops=2)
-    >>> unsupported(spec, known={"gate": ("relu",)})
-    ['loops 2 (known: 1)', 'layer 0: gate silu (known: relu)']
-    """
-    faults = list(_unknown(spec, known))
-    for i, layer in enumerate(spec.layers):
-        absent = set() if layer.heads else {"attend", "mask", "window"}
-        absent |= set() if layer.hidden else {"gate"}
-        faults += [f"layer {i}: {fault}" for fault in _unknown(layer, known, absent)]
-    return faults
-
-
-def _unknown(part: Any, known: Known, absent: Collection[str] = ()) -> Iterator[str]:
-    for field in fields(part):
-        if field.name in _SIZES or field.name in absent:
-            continue
-        value = getattr(part, field.name)
-        several = field.name == "positions"
-        listed = known.get(field.name, () if several else (field.default,))
-        for one in map(feature_kind, value) if several else (value,):
-            if listed is not ANY and one not in listed:
-                yield f"{field.name} {one} (known: {', '.join(map(str, listed)) or 'none'})"
-
-
-def require_supported(
-    spec: TransformerSpec,
-    *,
-    known: Known,
-    engine: str,
-    instead: str,
-    error: type[ValueError] = ValueError,
-) -> None:
-    """Raises ``error``, one line, if an engine does not know a switch of the spec.
-
-    Args:
-      known: as for `unsupported`.
-      engine: its name.
-      instead: what to do about it.
-    """
-    if faults := unsupported(spec, known=known):
-        raise error(
-            f"{engine}: expected switches that it computes, got {'; '.join(faults)}: {instead}"
-        )
-
-
 def param_shapes(spec: TransformerSpec) -> dict[str, tuple[int, ...]]:
     """Name and shape of every leaf of ``spec``'s params, in order of use.
 
@@ -227,34 +212,67 @@ def param_shapes(spec: TransformerSpec) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"embed": (spec.input_size, D)}
     if spec.positions:
         shapes["positions"] = (sum(map(feature_size, spec.positions)), D)
+    if spec.position_rows:
+        shapes["position_table"] = (spec.position_rows, D)
     for i, layer in enumerate(spec.layers):
-        if layer.heads:
-            if spec.norm != "none":
-                shapes[f"layer_{i}.norm_attention"] = (D,)
-            shapes[f"layer_{i}.w_q"] = (layer.heads, D, layer.key_size)
-            shapes[f"layer_{i}.w_k"] = (layer.heads, D, layer.key_size)
-            shapes[f"layer_{i}.w_v"] = (layer.heads, D, layer.value_size)
-            shapes[f"layer_{i}.w_o"] = (layer.heads, layer.value_size, D)
-            if layer.window:
-                shapes[f"layer_{i}.bias"] = (layer.heads, layer.window)
-        if layer.hidden:
-            if spec.norm != "none":
-                shapes[f"layer_{i}.norm_mlp"] = (D,)
-            shapes[f"layer_{i}.w_gate"] = (D, layer.hidden)
-            shapes[f"layer_{i}.b_gate"] = (layer.hidden,)
-            shapes[f"layer_{i}.w_up"] = (D, layer.hidden)
-            shapes[f"layer_{i}.b_up"] = (layer.hidden,)
-            shapes[f"layer_{i}.w_down"] = (layer.hidden, D)
-    if spec.norm != "none":
-        shapes["norm_out"] = (D,)
-    shapes["w_out"] = (D, spec.output_size)
+        leaves = (_attention_shapes(spec, layer) if layer.heads else {}) | (
+            _mlp_shapes(spec, layer) if layer.hidden else {}
+        )
+        shapes |= {f"layer_{i}.{name}": shape for name, shape in leaves.items()}
+    shapes |= _norm_shapes(spec, "norm_out", D)
+    if spec.readout != "tied":
+        shapes["w_out"] = (D, spec.output_size)
     return shapes
+
+
+def _attention_shapes(spec: TransformerSpec, layer: Layer) -> dict[str, tuple[int, ...]]:
+    D, H, G, K, U = spec.width, layer.heads, layer.groups, layer.key_size, layer.value_size
+    shapes = _norm_shapes(spec, "norm_attention", D)
+    shapes |= {"w_q": (H, D, K), "w_k": (G, D, K), "w_v": (G, D, U), "w_o": (H, U, D)}
+    if layer.window:
+        shapes["bias"] = (H, layer.window)
+    if layer.projection_bias != "none":
+        shapes |= {"b_q": (H, K), "b_k": (G, K), "b_v": (G, U)}
+    if layer.projection_bias == "all":
+        shapes["b_o"] = (D,)
+    if layer.head_norm:
+        shapes |= _norm_shapes(spec, "norm_q", K) | _norm_shapes(spec, "norm_k", K)
+    if spec.post_norm:
+        shapes |= _norm_shapes(spec, "norm_attention_out", D)
+    return shapes
+
+
+def _mlp_shapes(spec: TransformerSpec, layer: Layer) -> dict[str, tuple[int, ...]]:
+    D, M = spec.width, layer.hidden
+    shapes = _norm_shapes(spec, "norm_mlp", D)
+    for name in ("gate", "up") if layer.mlp == "gated" else ("gate",):
+        shapes[f"w_{name}"] = (D, M)
+        if layer.mlp_bias != "none":
+            shapes[f"b_{name}"] = (M,)
+    shapes["w_down"] = (M, D)
+    if layer.mlp_bias == "all":
+        shapes["b_down"] = (D,)
+    if spec.post_norm:
+        shapes |= _norm_shapes(spec, "norm_mlp_out", D)
+    return shapes
+
+
+def _norm_shapes(spec: TransformerSpec, name: str, size: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {} if spec.norm == "none" else {name: (size,)}
+    return shapes | ({f"{name}_bias": (size,)} if spec.norm == "layer" else {})
+
+
+def is_gain(name: str) -> bool:
+    """Whether a leaf is the gain of a norm."""
+    leaf = name.rpartition(".")[2]
+    return leaf.startswith("norm_") and not leaf.endswith("_bias")
 
 
 def blank(spec: TransformerSpec) -> Params:
     """All-zero float32 params of ``spec`` (norm gains one), for a construction to write into."""
+    one = float(spec.norm != "rms_offset")
     return {
-        name: np.full(shape, float(".norm_" in name or name == "norm_out"), np.float32)
+        name: np.full(shape, one if is_gain(name) else 0.0, np.float32)
         for name, shape in param_shapes(spec).items()
     }
 

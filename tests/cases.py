@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from constructions.rotary import Rotary
 from constructions.spec import Layer, TransformerSpec, blank
 
 BASE = TransformerSpec(
@@ -27,14 +28,16 @@ def _with_layer(spec=BASE, **changes):
 class Architecture:
     spec: TransformerSpec
     arguments: dict = field(default_factory=dict)
+    unit: float = 1.0
 
     def params(self, seed=0):
-        """Small integers (norm gains positive): exact in every dtype."""
+        """Small multiples of the unit (norm gains positive integers): exact in every dtype."""
         rng = np.random.default_rng(seed)
-        return {
+        params = {
             name: rng.integers(1 if "norm" in name else -2, 3, leaf.shape).astype(np.float32)
             for name, leaf in blank(self.spec).items()
         }
+        return {n: leaf if "norm" in n else self.unit * leaf for n, leaf in params.items()}
 
     def inputs(self, length=9, seed=1):
         rng = np.random.default_rng(seed)
@@ -75,6 +78,99 @@ ARCHITECTURES = {
                 Layer(heads=1, key_size=5, value_size=1, attend="linear", scale=2.0**-24, hidden=2),
             ),
         )
+    ),
+}
+
+# What stock decoders need, each switch alone, then the families' own combinations.
+_HALVES = {"key_size": 4, "value_size": 4, "scale": 0.25}
+_NORMED = replace(_with_layer(gate="silu", scale=0.25), norm="rms")
+ARCHITECTURES |= {
+    "rms offset": Architecture(replace(_NORMED, norm="rms_offset", epsilon=1e-5)),
+    "layer norm": Architecture(replace(_NORMED, norm="layer", epsilon=1e-5)),
+    "post norm": Architecture(replace(_NORMED, post_norm=True)),
+    "post layer norm": Architecture(replace(_NORMED, norm="layer", post_norm=True)),
+    "head norm": Architecture(_with_layer(replace(BASE, norm="rms"), head_norm=True, scale=0.5)),
+    "rotary": Architecture(_with_layer(**_HALVES, rotary=Rotary(100.0)), {"offset": 3}),
+    "rotary linear": Architecture(_with_layer(**_HALVES, rotary=Rotary(50.0, "linear", 4.0))),
+    "rotary llama3": Architecture(
+        _with_layer(**_HALVES, rotary=Rotary(4.0, "llama3", 8.0, low=1.0, high=4.0, length=20))
+    ),
+    "rotary yarn": Architecture(
+        _with_layer(**_HALVES, rotary=Rotary(9.0, "yarn", 4.0, low=1.0, high=8.0, length=40))
+    ),
+    "grouped heads": Architecture(_with_layer(heads=6, kv_heads=2, scale=0.25)),
+    "grouped heads, hardmax": Architecture(_with_layer(heads=4, kv_heads=1, attend="hardmax")),
+    "reach": Architecture(_with_layer(reach=3, scale=0.25)),
+    "plain mlp": Architecture(_with_layer(mlp="plain", gate="relu", attend="hardmax")),
+    "gelu": Architecture(_with_layer(mlp="plain", gate="gelu", attend="hardmax")),
+    "gelu_tanh": Architecture(_with_layer(gate="gelu_tanh", attend="hardmax")),
+    "mlp without bias": Architecture(_with_layer(mlp_bias="none", attend="hardmax")),
+    "mlp with every bias": Architecture(_with_layer(mlp_bias="all", attend="hardmax")),
+    "qkv bias": Architecture(_with_layer(projection_bias="qkv", attend="hardmax")),
+    "every projection bias": Architecture(_with_layer(projection_bias="all", attend="hardmax")),
+    "tied": Architecture(
+        replace(_with_layer(attend="hardmax"), readout="tied", output_size=5, embed_scale=2.0)
+    ),
+    "learned positions": Architecture(
+        replace(_with_layer(attend="hardmax"), position_rows=14, position_offset=2), {"offset": 3}
+    ),
+    "equal layers": Architecture(
+        replace(_NORMED, layers=2 * _with_layer(**_HALVES, rotary=Rotary(), gate="silu").layers),
+        unit=0.25,
+    ),
+    "gpt2": Architecture(
+        TransformerSpec(
+            input_size=5,
+            width=6,
+            output_size=5,
+            layers=2
+            * (
+                Layer(
+                    heads=2,
+                    key_size=3,
+                    value_size=3,
+                    hidden=7,
+                    scale=3**-0.5,
+                    projection_bias="all",
+                    mlp="plain",
+                    mlp_bias="all",
+                    gate="gelu_tanh",
+                ),
+            ),
+            norm="layer",
+            epsilon=1e-5,
+            readout="tied",
+            position_rows=12,
+        ),
+        unit=0.25,
+    ),
+    "gemma": Architecture(
+        TransformerSpec(
+            input_size=5,
+            width=6,
+            output_size=5,
+            layers=tuple(
+                Layer(
+                    heads=4,
+                    kv_heads=2,
+                    key_size=4,
+                    value_size=4,
+                    hidden=7,
+                    scale=0.5,
+                    reach=reach,
+                    rotary=rotary,
+                    head_norm=True,
+                    mlp_bias="none",
+                    gate="gelu_tanh",
+                )
+                for reach, rotary in ((4, Rotary()), (0, Rotary(1e6, "linear", 8.0)))
+            ),
+            norm="rms_offset",
+            post_norm=True,
+            readout="tied",
+            embed_scale=6**0.5,
+        ),
+        unit=0.25,
     ),
 }
 

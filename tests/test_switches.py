@@ -28,7 +28,8 @@ from constructions import (
 )
 from constructions import spec as spec_module
 from constructions.certificate import bilinear
-from constructions.spec import GATES, unsupported
+from constructions.spec import GATES
+from constructions.support import unsupported
 from icl_sim.decoding import Decoder, attention, matrices, string_law, verify_trace
 from icl_sim.decoding.plan import make_plan
 from icl_sim.errors import InputError
@@ -43,7 +44,7 @@ UNLISTED: dict[str, tuple[str, Callable[[], TransformerSpec]]] = {
     "attend sparse": ("ATTEND", lambda: with_layer(attend="sparse")),
     "mask sliding": ("MASKS", lambda: with_layer(mask="sliding")),
     "gate tanh": ("GATES", lambda: with_layer(gate="tanh")),
-    "norm layer": ("NORMS", lambda: replace(BASE, norm="layer")),
+    "norm batch": ("NORMS", lambda: replace(BASE, norm="batch")),
     "inputs patches": ("INPUTS", lambda: replace(BASE, inputs="patches")),
     "readout odds": ("READOUTS", lambda: replace(BASE, readout="odds")),
     "positions angle": ("FEATURES", lambda: replace(BASE, positions=("index", "angle"))),
@@ -51,18 +52,18 @@ UNLISTED: dict[str, tuple[str, Callable[[], TransformerSpec]]] = {
 
 
 @dataclass(frozen=True)
-class Rotated(Layer):
+class Twisted(Layer):
     """A layer with a field that no engine has heard of."""
 
-    rotary: int = 0
+    twist: int = 0
 
 
 def with_layer(**changes):
     return replace(BASE, layers=(replace(LAYER, **changes),))
 
 
-def rotated(rotary):
-    return replace(BASE, layers=(Rotated(**vars(LAYER), rotary=rotary),))
+def twisted(twist):
+    return replace(BASE, layers=(Twisted(**vars(LAYER), twist=twist),))
 
 
 def decode(engine):
@@ -122,17 +123,17 @@ def test_a_value_that_is_not_listed_is_refused_by_name(engine, value, monkeypatc
 def test_a_field_that_an_engine_never_heard_of_is_refused_unless_it_has_its_default(engine):
     name, run = ENGINES[engine]
     params, tokens = blank(BASE), np.array([1, 0])
-    with pytest.raises(ValueError, match=rf"^{name}: .*layer 0: rotary 4 \(known: 0\)"):
-        run(rotated(4), params, tokens)
+    with pytest.raises(ValueError, match=rf"^{name}: .*layer 0: twist 4 \(known: 0\)"):
+        run(twisted(4), params, tokens)
     if engine in ("reference", "forward"):
-        np.testing.assert_array_equal(run(rotated(0), params, tokens), run(BASE, params, tokens))
+        np.testing.assert_array_equal(run(twisted(0), params, tokens), run(BASE, params, tokens))
 
 
 def test_proofs_about_bilinear_scores_refuse_it_too():
     params = blank(BASE)
-    assert bilinear(rotated(0), params, 0, 0).shape == (BASE.width, BASE.width)
-    with pytest.raises(ValueError, match="^bilinear scores: .*rotary 4"):
-        bilinear(rotated(4), params, 0, 0)
+    assert bilinear(twisted(0), params, 0, 0).shape == (BASE.width, BASE.width)
+    with pytest.raises(ValueError, match="^bilinear scores: .*twist 4"):
+        bilinear(twisted(4), params, 0, 0)
 
 
 def test_fractions_know_rational_switches_only(monkeypatch):
@@ -147,9 +148,9 @@ def test_fractions_know_rational_switches_only(monkeypatch):
 
 def test_a_head_under_a_switch_that_the_plan_does_not_list_is_dense(monkeypatch):
     # With no query, the scores are equal and the head is a mean: of a layer like this one.
-    spec, params = rotated(0), blank(BASE)
+    spec, params = twisted(0), blank(BASE)
     assert [head.kind for head in make_plan(spec, params, None).heads[0]] == ["mean"] * 2
-    spec = rotated(4)
+    spec = twisted(4)
     assert [head.kind for head in make_plan(spec, params, None).heads[0]] == ["dense"] * 2
     monkeypatch.setattr(spec_module, "ATTEND", (*spec_module.ATTEND, "sparse"))
     monkeypatch.setitem(attention.WEIGHTS, "sparse", attention.WEIGHTS["linear"])
@@ -160,14 +161,14 @@ def test_a_head_under_a_switch_that_the_plan_does_not_list_is_dense(monkeypatch)
 
 
 def test_what_only_matrices_know_is_not_specialised(monkeypatch):
-    monkeypatch.setattr(spec_module, "NORMS", (*spec_module.NORMS, "layer"))
-    monkeypatch.setitem(switches_module.NORMS, "layer", switches_module.NORMS["rms"])
-    spec = replace(BASE, norm="layer")
-    with pytest.warns(UserWarning, match="not specialised but cached: norm layer .known: none"):
+    monkeypatch.setattr(spec_module, "NORMS", (*spec_module.NORMS, "batch"))
+    monkeypatch.setitem(switches_module.NORMS, "batch", switches_module.NORMS["rms"])
+    spec = replace(BASE, norm="batch")
+    with pytest.warns(UserWarning, match="not specialised but cached: norm batch .known: none"):
         decoder = Decoder(Transformer(spec), blank(spec), engine="specialised")
     assert decoder.engine == "cached"
     monkeypatch.setattr(matrices, "KNOWN", {**matrices.KNOWN, "norm": ("none", "rms")})
-    with pytest.raises(InputError, match="^specialised decoding: .*norm layer .known: none, rms"):
+    with pytest.raises(InputError, match="^specialised decoding: .*norm batch .known: none, rms"):
         Decoder(Transformer(spec), blank(spec), engine="specialised")
 
 

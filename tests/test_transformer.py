@@ -11,13 +11,17 @@ from cases import ARCHITECTURES
 from tolerances import F32, F64
 
 from constructions import reference
+from constructions.rotary import SCALINGS, Rotary
 from constructions.spec import (
     ATTEND,
     FEATURES,
     GATES,
     INPUTS,
     MASKS,
+    MLP_BIASES,
+    MLPS,
     NORMS,
+    PROJECTION_BIASES,
     READOUTS,
     feature_kind,
     param_shapes,
@@ -85,7 +89,7 @@ def test_reference_is_exact_in_fractions_or_refuses(name):
     params, inputs = case.params(), case.inputs()
     layers = case.spec.layers
     rational = case.spec.norm == "none" and all(
-        (not layer.heads or layer.attend in ("hardmax", "linear"))
+        (not layer.heads or (layer.attend in ("hardmax", "linear") and not layer.rotary))
         and (not layer.hidden or layer.gate in ("hard_sigmoid", "relu"))
         for layer in layers
     )
@@ -107,6 +111,15 @@ def test_every_switch_has_a_case():
     assert {spec.norm for spec in specs} == set(NORMS)
     assert {spec.inputs for spec in specs} == set(INPUTS)
     assert {spec.readout for spec in specs} == set(READOUTS)
+    assert {layer.mlp for layer in layers if layer.hidden} == set(MLPS)
+    assert {layer.mlp_bias for layer in layers if layer.hidden} == set(MLP_BIASES)
+    assert {layer.projection_bias for layer in layers if layer.heads} == set(PROJECTION_BIASES)
+    assert {layer.rotary.scaling for layer in layers if layer.rotary} == set(SCALINGS)
+    for name in ("kv_heads", "reach", "head_norm", "window"):
+        assert any(getattr(layer, name) for layer in layers), name
+    for name in ("post_norm", "position_rows", "position_offset"):
+        assert any(getattr(spec, name) for spec in specs), name
+    assert any(spec.embed_scale != 1 for spec in specs)
     assert any(spec.loops > 1 for spec in specs)
     assert any(layer.window for layer in layers)
     assert {feature_kind(f) for spec in specs for f in spec.positions} == set(FEATURES)
@@ -219,7 +232,9 @@ def test_inputs_of_the_wrong_kind_are_refused(name, inputs, message):
     [
         ({"attend": "sparse"}, "Layer.attend: expected one of softmax, hardmax, linear"),
         ({"mask": "none"}, "Layer.mask"),
-        ({"gate": "gelu"}, "Layer.gate"),
+        ({"gate": "swish"}, "Layer.gate"),
+        ({"kv_heads": 3}, "Layer.kv_heads: expected a divisor of 2 heads, got 3"),
+        ({"rotary": Rotary()}, "Layer.rotary: expected an even key_size, got 3"),
         ({"heads": -1}, "Layer.heads: expected an integer >= 0"),
         ({"heads": 1, "key_size": 0}, "Layer.key_size"),
     ],

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from constructions.certificate import digest
-from constructions.spec import require_supported
+from constructions.support import require_supported
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.head_state import Memory, empty, memory_bytes, settle

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from constructions.spec import ANY
+from constructions.support import ANY
 from icl_sim.decoding.attention import WEIGHTS, Projected, Reading, answer, in_range, is_settled
 from icl_sim.decoding.head_state import Memory, row_of
 from icl_sim.decoding.plan import Plan
 from icl_sim.transformer import position_features
-from icl_sim.transformer.switches import FEATURES, GATES, NORMS, lift
+from icl_sim.transformer.switches import FEATURES, GATES, NORMS, lift, norm
 
 Params = Mapping[str, jax.Array]
 
@@ -96,14 +97,15 @@ def read(
       token, position: int32, of the reading's leading shape.
       valid: bool, of the same shape: tokens that are not leave the memories as they are.
     """
-    spec, norm = plan.spec, NORMS[plan.spec.norm]
+    spec = plan.spec
+    normed = partial(norm, spec)
     x = _embed(plan, ready, token, position)
     lost = jnp.zeros(token.shape, bool)
     kept = []
     for depth in range(spec.loops * len(spec.layers)):
         i = depth % len(spec.layers)
         row = []
-        h = norm(x, ready, f"layer_{i}.norm_attention") if plan.heads[i] else x
+        h = normed(x, ready, f"layer_{i}.norm_attention") if plan.heads[i] else x
         for j, (head, before) in enumerate(zip(plan.heads[i], memories[depth], strict=True)):
             projected = _project(plan, ready, i, j, h, before, position, valid)
             memory, found, astray = answer(spec.layers[i], head, before, projected, reading)
@@ -112,16 +114,16 @@ def read(
             lost = lost | astray
         kept.append(row)
         if spec.layers[i].hidden:
-            y = _mlp(plan, ready, i, norm(x, ready, f"layer_{i}.norm_mlp"))
+            y = _mlp(plan, ready, i, normed(x, ready, f"layer_{i}.norm_mlp"))
             x = _add(x, plan.part(f"w_down_{i}"), y)
-    return kept, Token(_choose(plan, ready, norm(x, ready, "norm_out")), lost)
+    return kept, Token(_choose(plan, ready, normed(x, ready, "norm_out")), lost)
 
 
 def _embed(plan: Plan, ready: Params, token: jax.Array, position: jax.Array) -> jax.Array:
     table = ready["embed"]
     x = table.at[token].get(mode="clip") if token.ndim else row_of(table, token)
     if plan.spec.positions:
-        one = jax.vmap(lambda p: position_features(plan.spec, 1, p, x.dtype)[0])
+        one = jax.vmap(lambda p: position_features(plan.spec, p, x.dtype))
         features = one(position.reshape(-1)).reshape(*position.shape, -1)
         x = x + _dot(features, ready["positions"])
     return x

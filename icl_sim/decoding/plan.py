@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from constructions.certificate import Address, Certificate, digest, losing_mass
-from constructions.spec import ANY, TransformerSpec, unsupported
+from constructions.spec import TransformerSpec
+from constructions.support import ANY, unsupported
 
 # With these switches a head may have a memory of constant size; with any other it is dense.
 KNOWN = {

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions import reference
-from constructions.spec import ANY, unsupported
+from constructions.support import ANY, unsupported
 from icl_sim.decoding.attention import Projected, Reading, answer, in_range, is_settled
 from icl_sim.decoding.head_state import Memory, row_of
 from icl_sim.decoding.matrices import Token
@@ -160,7 +160,7 @@ def _embed(
             x[column] = entries[..., k]
     if not plan.spec.positions:
         return x
-    features = jax.vmap(lambda p: position_features(plan.spec, 1, p, jnp.float32)[0])
+    features = jax.vmap(lambda p: position_features(plan.spec, p, jnp.float32))
     columns = features(position.reshape(-1)).reshape(*position.shape, -1)
     return _add_rows(x, [columns[..., k] for k in range(columns.shape[-1])], params["positions"])
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from constructions.spec import TransformerSpec, require_supported
+from constructions.spec import TransformerSpec
+from constructions.support import require_supported
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import Transformer, forward, forward_bytes

@@ -15,6 +15,7 @@ from icl_sim.errors import InputError
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
 ADAPTERS = ("full", "lora", "head")
+DECAYS = ("all", "matrices")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ class TrainConfig:
       adapt: ``full`` trains every leaf; ``lora`` adds a product of rank ``rank`` to every weight
         matrix and trains the factors; ``head`` trains w_out alone.
       rank: of the LoRA factors.
+      leaves: kinds of matrices that LoRA corrects, such as ``w_q``; all of them by default.
+      decay: what ``weight_decay`` shrinks: ``all`` trained leaves, or the ``matrices`` among them,
+        so that norms, biases and tables of positions are left alone.
 
     >>> TrainConfig(optimizer="sgd", learning_rate=0.5, momentum=0.9).batch is None
     True
@@ -53,12 +57,15 @@ class TrainConfig:
     batch: int | None = None
     adapt: str = "full"
     rank: int = 4
+    leaves: tuple[str, ...] = ()
+    decay: str = "all"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
             ("adapt", self.adapt, ADAPTERS),
+            ("decay", self.decay, DECAYS),
         ):
             if value not in allowed:
                 raise InputError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
@@ -102,8 +109,15 @@ class TrainConfig:
         elif self.momentum:
             parts.append(optax.trace(self.momentum))
         if self.weight_decay:
-            parts.append(optax.add_decayed_weights(self.weight_decay))
+            mask = None if self.decay == "all" else _matrices
+            parts.append(optax.add_decayed_weights(self.weight_decay, mask))
         return optax.chain(*parts, optax.scale_by_learning_rate(self.rate))
+
+
+def _matrices(leaves: dict[str, Any]) -> dict[str, bool]:
+    """Which leaves are matrices or the embedding: by their names, LoRA's factors included."""
+    kinds = {name: name.removesuffix(".a").removesuffix(".b").rpartition(".")[2] for name in leaves}
+    return {name: kind.startswith("w_") or kind == "embed" for name, kind in kinds.items()}
 
 
 def _scale_by_adam(b2: float, b1: float = 0.9, eps: float = 1e-8) -> optax.GradientTransformation:

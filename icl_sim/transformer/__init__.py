@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from icl_sim.transformer.activation_memory import forward_bytes, gradient_bytes, require_memory
+from icl_sim.transformer.arithmetic import CERTIFIED, FAST, HALF, Arithmetic
 from icl_sim.transformer.features import head_features, jacobian_features
 from icl_sim.transformer.forward_pass import (
-    Params,
-    attention,
     embed,
     forward,
-    gated_mlp,
     hidden,
     loop,
     position_features,
     readout,
-    visible,
+    stack_layers,
+    unembed,
+    unembedding,
+    unstack_layers,
 )
 from icl_sim.transformer.module import Transformer, init, load, load_params
+from icl_sim.transformer.sublayers import Params, attention, mlp, project, visible
+from icl_sim.transformer.switches import norm
 
 __all__ = [
+    "CERTIFIED",
+    "FAST",
+    "HALF",
+    "Arithmetic",
     "Params",
     "Transformer",
     "attention",
     "embed",
     "forward",
     "forward_bytes",
-    "gated_mlp",
     "gradient_bytes",
     "head_features",
     "hidden",
@@ -34,8 +40,15 @@ __all__ = [
     "load",
     "load_params",
     "loop",
+    "mlp",
+    "norm",
     "position_features",
+    "project",
     "readout",
     "require_memory",
+    "stack_layers",
+    "unembed",
+    "unembedding",
+    "unstack_layers",
     "visible",
 ]

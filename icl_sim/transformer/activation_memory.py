@@ -42,15 +42,21 @@ def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
 
 def _activations(layer: Layer, B: int, T: int) -> tuple[int, int]:
     """Entries of the arrays of a layer's attention, and of its MLP."""
-    H, K, U = layer.heads, layer.key_size, layer.value_size
+    H, G, K, U = layer.heads, layer.groups, layer.key_size, layer.value_size
     halves = HALF_ARRAYS[layer.attend] + (layer.window > 0) if H else 0
-    return B * T * H * (2 * K + 3 * U) + halves * B * H * T * T // 2, 6 * B * T * layer.hidden
+    rows = H * (K + 2 * U) + G * (K + U)
+    if G < H:  # keys and values copied for the heads that share them
+        rows += H * (K + U)
+    if layer.rotary or layer.head_norm:  # queries and keys before and after
+        rows += (H + G) * K
+    units = 6 if layer.mlp == "gated" else 3
+    return B * T * rows + halves * B * H * T * T // 2, units * B * T * layer.hidden
 
 
 def require_memory(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any) -> None:
     """Raises InputError if a forward pass does not fit into memory."""
     shape = np.shape(inputs)[: -1 if spec.inputs == "vectors" else None]
-    itemsize, parts, copies = params["w_out"].dtype.itemsize, shards(inputs), placed(params)
+    itemsize, parts, copies = params["embed"].dtype.itemsize, shards(inputs), placed(params)
 
     def cost(batch: int, tokens: int) -> int:
         whole = forward_bytes(spec, batch=batch, tokens=tokens, itemsize=itemsize)

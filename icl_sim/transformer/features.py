@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from constructions.spec import TransformerSpec
-from icl_sim.transformer.forward_pass import forward
+from icl_sim.transformer.activation_memory import require_memory
+from icl_sim.transformer.forward_pass import forward, hidden
 
 
 def head_features(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any) -> jax.Array:
@@ -28,9 +28,9 @@ def head_features(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any)
     >>> z.shape, bool(same.all())
     ((2, 4), True)
     """
-    bare = replace(spec, output_size=spec.width)
-    identity = jnp.eye(spec.width, dtype=params["w_out"].dtype)
-    return forward(bare, {**params, "w_out": identity}, inputs)[..., -1, :]
+    require_memory(spec, params, inputs)
+    leaves = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    return hidden(spec, leaves, inputs)[..., -1, :]
 
 
 def jacobian_features(

@@ -6,27 +6,27 @@ any leading batch axes.
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from constructions.spec import Layer, TransformerSpec, feature_kind, feature_size
 from icl_sim.errors import InputError
 from icl_sim.transformer.activation_memory import require_memory
-from icl_sim.transformer.switches import (
-    FEATURES,
-    GATES,
-    MASKS,
-    NORMS,
-    WEIGHTS,
-    lift,
-    require_known,
+from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
+from icl_sim.transformer.sublayers import (
+    LORA_SCALE,
+    Params,
+    attention,
+    dot,
+    residual_layer,
 )
-
-Params = Mapping[str, jax.Array]
+from icl_sim.transformer.switches import FEATURES, lift, norm, require_known
 
 
 def forward(
@@ -36,24 +36,28 @@ def forward(
     *,
     prefix: Any = None,
     offset: Any = 0,
+    segments: Any = None,
+    how: Arithmetic = CERTIFIED,
 ) -> jax.Array:
-    """The decoder's output at every position; pure and jittable with ``spec`` static.
+    """The decoder's output at every position; pure and jittable with ``spec`` and ``how`` static.
 
     Args:
       spec: the architecture.
       params: leaves of `param_shapes(spec)`, all of one floating dtype, which is the dtype of all
-        arithmetic.
+        arithmetic unless ``how`` says otherwise.
       inputs: int [..., T] below ``spec.input_size`` (tokens), or float [..., T, I] (vectors).
       prefix: how many leading tokens the ``prefix`` mask shows to every token, by default all;
         may be traced.
-      offset: index of the first token, for the position features; may be traced.
+      offset: index of the first token, for the positions; may be traced.
+      segments: int [..., T], equal numbers side by side for the tokens of one sequence of several
+        that are packed: each sees its own, and its positions start at ``offset``.
+      how: the arithmetic.
 
     Returns:
       Logits or laws (see `TransformerSpec.readout`), [..., T, V].
 
     Raises:
-      InputError: a switch that is not known, inputs of the wrong rank or kind, or more of them than
-        memory lasts for.
+      InputError: inputs of the wrong rank or kind, or more of them than memory lasts for.
 
     >>> import numpy as np
     >>> from constructions.spec import blank
@@ -64,131 +68,222 @@ def forward(
     """
     require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-    return _dot(hidden(spec, params, inputs, prefix=prefix, offset=offset), params["w_out"])
+    x = hidden(spec, params, inputs, prefix=prefix, offset=offset, segments=segments, how=how)
+    return unembed(spec, params, x, how=how)
 
 
 def hidden(
-    spec: TransformerSpec, params: Params, inputs: Any, *, prefix: Any = None, offset: Any = 0
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Any,
+    *,
+    prefix: Any = None,
+    offset: Any = 0,
+    segments: Any = None,
+    how: Arithmetic = CERTIFIED,
 ) -> jax.Array:
-    """The normalized residual stream that the leaf ``w_out`` reads, [..., T, D].
+    """The normalized residual stream that the readout multiplies, [..., T, D].
 
     Arguments are those of `forward`.
     """
-    x = embed(spec, params, inputs, offset=offset)
-    if spec.loops == 1:
-        x = loop(spec, params, x, prefix=prefix)
-    else:
-        x = jax.lax.fori_loop(0, spec.loops, lambda _, x: loop(spec, params, x, prefix=prefix), x)
-    return NORMS[spec.norm](x, params, "norm_out")
+    length = np.shape(inputs)[-1 if spec.inputs == "tokens" else -2]
+    index = positions(length, offset, segments)
+    x = embed(spec, params, inputs, index=index, how=how)
+    turn = partial(loop, spec, params, prefix=prefix, index=index, segments=segments, how=how)
+    x = turn(x) if spec.loops == 1 else jax.lax.fori_loop(0, spec.loops, lambda _, x: turn(x), x)
+    return norm(spec, x, params, "norm_out")
 
 
-def embed(spec: TransformerSpec, params: Params, inputs: Any, *, offset: Any = 0) -> jax.Array:
-    """The residual stream before the first layer, [..., T, D]; arguments are those of `forward`."""
+def embed(
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Any,
+    *,
+    index: jax.Array | None = None,
+    how: Arithmetic = CERTIFIED,
+) -> jax.Array:
+    """The residual stream before the first layer, [..., T, D].
+
+    Args:
+      spec, params, inputs, how: those of `forward`.
+      index: int32 [T] or [..., T], the tokens' positions; 0, 1, ... by default.
+    """
     require_known(spec)
-    x = _embed(spec, params["embed"], jnp.asarray(inputs))
+    x = _embed(spec, params["embed"], jnp.asarray(inputs), how)
+    if how.dtype is not None:
+        x = x.astype(how.dtype)
+    if spec.embed_scale != 1:
+        x = x * jnp.asarray(spec.embed_scale, x.dtype)
+    if index is None:
+        index = positions(x.shape[-2], 0, None)
     if spec.positions:
-        features = position_features(spec, x.shape[-2], offset, x.dtype)
-        x = x + lift(_dot(features, params["positions"]), x.ndim)
+        features = position_features(spec, index, x.dtype)
+        x = x + lift(dot(features, params["positions"], how), x.ndim)
+    if spec.position_rows:
+        most = spec.position_rows - spec.position_offset
+        if x.shape[-2] > most:
+            raise InputError(
+                f"inputs: expected at most {most} tokens, the learned positions, got "
+                f"{x.shape[-2]}: shorten the prompt"
+            )
+        rows = params["position_table"].at[index + spec.position_offset]
+        # A traced index behind the last row becomes NaN: it cannot pass unseen.
+        x = x + lift(rows.get(mode="fill", fill_value=jnp.nan), x.ndim).astype(x.dtype)
     return x
 
 
-def loop(spec: TransformerSpec, params: Params, x: jax.Array, *, prefix: Any = None) -> jax.Array:
-    """The stack of layers, once: [..., T, D] -> [..., T, D]."""
-    for i, layer in enumerate(spec.layers):
-        x = _layer(spec, params, i, layer, x, prefix)
+def loop(
+    spec: TransformerSpec,
+    params: Params,
+    x: jax.Array,
+    *,
+    prefix: Any = None,
+    index: jax.Array | None = None,
+    segments: Any = None,
+    how: Arithmetic = CERTIFIED,
+) -> jax.Array:
+    """The stack of layers, once: [..., T, D] -> [..., T, D]; arguments as for `hidden`, `embed`."""
+    if index is None:
+        index = positions(x.shape[-2], 0, segments)
+
+    def step(layer: Layer, x: jax.Array, leaf: Params) -> jax.Array:
+        def attend(h: jax.Array) -> tuple[jax.Array, None]:
+            return attention(
+                spec, layer, leaf, h, index=index, prefix=prefix, segments=segments, how=how
+            ), None
+
+        return residual_layer(spec, layer, leaf, x, attend, how)[0]
+
+    if how.remat:
+        step = jax.checkpoint(step, static_argnums=0)
+    for run in layer_runs(spec):
+        if how.scan and len(run) > 1:
+            turn = partial(step, spec.layers[run[0]])
+            leaves = run_leaves(params, run)
+            x = jax.lax.scan(lambda x, leaf: (turn(x, leaf), None), x, leaves)[0]  # noqa: B023
+        else:
+            for i in run:
+                x = step(spec.layers[i], x, layer_leaves(params, i))
     return x
 
 
-def readout(spec: TransformerSpec, params: Params, x: jax.Array) -> jax.Array:
+def readout(
+    spec: TransformerSpec, params: Params, x: jax.Array, *, how: Arithmetic = CERTIFIED
+) -> jax.Array:
     """The outputs of a residual stream: [..., T, D] -> [..., T, V]."""
-    return _dot(NORMS[spec.norm](x, params, "norm_out"), params["w_out"])
+    return unembed(spec, params, norm(spec, x, params, "norm_out"), how=how)
 
 
-def position_features(spec: TransformerSpec, length: int, offset: Any, dtype: Any) -> jax.Array:
-    """[T, P]: the spec's features of the indices offset, offset + 1, ... (int32 arithmetic).
+def unembed(
+    spec: TransformerSpec, params: Params, x: jax.Array, *, how: Arithmetic = CERTIFIED
+) -> jax.Array:
+    """The outputs of the normalized residual stream: [..., T, D] -> [..., T, V]."""
+    return dot(x, unembedding(spec, params), how)
+
+
+def unembedding(spec: TransformerSpec, params: Params) -> jax.Array:
+    """[D, V]: the leaf ``w_out``, or the rows of ``embed`` where the readout is tied to them."""
+    if spec.readout == "tied":
+        return params["embed"].T
+    if "w_out.a" not in params:
+        return params["w_out"]
+    return params["w_out"] + LORA_SCALE * dot(params["w_out.a"], params["w_out.b"], CERTIFIED)
+
+
+def positions(length: int, offset: Any, segments: Any) -> jax.Array:
+    """The index of each token: int32 [T], or [..., T] with segments, all from ``offset``."""
+    place = jnp.arange(length, dtype=jnp.int32)
+    if segments is None:
+        return place + jnp.asarray(offset, jnp.int32)
+    segments = jnp.asarray(segments)
+    place = lift(place, segments.ndim)
+    first = jnp.ones((*segments.shape[:-1], 1), bool)
+    starts = jnp.concatenate([first, segments[..., 1:] != segments[..., :-1]], axis=-1)
+    start = jax.lax.cummax(jnp.where(starts, place, 0), axis=segments.ndim - 1)
+    return place - start + jnp.asarray(offset, jnp.int32)
+
+
+def position_features(spec: TransformerSpec, index: jax.Array, dtype: Any) -> jax.Array:
+    """[..., P]: the spec's features of the indices, int32 [...].
 
     The square is taken in ``dtype``: exact below 2^12 in float32, rounded beyond.
     """
-    p = jnp.arange(length, dtype=jnp.int32) + jnp.asarray(offset, jnp.int32)
     columns: list[jax.Array] = []
     for feature in spec.positions:
-        columns.extend(FEATURES[feature_kind(feature)](p, feature_size(feature), dtype))
-    return jnp.stack(columns, axis=1)
+        columns.extend(FEATURES[feature_kind(feature)](index, feature_size(feature), dtype))
+    return jnp.stack(columns, axis=-1)
 
 
-def visible(layer: Layer, length: int, prefix: Any) -> jax.Array:
-    """Bool [T, S]: may token t attend to token s."""
-    s = jnp.arange(length, dtype=jnp.int32)
-    return MASKS[layer.mask](s[:, None], s[None, :], length if prefix is None else prefix)
+def layer_runs(spec: TransformerSpec) -> list[range]:
+    """The numbers of the layers, equal ones side by side together.
 
-
-def _layer(
-    spec: TransformerSpec, params: Params, i: int, layer: Layer, x: jax.Array, prefix: Any
-) -> jax.Array:
-    norm = NORMS[spec.norm]
-    leaf = {
-        name.partition(".")[2]: value for name, value in params.items() if f"layer_{i}." in name
-    }
-    if layer.heads:
-        x = x + attention(layer, leaf, norm(x, leaf, "norm_attention"), prefix)
-    if layer.hidden:
-        x = x + gated_mlp(layer, leaf, norm(x, leaf, "norm_mlp"))
-    return x
-
-
-def attention(layer: Layer, leaf: Params, x: jax.Array, prefix: Any) -> jax.Array:
-    """[..., T, D] -> [..., T, D]: the sum of the heads' outputs.
-
-    Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
-    that an average of small integers has exact sums and a single rounding.
+    >>> layers = (Layer(hidden=1), Layer(hidden=1), Layer(hidden=2))
+    >>> layer_runs(TransformerSpec(1, 1, 1, layers))
+    [range(0, 2), range(2, 3)]
     """
-    T = x.shape[-2]
-    q = _einsum("...td,hdk->...htk", x, leaf["w_q"])
-    k = _einsum("...td,hdk->...htk", x, leaf["w_k"])
-    v = _einsum("...td,hdu->...htu", x, leaf["w_v"])
-    scores = _einsum("...htk,...hsk->...hts", q, k) * jnp.asarray(layer.scale, x.dtype)
-    if layer.window:
-        t = jnp.arange(T, dtype=jnp.int32)
-        distance = jnp.clip(t[:, None] - t[None, :], 0, layer.window - 1)
-        bias = leaf["bias"][:, distance]
-        # Copied along the batch by a product with ones: its gradient is a matrix product, that of a
-        # broadcast a reduction over the leading axis, a third of a whole training step on a CPU.
-        ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
-        scores = scores + _dot(ones, bias.reshape(1, -1)).reshape(scores.shape)
-    mask = jnp.broadcast_to(visible(layer, T, prefix), scores.shape)
-    weight, total = WEIGHTS[layer.attend](scores, mask)
-    head = _einsum("...hts,...hsu->...htu", weight, v)
-    if total is not None:
-        # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
-        # which it does or not depending on what else is compiled: other bits on other meshes.
-        head = head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
-    return _einsum("...htu,hud->...td", head, leaf["w_o"])
+    runs, start = [], 0
+    for _, layers in itertools.groupby(spec.layers):
+        stop = start + len(list(layers))
+        runs.append(range(start, stop))
+        start = stop
+    return runs
 
 
-def gated_mlp(layer: Layer, leaf: Params, x: jax.Array) -> jax.Array:
-    """[..., T, D] -> [..., T, D]: (gate(x W_g + b_g) * (x W_u + b_u)) W_d."""
-    z = _dot(x, leaf["w_gate"]) + lift(leaf["b_gate"], x.ndim)
-    up = _dot(x, leaf["w_up"]) + lift(leaf["b_up"], x.ndim)
-    return _dot(GATES[layer.gate](z) * up, leaf["w_down"])
+def run_leaves(params: Params, run: range) -> dict[str, jax.Array]:
+    """The leaves of a run of equal layers, one layer behind the other: name -> [layers, ...]."""
+    stack = _starting(params, f"run_{run[0]}.")
+    if stack:
+        return stack
+    rows = [_starting(params, f"layer_{i}.") for i in run]
+    return {name: jnp.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array) -> jax.Array:
+def layer_leaves(params: Params, i: int) -> dict[str, jax.Array]:
+    """The leaves of layer i by their names in it."""
+    return _starting(params, f"layer_{i}.")
+
+
+def stack_layers(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
+    """Params with the leaves of each run of equal layers stacked, ``run_I.NAME`` [layers, ...].
+
+    A scanned pass takes them as they are, without a copy at every call. I is the first layer's
+    number; a layer that stands alone stays as it is.
+    """
+    leaves = dict(params)
+    for run in layer_runs(spec):
+        if len(run) > 1:
+            stack = run_leaves(params, run)
+            leaves = {n: x for n, x in leaves.items() if n.partition(".")[0] not in _names(run)}
+            leaves |= {f"run_{run[0]}.{name}": leaf for name, leaf in stack.items()}
+    return leaves
+
+
+def unstack_layers(spec: TransformerSpec, params: Params) -> dict[str, jax.Array]:
+    """The inverse of `stack_layers`."""
+    leaves = {name: leaf for name, leaf in params.items() if not name.startswith("run_")}
+    for run in layer_runs(spec):
+        for name, leaf in _starting(params, f"run_{run[0]}.").items():
+            leaves |= {f"layer_{i}.{name}": leaf[i - run[0]] for i in run}
+    return leaves
+
+
+def _names(run: range) -> set[str]:
+    return {f"layer_{i}" for i in run}
+
+
+def _starting(params: Params, start: str) -> dict[str, jax.Array]:
+    found = {name: leaf for name, leaf in params.items() if name.startswith(start)}
+    return {name.removeprefix(start): leaf for name, leaf in found.items()}
+
+
+def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array, how: Arithmetic) -> Any:
     if spec.inputs == "vectors":
         if inputs.ndim < 2 or inputs.shape[-1] != spec.input_size:
             raise InputError(
                 f"inputs: expected shape [..., T, {spec.input_size}], got {inputs.shape}"
             )
-        return _dot(inputs.astype(embed.dtype), embed)
+        return dot(inputs.astype(embed.dtype), embed, how)
     if inputs.ndim < 1 or not jnp.issubdtype(inputs.dtype, jnp.integer):
         raise InputError(f"inputs: expected integers [..., T], got {inputs.dtype} {inputs.shape}")
     # Out-of-range tokens become NaN instead of the last row, so that they cannot pass unseen.
     return embed.at[inputs].get(mode="fill", fill_value=jnp.nan)
-
-
-def _einsum(formula: str, *operands: jax.Array) -> jax.Array:
-    # TF32 and bfloat16 products break the margins of hand-written weights.
-    return jnp.einsum(formula, *operands, precision=jax.lax.Precision.HIGHEST)
-
-
-def _dot(x: jax.Array, w: jax.Array) -> jax.Array:
-    return _einsum("...i,ij->...j", x, w)

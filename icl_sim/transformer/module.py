@@ -17,7 +17,7 @@ import numpy as np
 
 from constructions.certificate import Certificate
 from constructions.construction import Construction
-from constructions.spec import TransformerSpec, check_params, param_shapes
+from constructions.spec import TransformerSpec, check_params, is_gain, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import placed, require
 from icl_sim.transformer.forward_pass import forward
@@ -43,13 +43,13 @@ class Transformer(nn.Module):
     certificate: Certificate | None = None
 
     @nn.compact
-    def __call__(self, inputs: Any, *, prefix: Any = None, offset: Any = 0) -> jax.Array:
-        """`forward` with this module's params."""
+    def __call__(self, inputs: Any, **arguments: Any) -> jax.Array:
+        """`forward` with this module's params and its keyword arguments."""
         params = {
-            name: self.param(name, _initializer(name), shape, self.dtype)
+            name: self.param(name, _initializer(self.spec, name), shape, self.dtype)
             for name, shape in param_shapes(self.spec).items()
         }
-        return forward(self.spec, params, inputs, prefix=prefix, offset=offset)
+        return forward(self.spec, params, inputs, **arguments)
 
 
 def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:
@@ -105,13 +105,13 @@ def load_params(
     return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
 
 
-def _initializer(name: str) -> nn.initializers.Initializer:
+def _initializer(spec: TransformerSpec, name: str) -> nn.initializers.Initializer:
     kind = name.rpartition(".")[2]
-    if kind.startswith("norm_"):
+    if is_gain(name) and spec.norm != "rms_offset":
         return nn.initializers.ones
-    if kind in ("b_gate", "b_up", "bias"):
+    if kind.startswith(("norm_", "b_")) or kind == "bias":
         return nn.initializers.zeros
-    if kind == "embed":
+    if kind in ("embed", "position_table"):
         return nn.initializers.normal(1.0)
     if kind == "w_o":
         # [H, U, D]: the heads' outputs are summed, so the fan-in is H U.

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from constructions.spec import ANY, RMS_EPSILON, TransformerSpec, require_supported
+from constructions.spec import TransformerSpec
+from constructions.support import ANY, require_supported
 from icl_sim.errors import InputError
 
 Array = jax.Array
@@ -35,9 +36,21 @@ def _linear(scores: Array, seen: Array) -> tuple[Array, Array | None]:
     return jnp.where(seen, scores, 0), None
 
 
-def _rms(x: Array, gain: Array) -> Array:
+def _rms(x: Array, gain: Array, epsilon: float) -> Array:
     mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(mean_square + RMS_EPSILON) * lift(gain, x.ndim)
+    return x * jax.lax.rsqrt(mean_square + epsilon) * lift(gain, x.ndim)
+
+
+def _layer_norm(x: Array, leaves: Any, name: str, epsilon: float) -> Array:
+    centered = x - jnp.mean(x, axis=-1, keepdims=True)
+    return _rms(centered, leaves[name], epsilon) + lift(leaves[f"{name}_bias"], x.ndim)
+
+
+def norm(spec: TransformerSpec, x: Array, leaves: Any, name: str) -> Array:
+    """The norm of that name, in float32 at least; `TransformerSpec.norm` defines them."""
+    kind = jnp.promote_types(x.dtype, jnp.float32)
+    own = {n: leaves[n].astype(kind) for n in (name, f"{name}_bias") if n in leaves}
+    return NORMS[spec.norm](x.astype(kind), own, name, spec.epsilon).astype(x.dtype)
 
 
 def lift(x: Array, ndim: int) -> Array:
@@ -58,11 +71,15 @@ GATES: dict[str, Callable[[Array], Array]] = {
     "hard_sigmoid": lambda z: jnp.clip(z, 0, 1),
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
+    "gelu": lambda z: jax.nn.gelu(z, approximate=False),
+    "gelu_tanh": lambda z: jax.nn.gelu(z, approximate=True),
 }
-# Of the residual stream, the leaves that hold the norm's gain, and the gain's name.
-NORMS: dict[str, Callable[[Array, Any, str], Array]] = {
-    "none": lambda x, leaves, name: x,
-    "rms": lambda x, leaves, name: _rms(x, leaves[name]),
+# Of the residual stream, the leaves, the norm's name among them, and epsilon.
+NORMS: dict[str, Callable[[Array, Any, str, float], Array]] = {
+    "none": lambda x, leaves, name, epsilon: x,
+    "rms": lambda x, leaves, name, epsilon: _rms(x, leaves[name], epsilon),
+    "rms_offset": lambda x, leaves, name, epsilon: _rms(x, 1 + leaves[name], epsilon),
+    "layer": _layer_norm,
 }
 FEATURES: dict[str, Callable[[Array, int, Any], list[Array]]] = {
     "index": lambda p, size, dtype: [p.astype(dtype)],
@@ -72,6 +89,7 @@ FEATURES: dict[str, Callable[[Array, int, Any], list[Array]]] = {
 LAWS: dict[str, Callable[[Array], Array]] = {
     "logits": lambda outputs: jax.nn.softmax(outputs, axis=-1),
     "simplex": lambda outputs: outputs,
+    "tied": lambda outputs: jax.nn.softmax(outputs, axis=-1),
 }
 KNOWN = {
     "inputs": ("tokens", "vectors"),
@@ -83,6 +101,16 @@ KNOWN = {
     "norm": NORMS,
     "readout": LAWS,
     "loops": ANY,
+    "kv_heads": ANY,
+    "reach": ANY,
+    "rotary": ANY,
+    "head_norm": ANY,
+    "projection_bias": ("none", "qkv", "all"),
+    "mlp": ("gated", "plain"),
+    "mlp_bias": ("none", "inner", "all"),
+    "post_norm": ANY,
+    "position_rows": ANY,
+    "position_offset": ANY,
 }
 
 

@@ -1,0 +1,240 @@
+"""Attention and MLP in JAX, written once for training and for every dense pass.
+
+Shape letters are those of `constructions.spec`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from constructions.rotary import Rotary
+from constructions.spec import Layer, TransformerSpec
+from icl_sim.transformer.arithmetic import Arithmetic
+from icl_sim.transformer.switches import GATES, MASKS, WEIGHTS, lift, norm
+
+Params = Mapping[str, jax.Array]
+
+LORA_SCALE = 2.0  # alpha/r of Hu et al. (arXiv:2106.09685)
+
+
+def visible(
+    layer: Layer, queries: jax.Array, keys: jax.Array, *, length: int, prefix: Any
+) -> jax.Array:
+    """Bool [T, S]: may the token at place t attend to the token at place s.
+
+    Args:
+      layer: its mask and reach.
+      queries, keys: int32 [T], [S], places in the sequence.
+      length: the prefix if ``prefix`` is None.
+      prefix: how many tokens the prefix mask shows to all; may be traced.
+    """
+    t, s = queries[:, None], keys[None, :]
+    seen = MASKS[layer.mask](t, s, length if prefix is None else prefix)
+    return seen & (s > t - layer.reach) if layer.reach else seen
+
+
+def project(
+    spec: TransformerSpec,
+    layer: Layer,
+    leaf: Params,
+    x: jax.Array,
+    index: jax.Array,
+    how: Arithmetic,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries [..., H, T, K], keys [..., G, T, K] and values [..., G, T, U], turned and normed.
+
+    Args:
+      spec, layer, leaf: the layer and its params.
+      x: the normed residual stream, [..., T, D].
+      index: int32 [T] or [..., T], what rotary positions turn by.
+      how: the arithmetic.
+    """
+    q, k, v = (_into_heads(x, leaf, name, how) for name in ("w_q", "w_k", "w_v"))
+    if layer.projection_bias != "none":
+        q, k, v = (
+            y + lift(leaf[name][:, None, :].astype(y.dtype), y.ndim)
+            for y, name in ((q, "b_q"), (k, "b_k"), (v, "b_v"))
+        )
+    if layer.head_norm:
+        q, k = norm(spec, q, leaf, "norm_q"), norm(spec, k, leaf, "norm_k")
+    if layer.rotary is not None:
+        q, k = rotate(layer.rotary, q, index), rotate(layer.rotary, k, index)
+    return q, k, v
+
+
+def _into_heads(x: jax.Array, leaf: Params, name: str, how: Arithmetic) -> jax.Array:
+    """[..., T, D] -> [..., H, T, K], LoRA's correction included if the leaf has one."""
+    y = einsum("...td,hdk->...htk", x, leaf[name], how=how)
+    low = low_rank(x, leaf, name, how)
+    if low is None:
+        return y
+    low = low.reshape(*low.shape[:-1], y.shape[-3], y.shape[-1])
+    return y + jnp.swapaxes(low, -2, -3)
+
+
+def low_rank(x: jax.Array, leaf: Params, name: str, how: Arithmetic) -> jax.Array | None:
+    """LoRA's correction of the product of x and the leaf, x A B times its scale; None without."""
+    if f"{name}.a" not in leaf:
+        return None
+    return LORA_SCALE * dot(dot(x, leaf[f"{name}.a"], how), leaf[f"{name}.b"], how)
+
+
+def rotate(rotary: Rotary, y: jax.Array, index: jax.Array) -> jax.Array:
+    """[..., H, T, K]: entries i and i + K/2 turned, as a vector of the plane, by index f_i."""
+    kind = jnp.promote_types(y.dtype, jnp.float32)
+    frequencies = jnp.asarray(rotary.frequencies(y.shape[-1]), kind)
+    angle = index[..., None].astype(kind) * lift(frequencies, index.ndim + 1)
+    angle = lift(angle[..., None, :, :], y.ndim)  # the same for all heads
+    cos, sin = rotary.stretch * jnp.cos(angle), rotary.stretch * jnp.sin(angle)
+    a, b = jnp.split(y.astype(kind), 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(y.dtype)
+
+
+def relative_bias(layer: Layer, leaf: Params, distance: jax.Array) -> jax.Array:
+    """[H, T, S]: what each head adds to its scaled scores at these distances [T, S]."""
+    return leaf["bias"][:, jnp.clip(distance, 0, layer.window - 1)]
+
+
+def weigh(
+    layer: Layer, scores: jax.Array, mask: jax.Array, mix: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """[..., T, U]: values averaged, or summed, by the scores [..., T, S].
+
+    Args:
+      layer: how it attends.
+      scores, mask: [..., T, S], and which of them are seen.
+      mix: weights [..., T, S] -> sum of weight times value [..., T, U].
+
+    Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
+    that an average of small integers has exact sums and a single rounding.
+    """
+    weight, total = WEIGHTS[layer.attend](scores, mask)
+    head = mix(weight)
+    if total is None:
+        return head
+    # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
+    # which it does or not depending on what else is compiled: other bits on other meshes.
+    return head / jax.lax.optimization_barrier(jnp.broadcast_to(total, head.shape))
+
+
+def attention(
+    spec: TransformerSpec,
+    layer: Layer,
+    leaf: Params,
+    x: jax.Array,
+    *,
+    index: jax.Array,
+    prefix: Any,
+    segments: jax.Array | None,
+    how: Arithmetic,
+) -> jax.Array:
+    """[..., T, D] -> [..., T, D]: the sum of the heads' outputs."""
+    T = x.shape[-2]
+    q, k, v = project(spec, layer, leaf, x, index, how)
+    place = jnp.arange(T, dtype=jnp.int32)
+    mask = visible(layer, place, place, length=T, prefix=prefix)
+    if segments is not None:
+        same = segments[..., :, None] == segments[..., None, :]
+        mask = (lift(mask, same.ndim) & same)[..., None, :, :]
+    if how.fused and _fusable(layer):
+        head = _fused(layer, q, k, v, mask)
+    else:
+        if layer.groups != layer.heads:
+            k, v = (jnp.repeat(y, layer.heads // layer.groups, axis=-3) for y in (k, v))
+        scores = einsum("...htk,...hsk->...hts", q, k, how=how)
+        scores = scores * jnp.asarray(layer.scale, scores.dtype)
+        if layer.window:
+            bias = relative_bias(layer, leaf, place[:, None] - place[None, :])
+            # Copied along the batch by a product with ones: its gradient is a matrix product, that
+            # of a broadcast a reduction over the leading axis, a third of a training step on a CPU.
+            ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
+            scores = scores + dot(ones, bias.reshape(1, -1), how).reshape(scores.shape)
+        mix = partial(einsum, "...ts,...su->...tu", how=how)
+        head = weigh(layer, scores, jnp.broadcast_to(mask, scores.shape), lambda w: mix(w, v))
+    return join_heads(layer, leaf, head.astype(x.dtype), how)
+
+
+def join_heads(layer: Layer, leaf: Params, head: jax.Array, how: Arithmetic) -> jax.Array:
+    """[..., H, T, U] -> [..., T, D]: the sum of the heads' outputs."""
+    out = einsum("...htu,hud->...td", head, leaf["w_o"], how=how)
+    side_by_side = jnp.swapaxes(head, -2, -3)
+    side_by_side = side_by_side.reshape(*side_by_side.shape[:-2], -1)
+    low = low_rank(side_by_side, leaf, "w_o", how)
+    out = out if low is None else out + low
+    if layer.projection_bias != "all":
+        return out
+    return out + lift(leaf["b_o"].astype(out.dtype), out.ndim)
+
+
+def _fusable(layer: Layer) -> bool:
+    return layer.attend == "softmax" and not layer.window and layer.key_size == layer.value_size
+
+
+def _fused(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """[..., H, T, U] by the library's kernel, which takes [B, T, H, K]."""
+    lead = q.shape[:-3]
+
+    def flat(y: jax.Array) -> jax.Array:
+        return jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2)
+
+    rows = jnp.broadcast_to(lift(mask, len(lead) + 3), (*lead, 1, *mask.shape[-2:])).reshape(
+        -1, 1, *mask.shape[-2:]
+    )
+    out = jax.nn.dot_product_attention(flat(q), flat(k), flat(v), mask=rows, scale=layer.scale)
+    return jnp.swapaxes(out, 1, 2).reshape(*lead, layer.heads, *out.shape[1::2])
+
+
+def residual_layer(
+    spec: TransformerSpec,
+    layer: Layer,
+    leaf: Params,
+    x: jax.Array,
+    attend: Callable[[jax.Array], tuple[jax.Array, Any]],
+    how: Arithmetic,
+) -> tuple[jax.Array, Any]:
+    """One layer, [..., T, D] -> [..., T, D], and what its attention keeps.
+
+    ``attend`` maps the normed stream to the heads' sum and to what is kept, None without heads.
+    """
+    kept = None
+    if layer.heads:
+        h, kept = attend(norm(spec, x, leaf, "norm_attention"))
+        x = x + (norm(spec, h, leaf, "norm_attention_out") if spec.post_norm else h)
+    if layer.hidden:
+        h = mlp(layer, leaf, norm(spec, x, leaf, "norm_mlp"), how)
+        x = x + (norm(spec, h, leaf, "norm_mlp_out") if spec.post_norm else h)
+    return x, kept
+
+
+def mlp(layer: Layer, leaf: Params, x: jax.Array, how: Arithmetic) -> jax.Array:
+    """[..., T, D] -> [..., T, D]: the MLP, gated or plain, as `Layer` defines it."""
+
+    def linear(x: jax.Array, name: str) -> jax.Array:
+        y = dot(x, leaf[f"w_{name}"], how)
+        low = low_rank(x, leaf, f"w_{name}", how)
+        y = y if low is None else y + low
+        bias = leaf.get(f"b_{name}")
+        return y if bias is None else y + lift(bias.astype(y.dtype), y.ndim)
+
+    h = GATES[layer.gate](linear(x, "gate"))
+    if layer.mlp == "gated":
+        h = h * linear(x, "up")
+    return linear(h, "down")
+
+
+def einsum(formula: str, *operands: jax.Array, how: Arithmetic) -> jax.Array:
+    """The product of the operands in the arithmetic's dtype and precision."""
+    if how.dtype is not None:
+        operands = tuple(x.astype(how.dtype) for x in operands)
+    return jnp.einsum(formula, *operands, precision=how.precision)
+
+
+def dot(x: jax.Array, w: jax.Array, how: Arithmetic) -> jax.Array:
+    """[..., I] times [I, J]."""
+    return einsum("...i,ij->...j", x, w, how=how)
