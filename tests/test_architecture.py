@@ -39,6 +39,7 @@ FLOORS = [
     "emulation",
     "divergence",
     "training",
+    "pretrained",
     "predictors",
     "comparison",
     "claims",
