@@ -69,7 +69,8 @@ def _config(spec: TransformerSpec) -> dict[str, Any]:
         "n_layer": len(spec.layers),
         "n_head": layer.heads,
         "n_inner": layer.hidden,
-        "activation_function": gate_name(layer.gate),
+        # Its own approximation by tanh rounds as the published models were trained.
+        "activation_function": "gelu_new" if layer.gate == "gelu_tanh" else gate_name(layer.gate),
         "layer_norm_epsilon": spec.epsilon,
         "scale_attn_weights": layer.scale != 1,
         "scale_attn_by_inverse_layer_idx": False,
