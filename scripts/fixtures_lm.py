@@ -15,7 +15,7 @@ import safetensors.numpy
 import torch
 import transformers
 
-from icl_sim.pretrained import from_pretrained, to_pretrained
+from icl_sim.pretrained import find_model, from_pretrained, to_pretrained
 from icl_sim.transformer import CERTIFIED, FAST, forward, hidden, stack_layers, unembed
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -76,12 +76,16 @@ def main():
             out = to_pretrained(model, Path(scratch) / "out", params=params)
             back = stock(out)
             same = np.array_equal(logits(back, tokens), expected)
-            before, after = (safetensors.numpy.load_file(p / "model.safetensors") for p in (written, out))
+            before, after = (
+                safetensors.numpy.load_file(p / "model.safetensors") for p in (written, out)
+            )
             bits = before.keys() == after.keys() and all(
                 before[key].tobytes() == after[key].tobytes() for key in before
             )
             fresh = to_pretrained(
-                type(model)(model.spec), Path(scratch) / "fresh", params=params,
+                type(model)(model.spec),
+                Path(scratch) / "fresh",
+                params=params,
                 family=config["model_type"],
             )
             again = np.array_equal(logits(stock(fresh), tokens), expected)
@@ -96,19 +100,27 @@ def smollm2():
     """SmolLM2-135M: tokens, laws and speed."""
     start = time.perf_counter()
     model, params, tokenizer = from_pretrained("smollm2")
-    print(f"load {time.perf_counter() - start:.1f} s, {sum(x.size for x in params.values()):,} weights")
+    seconds = time.perf_counter() - start
+    print(f"load {seconds:.1f} s, {sum(x.size for x in params.values()):,} weights")
     with tempfile.TemporaryDirectory() as scratch:
         folder = to_pretrained(model, scratch, params=params)
         theirs = stock(folder)
         their_tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    path = find_model("smollm2")
+    gguf = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    same = all(torch.equal(x, theirs.state_dict()[n]) for n, x in gguf.state_dict().items())
+    print(f"tensors that transformers reads from the GGUF file and from our directory equal {same}")
     for text in TEXTS:
         tokens = tokenizer.encode(text)
+        words = their_tokenizer(text).input_ids == tokens
         expected = logits(theirs, tokens)
         for label, how in (("certified", CERTIFIED), ("fast", FAST)):
             got = ours(model, params, tokens, how)
             p, q = law(got), law(expected)
             print(
-                f"{label}: {len(tokens)} tokens (equal {their_tokenizer(text).input_ids == tokens}, "
+                f"{label}: {len(tokens)} tokens (equal {words}, "
                 f"text back {tokenizer.decode(tokens, special=True) == text}), top-1 equal "
                 f"{(got.argmax(-1) == expected.argmax(-1)).mean():.3f}, max |difference| "
                 f"{np.abs(got - expected).max():.1e} of {np.abs(expected).max():.0f}, TV "

@@ -98,7 +98,7 @@ CASES = {
 
 
 def weights(config, seed=SEED):
-    """Stock name -> float32 tensor: each from a generator of its own, so that order is no matter."""
+    """Stock name -> float32 tensor: each from a generator of its own."""
     family, spec = read_config(config, name="case")
     shapes = param_shapes(spec)
     found = {}
