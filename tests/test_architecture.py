@@ -14,6 +14,7 @@ NUMERIC_ONLY = {"numpy"}
 # A module imports only from lines above its own; names on one line are one package or peers that
 # do not import each other unless they are files of one package.
 CONSTRUCTION_FLOORS = [
+    "rotary",
     "spec",
     "residual",
     "programs",

@@ -14,7 +14,7 @@ from icl_sim.pretrained import Tokenizer, words_tokenizer
 
 pytest.importorskip("tokenizers")
 
-from icl_sim.pretrained.tokenizer import byte_level  # noqa: E402
+from icl_sim.pretrained.tokenizer import byte_level
 
 # Bytes h e l o and a blank (which byte-level BPE writes as G with a dot), digits, two merges.
 LETTERS = ["<s>", "</s>", "h", "e", "l", "o", "\u0120", "1", "2", "he", "ll", "<think>"]

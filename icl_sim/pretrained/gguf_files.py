@@ -130,12 +130,12 @@ class GGUF:
             raise InputError(f"{path}: expected a GGUF file, got {one_line(error)}") from None
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self._check_places()
-        self.architecture = self.metadata.get("general.architecture")
-        if not isinstance(self.architecture, str) or self.architecture not in FAMILIES:
+        found, known = self.metadata.get("general.architecture"), ", ".join(FAMILIES)
+        if not isinstance(found, str) or found not in FAMILIES:
             raise InputError(
-                f"{path}: general.architecture: expected one of {', '.join(FAMILIES)}, got "
-                f"{self.architecture!r}"
+                f"{path}: general.architecture: expected one of {known}, got {found!r}"
             )
+        self.architecture: str = found
 
     def config(self) -> dict[str, Any]:
         """The metadata as the config.json of the stock form."""
