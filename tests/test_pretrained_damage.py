@@ -246,10 +246,11 @@ def test_pickled_weights_are_refused_by_name(tmp_path):
     ],
 )
 def test_an_index_that_disagrees_is_refused(tmp_path, places, message):
-    stock_models.write(tmp_path, CONFIG)
-    (tmp_path / WEIGHTS).rename(tmp_path / "part.safetensors")
-    (tmp_path / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": places}))
-    refused(tmp_path, message)
+    folder = stock_models.write(tmp_path / "in", CONFIG)
+    stock_models.write(tmp_path, CONFIG)  # what ../ leads to is there
+    (folder / WEIGHTS).rename(folder / "part.safetensors")
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": places}))
+    refused(folder, message)
 
 
 def test_a_tensor_in_two_shards_is_refused(tmp_path):
