@@ -258,8 +258,10 @@ def _mlp_shapes(spec: TransformerSpec, layer: Layer) -> dict[str, tuple[int, ...
 
 
 def _norm_shapes(spec: TransformerSpec, name: str, size: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {} if spec.norm == "none" else {name: (size,)}
-    return shapes | ({f"{name}_bias": (size,)} if spec.norm == "layer" else {})
+    if spec.norm == "none":
+        return {}
+    names = (name, f"{name}_bias") if spec.norm == "layer" else (name,)
+    return dict.fromkeys(names, (size,))
 
 
 def is_gain(name: str) -> bool:

@@ -20,6 +20,7 @@ _HOME = {
     "Check": "report.findings",
     "Claim": "claims",
     "Comparison": "comparison",
+    "Completions": "training.completions",
     "Cost": "comparison",
     "Demonstrations": "data.tasks",
     "Distance": "comparison",
@@ -40,6 +41,7 @@ _HOME = {
     "Record": "storage.records",
     "ResultStore": "storage.result_store",
     "SampleSize": "bounds",
+    "Sampling": "decoding.token_sampling",
     "Statement": "claims",
     "Store": "storage.store",
     "Summary": "divergence",
@@ -51,6 +53,7 @@ _HOME = {
     "Verification": "decoding",
     "check_lemma": "statistics.lemmas",
     "compare": "comparison",
+    "completions": "training.completions",
     "costs": "comparison",
     "distances_over": "divergence",
     "emulate": "emulation.turing",
@@ -59,6 +62,7 @@ _HOME = {
     "find_machine": "emulation.turing",
     "fine_tune": "training",
     "forward": "transformer",
+    "from_pretrained": "pretrained",
     "generate": "decoding",
     "judge": "claims",
     "load": "transformer",
@@ -70,13 +74,16 @@ _HOME = {
     "reproduce": "reproduction",
     "sample_demonstrations": "data.tasks",
     "sample_size": "bounds",
+    "sample_tokens": "decoding.token_sampling",
     "save_weights": "storage.weights",
     "summarize": "divergence",
+    "to_pretrained": "pretrained",
     "total_variation": "divergence",
     "total_variation_from_hidden": "divergence",
     "total_variation_from_logits": "divergence",
     "train_base": "training.runs",
     "train_sft": "training.runs",
+    "tune_sequences": "training.sequence_tuning",
     "verify": "reproduction",
     "verify_trace": "decoding",
     "write_report": "report.pages",
@@ -107,6 +114,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.decoding import Verification as Verification
     from icl_sim.decoding import generate as generate
     from icl_sim.decoding import verify_trace as verify_trace
+    from icl_sim.decoding.token_sampling import Sampling as Sampling
+    from icl_sim.decoding.token_sampling import sample_tokens as sample_tokens
     from icl_sim.divergence import Summary as Summary
     from icl_sim.divergence import distances_over as distances_over
     from icl_sim.divergence import summarize as summarize
@@ -123,6 +132,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.predictors import PREDICTORS as PREDICTORS
     from icl_sim.predictors import Predictor as Predictor
     from icl_sim.predictors import register_predictor as register_predictor
+    from icl_sim.pretrained import from_pretrained as from_pretrained
+    from icl_sim.pretrained import to_pretrained as to_pretrained
     from icl_sim.report.findings import Check as Check
     from icl_sim.report.findings import Findings as Findings
     from icl_sim.report.pages import write_report as write_report
@@ -143,10 +154,13 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.training.base_model import Base as Base
     from icl_sim.training.base_model import Gate as Gate
     from icl_sim.training.base_model import load_base as load_base
+    from icl_sim.training.completions import Completions as Completions
+    from icl_sim.training.completions import completions as completions
     from icl_sim.training.run_results import FineTuning as FineTuning
     from icl_sim.training.run_results import Pretraining as Pretraining
     from icl_sim.training.runs import train_base as train_base
     from icl_sim.training.runs import train_sft as train_sft
+    from icl_sim.training.sequence_tuning import tune_sequences as tune_sequences
     from icl_sim.transformer import Transformer as Transformer
     from icl_sim.transformer import forward as forward
     from icl_sim.transformer import load as load

@@ -17,7 +17,9 @@ NUMERIC_ONLY = {"numpy"}
 
 # A module imports only from lines above its own; files of one folder may import each other.
 CONSTRUCTION_FLOORS = [
+    "rotary",
     "spec",
+    "support",
     "residual",
     "fields",
     "programs",
@@ -45,6 +47,7 @@ FLOORS = [
     "decoding",  # token by token through the transformer
     "divergence",  # distances between laws of two transformers; recorded in storage
     "training",  # moves a transformer's weights; measures itself by divergence; checkpoints
+    "pretrained",  # stock checkpoints into and out of the transformer
     "emulation",  # machines through decoding
     "predictors",  # data to laws, by training, by a transformer's prompt or by emulation
     "claims",  # statements judged by statistics against bounds, with all of the above as means

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import ARCHITECTURES
 
-from icl_sim.decoding.sampling import BLOCK, Sampling, next_tokens, sample_tokens
+from icl_sim.decoding.token_sampling import BLOCK, Sampling, next_tokens, sample_tokens
 from icl_sim.errors import InputError
 from icl_sim.transformer import Transformer, forward, init
 

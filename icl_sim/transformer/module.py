@@ -28,7 +28,8 @@ class Transformer(nn.Module):
 
     Weights start normal with deviation 1/sqrt(fan-in) (1 for the embedding rows), biases at zero
     and norm gains at one; every leaf is ``dtype``. A construction's certificate comes along, for
-    decoding; it says nothing about other weights than its own.
+    decoding; it says nothing about other weights than its own. A model from a stock checkpoint
+    keeps its ``origin``, for writing it again.
 
     >>> from constructions import Layer
     >>> spec = TransformerSpec(3, 4, 3, (Layer(hidden=2, gate="relu"),))
@@ -41,6 +42,7 @@ class Transformer(nn.Module):
     spec: TransformerSpec
     dtype: Any = jnp.float32
     certificate: Certificate | None = None
+    origin: Any = None
 
     @nn.compact
     def __call__(self, inputs: Any, **arguments: Any) -> jax.Array:
