@@ -183,6 +183,11 @@ def test_list_names_what_there_is(capsys):
     assert "total variation" in lookup["certificate"]
     assert "english" in found["tasks"]
     assert "C1.token" in {claim["id"] for claim in found["claims"]}
+    kinds = {kind["kind"]: kind for kind in found["kinds"]}
+    assert "svm" in kinds["classification"]["predictors"]
+    assert "digits" in kinds["classification"]["tasks"]
+    for names in ("predictors", "tasks"):
+        assert found[names] == sorted(name for kind in kinds.values() for name in kind[names])
 
 
 def test_doctor_finds_exact_products(capsys):
