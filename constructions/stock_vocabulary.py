@@ -36,7 +36,7 @@ class StockVocabulary:
     Args:
       states: K, the most working states, at most 25.
       symbols: S, 2 to 10.
-      bits: C = 2^bits, at least 2.
+      bits: C = 2^bits, 2 to 12; every cell has tokens of its own.
 
     >>> vocabulary = StockVocabulary(states=2, symbols=2, bits=4)
     >>> vocabulary.size, vocabulary.words[vocabulary.step[1, 1, 2, 0, 3]]
@@ -50,9 +50,9 @@ class StockVocabulary:
     bits: int
 
     def __post_init__(self) -> None:
-        if not (1 <= self.states <= 25 and 2 <= self.symbols <= 10 and 2 <= self.bits <= 20):
+        if not (1 <= self.states <= 25 and 2 <= self.symbols <= 10 and 2 <= self.bits <= 12):
             raise ValueError(
-                "machine size: expected 1 to 25 states, 2 to 10 symbols and 2 to 20 bits, got "
+                "machine size: expected 1 to 25 states, 2 to 10 symbols and 2 to 12 bits, got "
                 f"{self.states}, {self.symbols} and {self.bits}"
             )
 

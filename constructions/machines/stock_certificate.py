@@ -62,8 +62,8 @@ def certify(
       ValueError: weights that are not of the proven form, or not certain, with the reason.
     """
     if dtype != "float32":
-        reason = _REFUSED.get(dtype, "nothing is proved of it")
-        raise ValueError(f"stock: dtype: expected float32, got {dtype}: {reason}")
+        why = _REFUSED.get(dtype, "nothing is proved of it")
+        raise ValueError(f"stock: dtype: expected float32, got {dtype}: {why}")
     numbers = read_back(spec, params, vocabulary)
     if reason := fault(numbers, vocabulary, Run(0, visits)):
         raise ValueError(f"stock: {dtype} does not certify {visits:,} visits to a cell: {reason}")

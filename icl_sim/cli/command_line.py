@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from icl_sim.cli import (
+    check_run,
     compare,
     doctor,
     emulate,
     export,
     listing,
+    prompt_text,
     report,
     reproduce,
     sample_size,
@@ -30,6 +32,8 @@ COMMANDS = (
     verify,
     sample_size,
     emulate,
+    prompt_text,
+    check_run,
     compare,
     train,
     listing,
