@@ -180,3 +180,10 @@ def test_a_prompt_that_cannot_be_is_refused():
         prompt_text(BB2, "", bits=13)
     with pytest.raises(InputError, match="tape symbols '7'"):
         prompt_text(BB2, "7")
+
+
+def test_the_default_export_draws_its_heads(capsys, tmp_path):
+    code, out, _ = call(capsys, "export", tmp_path, "stock")
+    assert (code, out.splitlines()[1]) == (0, "  stock: stock.safetensors, stock.json, stock.html")
+    page = (tmp_path / "stock.html").read_text()
+    assert page.count("<figure>") == 2
