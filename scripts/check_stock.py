@@ -39,12 +39,16 @@ def export(folder: Path) -> None:
         names = (*states, "Z")
         machine = TuringMachine(f"random {i}", names, ("0", "1"), "0", "A", table)
         machines.append((machine.name, machine, "".join(rng.choice(["0", "1"], rng.integers(30)))))
+    flips = {("A", a): ("A", b, 0) for a, b in (("0", "1"), ("1", "0"))}
+    machine = TuringMachine("flips", ("A",), ("0", "1"), "0", "A", flips)
+    machines.append(("one cell, as often as certified", machine, ""))
+    most = {"BB(5)": FORCED, machines[-1][0]: built.certificate.limits["visits"] - 1}
     for name, machine, tape in machines:
-        steps = FORCED if name == "BB(5)" else STEPS
+        steps = most.get(name, STEPS)
         prompt = built.encode({"machine": machine, "tape": tape, "steps": steps})
         run = built.fields.transcribe(machine.run(tape, steps))
         text = {"prompt": built.fields.text(prompt), "run": built.fields.text(run[:steps])}
-        cases.append({"name": name, "forced": name == "BB(5)"} | text)
+        cases.append({"name": name, "forced": name in most} | text)
     (folder / "cases.json").write_text(json.dumps(cases))
 
 
