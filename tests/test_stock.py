@@ -146,11 +146,19 @@ def test_visits_beyond_float32_and_other_dtypes_are_refused():
             CONSTRUCTIONS["stock"](dtype=dtype)
 
 
-def test_a_sign_flip_of_any_weight_of_the_layers_is_refused():
-    spec, params, vocabulary = BUILT.spec, BUILT.params, StockVocabulary(1, 2, 2)
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, jax.numpy.bfloat16])
+def test_weights_of_another_dtype_are_refused(dtype):
+    with np.errstate(over="ignore"):
+        params = {name: leaf.astype(dtype) for name, leaf in BUILT.params.items()}
+    with pytest.raises(ValueError, match="expected float32 weights"):
+        BUILT.certify(BUILT.spec, params)
+
+
+def test_a_sign_flip_of_any_weight_is_refused():
+    vocabulary = StockVocabulary(1, 2, 2)
     spec, params = build(vocabulary, NUMBERS)
     flips = 0
-    for leaf in (name for name in params if name.startswith("layer_")):
+    for leaf in params:
         for place in map(tuple, np.argwhere(params[leaf])):
             wrong = params | {leaf: params[leaf].copy()}
             wrong[leaf][place] *= -1

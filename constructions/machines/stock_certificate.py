@@ -92,6 +92,9 @@ def read_back(spec: TransformerSpec, params: Params, vocabulary: StockVocabulary
     if spec != architecture(vocabulary):
         raise ValueError("stock: the spec is not that of the construction")
     check_params(spec, params)
+    # Most weights are powers of two, that would be the same in other types.
+    if params["embed"].dtype != np.float32:
+        raise ValueError(f"stock: expected float32 weights, got {params['embed'].dtype}")
     numbers = numbers_of(vocabulary, params)
     for name, value in vars(numbers).items():
         if not 0 < value < math.inf:
@@ -149,8 +152,9 @@ def errors(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> Errors:
     or z by at most z exp(-z), which falls from z = 1.28 on.
 
     Rule. Errors of the symbol move scores by beta times as much. Move. Bits flip where they should
-    [increment]; each conjunction is off by twice the error of its move and by the tails of its
-    gates, steep away from zero [conjunction]. Logits add up those errors. QED
+    [increment]; each conjunction is off by twice the error of its move, by the rounding of its
+    literals, and by the tails of its gates, steep away from zero [conjunction]. Logits add up those
+    errors. QED
     """
     beta, slope, steep, gap = numbers.beta, numbers.slope, numbers.steep, numbers.gap
     w, S, K = vocabulary.bits, vocabulary.symbols, vocabulary.states
@@ -170,10 +174,11 @@ def errors(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> Errors:
         return Errors(on, off, symbol, math.inf, math.inf, math.inf)
     masses = losing_mass(1, half) + losing_mass(tokens, whole), losing_mass(tokens, half)
     chosen = 2 * max(masses) + 8 * u
-    edge = steep * (1 - 2 * chosen) - steep * gamma(3 * w + 8)
+    literals = 2 * chosen + gamma(w + 3) * (2 * w + 4)
+    edge = steep * (1 - literals)
     if edge < 2:
         return Errors(on, off, symbol, chosen, math.inf, math.inf)
-    bit = 4 * chosen + 8 * w * edge * math.exp(-edge) / steep + 2 * gamma(4 * w + 8)
+    bit = 2 * literals + 8 * w * edge * math.exp(-edge) / steep + 16 * u
     size = gap * (4 + w / 2) * 2
     terms = 2 * (K + S + w) + 8
     logit = gap * (3 * chosen + S * symbol + w / 2 * bit) + gamma(terms) * size
