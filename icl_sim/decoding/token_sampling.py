@@ -63,6 +63,9 @@ class Sampling:
         return self.temperature == 0
 
 
+GREEDY = Sampling()
+
+
 def next_tokens(logits: jax.Array, keys: jax.Array, sampling: Sampling) -> jax.Array:
     """The next token of each row, int32 [B].
 
@@ -104,7 +107,7 @@ def sample_tokens(
     prefix: Any = None,
     stop: Sequence[int] = (),
     done: Callable[[np.ndarray], bool] = lambda tokens: False,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = GREEDY,
     key: jax.Array | None = None,
     how: Arithmetic = CERTIFIED,
     progress: Callable[[str, int, int], None] = lambda label, done, total: None,

@@ -19,6 +19,7 @@ import optax
 from constructions.spec import TransformerSpec
 from icl_sim.execution.memory_guard import require
 from icl_sim.training.adapters import merge, trainable, trainable_names, trainable_size
+from icl_sim.training.completions import Completions
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples, draw, loss
 from icl_sim.transformer import Params, Transformer, gradient_bytes
@@ -181,7 +182,7 @@ _train_jit = jax.jit(train, static_argnums=(0, 3))
 def fine_tune(
     model: Transformer,
     params: Params,
-    examples: Examples,
+    examples: Examples | Completions,
     *,
     config: TrainConfig | None = None,
     key: jax.Array,
@@ -190,8 +191,9 @@ def fine_tune(
 
     Args:
       model, params: the base; its readout must be logits.
-      examples: inputs int32 [E, T] and counts [E, V] of what followed. Without any count the base
-        comes back unchanged.
+      examples: inputs int32 [E, T] and counts [E, V] of what followed, without any of which the
+        base comes back unchanged; or prompts and completions of any lengths, as
+        `icl_sim.training.completions` makes them (see `tune_sequences` for more options).
       config: how; by default 300 full-batch steps of Adam on all leaves, cosine schedule.
       key: consumed; it draws the mini-batches and LoRA's start.
 
@@ -211,8 +213,12 @@ def fine_tune(
     >>> np.abs(context_laws(model.spec, tuned, 2) - np.array([[0.9, 0.1], [0, 1]])).max() < 1e-2
     np.True_
     """
-    check_examples(model.spec, examples)
     config = TrainConfig() if config is None else config
+    if isinstance(examples, Completions):
+        from icl_sim.training.sequence_tuning import tune_sequences
+
+        return tune_sequences(model, params, examples, config=config, key=key).params
+    check_examples(model.spec, examples)
     *lead, tokens = np.shape(examples.inputs)
     cost = partial(training_bytes, model.spec, config)
     require("fine-tuning", cost, examples=math.prod(lead), tokens=tokens)
