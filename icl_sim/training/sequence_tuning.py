@@ -142,9 +142,11 @@ def tune_sequences(
             checkpoints.save(last, (state, best, losses, looks, counters))
     taken = int(counters[2])
     steps = (*range(every, config.steps, every), config.steps)[:taken]
-    merged = merge(base, best or state.leaves, config)
+    # The stacked copy goes before the merged one comes.
+    own = unstack_layers(spec, best or state.leaves)
+    del run, base, state
     return Tuned(
-        unstack_layers(spec, merged),
+        merge({name: jnp.asarray(leaf) for name, leaf in params.items()}, own, config),
         losses[: counters[0]],
         steps,
         tuple(looks[:taken].tolist()),
