@@ -230,8 +230,6 @@ def sum_experiment(run: Run, *, size: SizeFormula = uniform_size) -> Outcome:
     increments = ", ".join(f"{increment(V, 'exact')} (V = {V})" for V in vocabularies)
     return Outcome(
         verdict=HOLDS if place < 1 / 3 else FALSE if place > 2 / 3 else OPEN,
-        confidence=1.0,
-        replicates=0,
         why=(
             f"n*(m = 1000) - n*(m = 1) = {increments}: it grows by {growth:.1f} where a sum "
             f"predicts {under_sum:.1f} and a product {under_product:.0f}"

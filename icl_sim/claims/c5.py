@@ -28,11 +28,10 @@ from icl_sim.claims.access_replicates import (
     subset_trial,
 )
 from icl_sim.claims.claim import FALSE, HOLDS, REPLICATES, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.claims.evidence import tell, upheld
 from icl_sim.execution.trials import BLOCK, run_blocks
 from icl_sim.predictors import get_predictor
 from icl_sim.statistics.cells import MeanCell, TailCell
-from icl_sim.statistics.intervals import ALPHA
 
 ABSTRACT = (
     "We extend these results to practical scenarios with finite context lengths and partial "
@@ -114,10 +113,10 @@ def random_experiment(
     whole = [row for row in partial if (row["answer"], row["n"]) == (label(answer), pool)]
     broken += [row for row in whole if row["mean"] > leak]
     tightest = max(r["mean"] / r["bound"] for r in rows if r["bound"] > 0)
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=[*mean_cells, *tail_cells]),
-        confidence=1 - ALPHA,
-        replicates=trials(mean_cells, tail_cells),
+    return upheld(
+        mean_cells,
+        tail_cells,
+        broken=broken,
         why=(
             f"{len(rows) - len(broken)} of {len(rows)} exact means keep the bound, at most "
             f"{tightest:.3f} of it, and are 0 at n = N; through {label(answer)}: means "
@@ -211,8 +210,6 @@ def missing_experiment(
     short += [r for r in through if r["tv"] < r["bound"] - r["leak"]]
     return Outcome(
         verdict=FALSE if beyond or short else HOLDS,
-        confidence=1.0,
-        replicates=0,
         why=(
             f"all pools of {N} demonstrations of {symbols} symbols: {len(beyond)} fractions rho "
             f"with a total variation above the bound, {len(short)} at which it is not attained; "

@@ -20,11 +20,10 @@ from icl_sim.claims.access_replicates import (
     same_answer_trial,
 )
 from icl_sim.claims.claim import HOLDS, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.claims.evidence import tell, upheld
 from icl_sim.data.tasks import random_table
 from icl_sim.execution.trials import run_blocks
 from icl_sim.statistics.cells import MeanCell, TailCell
-from icl_sim.statistics.intervals import ALPHA
 from icl_sim.transformer import forward
 
 ABSTRACT = (
@@ -96,10 +95,10 @@ def retrieval_experiment(
         if row["tv"] > row["bound"] + ROUNDING or abs(row["tv"] - row["exact"]) > ROUNDING
     ]
     worst = max(row["tv"] for row in same)
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=[*sampled, *gain]),
-        confidence=1 - ALPHA,
-        replicates=trials(sampled, gain),
+    return upheld(
+        sampled,
+        gain,
+        broken=broken,
         why=(
             f"full and retrieved prompt, {same[0]['full_tokens']} and {same[0]['tokens']} tokens: "
             f"answers differ by at most {worst:.1e}; all {m} queries within the bound: "

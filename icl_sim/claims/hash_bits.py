@@ -81,8 +81,6 @@ def refute(
     )
     return Outcome(
         verdict=FALSE if all(failing.values()) and goes_on else OPEN,
-        confidence=1.0,
-        replicates=0,
         why=(
             f"hash bit, V = {VOCABULARIES[0]}, eps = {EPS}, delta = {DELTA}: every estimator fails "
             f"with probability above delta from {first or 'no length'} on; n <= V^l/8 at the "
