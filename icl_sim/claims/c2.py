@@ -21,8 +21,8 @@ from icl_sim.bounds.sequences import (
 from icl_sim.bounds.suprema import independent_events_failure, sup_norm_failure_probability
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, REPLICATES, Claim, Outcome, Run, Statement
 from icl_sim.claims.elicitation import elicitation_experiment
-from icl_sim.claims.evidence import tell, upheld
-from icl_sim.claims.hash_bits import Size, refute
+from icl_sim.claims.evidence import Size, tell, upheld
+from icl_sim.claims.hash_bits import refute
 from icl_sim.data.sampling import multinomial_counts
 from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell

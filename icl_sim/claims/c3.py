@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from icl_sim.bounds.classification import (
     halfspace_tail_size,
 )
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import CONSTANTS, tell, upheld
+from icl_sim.claims.evidence import CONSTANTS, Bound, Size, tell, upheld
 from icl_sim.claims.halfspace_curves import (
     POOL_ROWS,
     POOLS,
@@ -58,9 +58,6 @@ LAWS: dict[str, list[tuple[Law, tuple[int, ...], str]]] = {
 TAIL_REPLICATES = {"smoke": 200, "standard": 400, "full": 4000}
 
 DELTA = 0.1  # of the sampled tails
-
-Bound = Callable[..., float]
-Size = Callable[..., int]
 
 
 def mean_experiment(

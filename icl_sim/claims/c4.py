@@ -23,7 +23,7 @@ from icl_sim.bounds.classification import (
 from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.tokens import two_coins
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import CONSTANTS, tell, trials, upheld, uphold
+from icl_sim.claims.evidence import CONSTANTS, Size, tell, trials, upheld, uphold
 from icl_sim.halfspaces import SOLVERS, error_trial, margin
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
@@ -48,8 +48,6 @@ MARGIN = 0.2
 # First looks at the tail and at the mean; up to eight times as many follow.
 TAIL_REPLICATES = {"smoke": 100, "standard": 128, "full": 1000}
 MEAN_REPLICATES = {"smoke": 256, "standard": 256, "full": 4000}
-
-Size = Callable[..., int]
 
 
 def free_dimension_experiment(

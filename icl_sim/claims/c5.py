@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
@@ -28,7 +28,7 @@ from icl_sim.claims.access_replicates import (
     subset_trial,
 )
 from icl_sim.claims.claim import FALSE, HOLDS, REPLICATES, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, upheld
+from icl_sim.claims.evidence import Bound, tell, upheld
 from icl_sim.execution.trials import BLOCK, run_blocks
 from icl_sim.predictors import get_predictor
 from icl_sim.statistics.cells import MeanCell, TailCell
@@ -49,8 +49,6 @@ SAMPLED = {
 EXACT = ((10, 10), (1, 19), (100, 100), (13, 13, 14), (50, 30, 15, 5), (25,) * 8, (300, 60, 30, 10))
 # Pools whose every sub-multiset is taken away in turn.
 ENUMERATED = {"smoke": (6, 3), "standard": (10, 4), "full": (14, 4)}
-
-Bound = Callable[..., Any]
 
 
 def random_experiment(

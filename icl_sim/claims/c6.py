@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +19,7 @@ from icl_sim.claims.access_replicates import (
     same_answer_trial,
 )
 from icl_sim.claims.claim import HOLDS, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, upheld
+from icl_sim.claims.evidence import Bound, tell, upheld
 from icl_sim.data.tasks import random_table
 from icl_sim.execution.trials import run_blocks
 from icl_sim.statistics.cells import MeanCell, TailCell
@@ -50,8 +49,6 @@ ROUNDING = 1e-6  # of attention in float32
 GAPS = (2.0, 5.0, 10.0, 20.0)  # logits
 
 _forward = jax.jit(forward, static_argnums=0)
-
-Bound = Callable[..., float]
 
 
 def retrieval_experiment(

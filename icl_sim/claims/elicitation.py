@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +14,7 @@ from icl_sim.bounds.elicitation import (
     misspecified_size,
 )
 from icl_sim.claims.claim import REPLICATES, Outcome, Run
-from icl_sim.claims.evidence import tell, upheld
+from icl_sim.claims.evidence import Size, tell, upheld
 from icl_sim.claims.prompt_families import (
     PromptFamily,
     base_family,
@@ -28,7 +27,6 @@ from icl_sim.claims.prompt_families import (
 from icl_sim.statistics.cells import TailCell
 
 DELTA = 0.05
-Size = Callable[..., int]
 
 
 def exact_families(profile: str) -> list[tuple[PromptFamily, float]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Figures, Outcome
 from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 from icl_sim.statistics.sweep import CellVerdict
+
+# What is judged: the sizes and the bounds of `icl_sim.bounds`, or others in their place.
+Size = Callable[..., int]
+Bound = Callable[..., float]
 
 CONSTANTS = (1, 2, 4, 8)  # an O(.) claim is refuted by a case for each, and a proof for all
 

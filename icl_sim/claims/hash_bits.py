@@ -16,9 +16,7 @@ from icl_sim.bounds.hash_bit import (
     hash_bit_risk,
 )
 from icl_sim.claims.claim import FALSE, OPEN, Outcome, Run
-from icl_sim.claims.evidence import CONSTANTS
-
-Size = Callable[..., int]
+from icl_sim.claims.evidence import CONSTANTS, Size
 
 # Output tokens; k n up to which Bayes' failure is computed exactly, by occupancy.
 LENGTHS = {"smoke": range(2, 21), "standard": range(2, 25), "full": range(2, 41)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +16,7 @@ from icl_sim.bounds.sequences import (
     trajectory_size,
 )
 from icl_sim.claims.claim import REPLICATES, Outcome, Run
-from icl_sim.claims.evidence import tell, upheld
+from icl_sim.claims.evidence import Size, tell, upheld
 from icl_sim.claims.sequence_replicates import prefix_contexts, prefix_laws, sequence_trial
 from icl_sim.statistics.cells import MeanCell, TailCell
 
@@ -29,8 +28,6 @@ GRID = {
 }
 LAWS = ("uniform", "dirichlet", "skewed")
 DELTA = 0.1
-
-Size = Callable[..., int]
 
 
 def prefixes_experiment(
