@@ -52,6 +52,15 @@ def add_out(parser: argparse.ArgumentParser, *, default: str | None, about: str)
     _add_places(parser)
 
 
+def chosen(arguments: Any, *names: str) -> dict[str, Any]:
+    """What was asked for by the flags of these names, as keyword arguments.
+
+    >>> chosen(argparse.Namespace(seed=0, tasks=4, json=True), "tasks", "seed")
+    {'tasks': 4, 'seed': 0}
+    """
+    return {name: getattr(arguments, name) for name in names}
+
+
 def require_out(arguments: Any) -> None:
     """Raises InputError if a run is to be resumed that has no directory."""
     if arguments.resume and arguments.out is None:

@@ -23,8 +23,8 @@ from icl_sim.divergence.measures import (
     KULLBACK_LEIBLER,
     TOP1,
     TOTAL_VARIATION,
+    Discrepancy,
     Divergence,
-    Top1,
 )
 from icl_sim.divergence.rows import BLOCK, DEVICE_BLOCK, Measure, blockwise
 from icl_sim.errors import InputError
@@ -159,7 +159,7 @@ def top1_disagreement(p: Any, q: Any) -> jax.Array:
     return _distances(TOP1, p, q)
 
 
-def _distances(measure: Divergence | Top1 | Measure, p: Any, q: Any) -> Any:
+def _distances(measure: Discrepancy | Measure, p: Any, q: Any) -> Any:
     """The measure of each pair of rows, after a look at shapes and memory.
 
     Args:
@@ -197,13 +197,13 @@ def require_memory(*arrays: Any, block: int) -> None:
 
 
 @partial(jax.jit, static_argnums=0)
-def of_rows(measure: Divergence | Top1 | Measure, p: jax.Array, q: jax.Array) -> jax.Array:
+def of_rows(measure: Discrepancy | Measure, p: jax.Array, q: jax.Array) -> jax.Array:
     """Block after block; by the kernel for logits on a GPU or TPU."""
     p, q = jnp.broadcast_arrays(p, q)
     *lead, V = p.shape
     p, q = (x.reshape(-1, V) for x in (p, q))
     dtype = jnp.promote_types(jnp.result_type(p, q), jnp.float32)
-    of_block = measure.of_logits if isinstance(measure, Divergence | Top1) else measure
+    of_block = measure.of_logits if isinstance(measure, Discrepancy) else measure
 
     def piece(p: jax.Array, q: jax.Array) -> jax.Array:
         return of_block(p.astype(dtype), q.astype(dtype))
