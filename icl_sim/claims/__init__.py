@@ -12,7 +12,7 @@ import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
 from icl_sim.claims.claim import Audit, Claim, Judgement, Outcome, Run, Statement
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.storage.records import digest
@@ -39,7 +39,10 @@ def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
     known = [*CLAIMS, *(s.id for _, s in everything)]
     for name in names:
         if name not in known:
-            raise InputError(f"claim or statement: expected one of {', '.join(known)}, got {name}")
+            raise InputError(
+                f"claim or statement: expected one of {', '.join(known)}, got {name}"
+                + did_you_mean(name, known)
+            )
     return [(c, s) for c, s in everything if not names or c.id in names or s.id in names]
 
 

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import icl_sim
 from icl_sim.cli import (
     compare,
     doctor,
@@ -63,6 +64,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="icl-sim", description=ABOUT)
+    parser.add_argument("--version", action="version", version=f"icl-sim {icl_sim.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(commands)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT
 
@@ -19,7 +20,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message += did_you_mean(found[1], re.findall(r"[\w-]+", found[2]))
+        elif found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            message += did_you_mean(found[1], sorted(_options(self)))
         raise InputError(f"{message}; see {self.prog} --help")
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    """The long options of a parser and of all its commands."""
+    names = {name for name in parser._option_string_actions if name.startswith("--")}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            names = names.union(*map(_options, action.choices.values()))
+    return names
 
 
 def add_command(

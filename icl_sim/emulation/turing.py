@@ -22,7 +22,7 @@ from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript, Vocabulary
 from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
 from icl_sim.emulation.machine_files import read_machine
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
@@ -87,7 +87,7 @@ def find_machine(name: str) -> TuringMachine:
             return read_machine(name)
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {name!r} ({error})"
+            f"line, got {name!r} ({error})" + did_you_mean(name, PROGRAMS)
         ) from None
 
 
