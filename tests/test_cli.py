@@ -289,3 +289,8 @@ def test_the_version_is_told(capsys):
         run(["icl-sim", "--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("icl-sim 0.")
+
+
+def test_without_a_command_it_shows_what_to_do_first(capsys):
+    assert run(["icl-sim"]) == 0
+    assert "icl-sim verify C1.token" in capsys.readouterr().out

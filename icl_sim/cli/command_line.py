@@ -45,11 +45,21 @@ ABOUT = (
     "certified verdicts on the claims of arXiv:2506.08060."
 )
 
+FIRST = """\
+icl-sim --help                                    all commands
+icl-sim verify C1.token                           one claim of the paper, judged in a minute
+icl-sim emulate bb4 --trace trace.html            a Turing machine through a frozen transformer
+icl-sim compare --task english --sizes 64         prompted and fine-tuned from the same data
+icl-sim sample-size --vocab 32 --eps .15 --delta .1 --contexts 1"""
+
 
 def run(argv: Sequence[str]) -> int:
     """Runs ``argv[1:]`` and returns the exit code."""
 
     def command() -> int:
+        if not argv[1:]:
+            print(FIRST)
+            return 0
         # A bbchallenge line may begin with an undefined transition, which is no option.
         words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
         arguments = _parser().parse_args(words)
