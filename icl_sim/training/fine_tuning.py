@@ -1,8 +1,7 @@
 """Genuine fine-tuning: Optax on the leaves of the one Transformer class.
 
-`train` is the pure loop, to be jitted and vmapped; `fine_tune` runs it for one model.
-A step whose loss, gradient or update is not finite is not taken, nor is any later one
-(`optax.apply_if_finite` lets NaN through after its limit).
+`train` is the pure loop, to be jitted and vmapped; `fine_tune` runs it for one model, on counts or
+on prompts and completions.
 """
 
 from __future__ import annotations
@@ -14,31 +13,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from constructions.spec import TransformerSpec
 from icl_sim.execution.memory_guard import require
-from icl_sim.training.adapters import merge, trainable, trainable_names, trainable_size
+from icl_sim.training.adapters import merge, trainable, trainable_size
 from icl_sim.training.completions import Completions
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples, draw, loss
+from icl_sim.training.guarded import State, guarded_update, require_finite
+from icl_sim.training.sequence_tuning import tune_sequences
 from icl_sim.transformer import Params, Transformer, gradient_bytes
-
-
-class State(NamedTuple):
-    """A run between two steps.
-
-    leaves: flat dict of the leaves that are trained, see `icl_sim.training.adapters`.
-    optimizer: Optax's state.
-    fault: int32, the first step whose update was not finite (training stopped there, the leaves are
-      those before it), or -1.
-    leaf: int32, index among the sorted names of ``leaves`` of the first that was not finite.
-    """
-
-    leaves: dict[str, jax.Array]
-    optimizer: Any
-    fault: jax.Array
-    leaf: jax.Array
 
 
 class Trained(NamedTuple):
@@ -82,29 +66,6 @@ def begin(params: Params, config: TrainConfig, key: jax.Array) -> State:
     leaves = trainable(params, config, jax.random.fold_in(key, 0))
     optimizer = config.transformation().init(leaves)
     return State(leaves, optimizer, jnp.int32(-1), jnp.int32(0))
-
-
-def guarded_update(
-    state: State,
-    value: jax.Array,
-    gradient: Any,
-    step: jax.Array,
-    transformation: optax.GradientTransformation,
-) -> State:
-    """The state after one step, or unchanged but for the fault if anything is not finite."""
-    updates, optimizer = transformation.update(gradient, state.optimizer, state.leaves)
-    leaves = optax.apply_updates(state.leaves, updates)
-    finite = jnp.stack([jnp.isfinite(leaves[name]).all() for name in sorted(leaves)])
-    fine = finite.all() & jnp.isfinite(value) & (state.fault < 0)
-    first_fault = (state.fault < 0) & ~fine
-    new, old = (leaves, optimizer), (state.leaves, state.optimizer)
-    leaves, optimizer = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
-    return State(
-        leaves,
-        optimizer,
-        jnp.where(first_fault, step, state.fault),
-        jnp.where(first_fault, jnp.argmin(finite).astype(jnp.int32), state.leaf),
-    )
 
 
 def advance(
@@ -215,8 +176,6 @@ def fine_tune(
     """
     config = TrainConfig() if config is None else config
     if isinstance(examples, Completions):
-        from icl_sim.training.sequence_tuning import tune_sequences
-
         return tune_sequences(model, params, examples, config=config, key=key).params
     check_examples(model.spec, examples)
     *lead, tokens = np.shape(examples.inputs)
@@ -226,17 +185,3 @@ def fine_tune(
     result = _train_jit(model.spec, params, examples, config, key)
     require_finite(params, config, result.fault, result.leaf)
     return result.params
-
-
-def require_finite(params: Params, config: TrainConfig, fault: Any, leaf: Any) -> None:
-    """Raises FloatingPointError, naming step and leaf, if a run (or one of several) stopped."""
-    faults, leaves = np.atleast_1d(np.asarray(fault)), np.atleast_1d(np.asarray(leaf))
-    stopped = np.flatnonzero(faults >= 0)
-    if stopped.size:
-        copy = int(stopped[0])
-        where = f" of copy {copy} of {faults.size}" if faults.size > 1 else ""
-        raise FloatingPointError(
-            f"training{where} stopped at step {faults[copy]}: "
-            f"{trainable_names(params, config)[leaves[copy]]} or the loss is not finite; lower the "
-            "learning rate"
-        )

@@ -28,7 +28,8 @@ from icl_sim.execution.memory_guard import require, sharing
 from icl_sim.execution.progress import Progress
 from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
-from icl_sim.training.fine_tuning import State, begin, guarded_update, require_finite
+from icl_sim.training.fine_tuning import begin
+from icl_sim.training.guarded import State, guarded_update, require_finite
 from icl_sim.training.pretraining_sequences import ALPHABET, Batch, long_block, short_block
 from icl_sim.transformer import Params, Transformer, forward, gradient_bytes, init
 

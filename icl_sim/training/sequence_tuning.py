@@ -31,7 +31,7 @@ from icl_sim.training.completions import (
     completion_scores,
 )
 from icl_sim.training.config import TrainConfig
-from icl_sim.training.fine_tuning import State, guarded_update, require_finite
+from icl_sim.training.guarded import State, guarded_update, require_finite
 from icl_sim.transformer import Arithmetic, Params, Transformer, stack_layers, unstack_layers
 from icl_sim.transformer.arithmetic import CERTIFIED
 
