@@ -22,6 +22,7 @@ from icl_sim.training.adapters import merge, trainable, trainable_names, trainab
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples, draw, loss
 from icl_sim.transformer import Params, Transformer, gradient_bytes
+from icl_sim.transformer.leaves import check_leaves
 
 
 class State(NamedTuple):
@@ -149,7 +150,7 @@ def finish(
 
     Without data there is nothing to fit, so the base comes back: weight decay must not move it.
     """
-    no_data = jnp.sum(jnp.asarray(examples.counts)) == 0
+    no_data = ~jnp.any(jnp.asarray(examples.counts) != 0)  # a sum of int32 may wrap to 0
     merged = merge(params, state.leaves, config)
     return {name: jnp.where(no_data, params[name], merged[name]) for name in params}
 
@@ -211,6 +212,7 @@ def fine_tune(
     >>> np.abs(context_laws(model.spec, tuned, 2) - np.array([[0.9, 0.1], [0, 1]])).max() < 1e-2
     np.True_
     """
+    check_leaves(model.spec, params)
     check_examples(model.spec, examples)
     config = TrainConfig() if config is None else config
     *lead, tokens = np.shape(examples.inputs)
