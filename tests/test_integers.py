@@ -39,7 +39,8 @@ def test_the_door_refuses_what_is_no_int32(value):
 def test_the_door_keeps_what_int32_holds():
     for value in (-(2**31), 2**31 - 1, np.uint64(7), np.zeros((0, 2), np.int64)):
         got = int32(value, name="number")
-        assert got.dtype == np.int32 and np.array_equal(got, value)
+        assert got.dtype == np.int32
+        np.testing.assert_array_equal(got, value)
 
 
 @pytest.mark.parametrize("token", [2**32 + 1, -1, 3, 2**63])
@@ -51,7 +52,8 @@ def test_forward_refuses_tokens_beyond_the_vocabulary(params, token):
 @pytest.mark.parametrize("token", [-1, -3, 3])
 def test_traced_tokens_beyond_the_vocabulary_become_nan(params, token):
     out = jax.jit(forward, static_argnums=0)(SPEC, params, jnp.array([0, token]))
-    assert np.isfinite(out[0]).all() and np.isnan(out[1]).all()
+    assert np.isfinite(out[0]).all()
+    assert np.isnan(out[1]).all()
 
 
 def test_forward_refuses_an_offset_that_wraps(params):
@@ -86,7 +88,8 @@ def test_every_seed_passes_one_door(name, seed):
 def test_the_command_line_refuses_such_a_seed(capsys, seed):
     assert run(["icl-sim", "verify", "C0", f"--seed={seed}"]) == 2
     line = capsys.readouterr().err
-    assert "seed" in line and line.count("\n") == 1 and len(line) < 300
+    assert "seed" in line
+    assert (line.count("\n"), len(line) < 300) == (1, True)
 
 
 def test_small_seeds_are_themselves():

@@ -18,7 +18,6 @@ from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.transformer import Params, forward
 
-
 # The counts that float32 holds exactly, and the least weight that its sums do not lose.
 MOST, LEAST = 2**24, 1e-20
 

@@ -1,4 +1,4 @@
-"""Whether params are those of a spec: names, shapes and dtypes, which are known when tracing too."""
+"""Whether params are those of a spec: names, shapes and dtypes, known when tracing too."""
 
 from __future__ import annotations
 
