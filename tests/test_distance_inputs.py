@@ -21,7 +21,7 @@ inf = np.inf
 
 @pytest.mark.parametrize("measure", [total_variation, kl_divergence, jensen_shannon])
 @pytest.mark.parametrize(
-    "row", [[2, 0], [-1, 2], [0, 0], [inf, 0], [inf, -inf], [0.5, 0.498], [1e-3, 1]]
+    "row", [[2, 0], [-1, 2], [0, 0], [inf, 0], [inf, -inf], [0.5, 0.498], [2e-3, 1]]
 )
 def test_rows_that_are_no_laws_are_refused(measure, row):
     for pair in ((HALF, [row]), ([row], HALF), (HALF * 2, [*HALF, row])):

@@ -30,7 +30,7 @@ from icl_sim.divergence.measures import (
     Divergence,
     Top1,
 )
-from icl_sim.divergence.real_inputs import precision
+from icl_sim.divergence.real_inputs import precision, real_inputs
 from icl_sim.divergence.rows import blockwise, finite
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import placed

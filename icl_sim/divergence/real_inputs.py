@@ -66,9 +66,11 @@ def check_laws(*laws: jax.Array) -> None:
         bad, first = _unlawful(law, SHORT_SUM_TOLERANCE if short else SUM_TOLERANCE)
         if bad:
             row = np.asarray(law.reshape(-1, law.shape[-1])[int(first)], np.float64)
+            with np.errstate(invalid="ignore"):
+                total = row.sum()
             raise InputError(
                 "expected laws, numbers >= 0 that sum to 1, got a row whose least is "
-                f"{row.min():g} and whose sum is {row.sum():g}: divide each row by its sum, or use "
+                f"{row.min():g} and whose sum is {total:g}: divide each row by its sum, or use "
                 "the distance of logits"
             )
 
