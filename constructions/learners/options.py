@@ -3,7 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import Any
+
+# What an annotation of a constructor takes, and how a message names it.
+_TYPES = {
+    "int": (Integral, "an integer"),
+    "float": (Real, "a finite number"),
+    "str": (str, "a name"),
+    "bool": (bool, "True or False"),
+}
+
+
+def check_types(options: Mapping[str, Any], annotations: Mapping[str, str]) -> None:
+    """Raises ValueError for an option that does not exist, or is not of its type.
+
+    Args:
+      options: name -> value.
+      annotations: name -> the annotation's text; those that are no simple type are not judged.
+
+    >>> check_types({"steps": 1.5}, {"steps": "int"})
+    Traceback (most recent call last):
+    ValueError: steps: expected an integer, got 1.5
+    """
+    for name, value in options.items():
+        if name not in annotations:
+            known = ", ".join(sorted(annotations)) or "none"
+            raise ValueError(f"{name}: expected one of the options {known}")
+        kind, _, rest = annotations[name].partition(" | ")
+        if kind not in _TYPES or rest not in ("", "None") or (rest and value is None):
+            continue
+        wanted, words = _TYPES[kind]
+        fits = isinstance(value, wanted) and (kind == "bool" or not isinstance(value, bool))
+        if not fits or (kind == "float" and not abs(value) < math.inf):
+            raise ValueError(f"{name}: expected {words}, got {value!r:.40}")
 
 
 def check_sizes(**sizes: tuple[int, int]) -> None:
