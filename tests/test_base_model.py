@@ -13,6 +13,7 @@ from icl_sim.data.bayes import posterior_predictive
 from icl_sim.data.tasks import random_table, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
+from icl_sim.storage.weights import SEAL, sealed
 from icl_sim.training import base_model as bases
 from icl_sim.training.pretraining_sequences import CONTEXTS
 
@@ -83,8 +84,9 @@ def flip(weights, sidecar):
 
 def edit(**fields):
     def change(weights, sidecar):
-        about = json.loads(sidecar.read_text())
-        sidecar.write_text(json.dumps(about | fields))
+        about = json.loads(sidecar.read_text()) | fields
+        # Sealed, so that the seal is not what catches the change.
+        sidecar.write_text(json.dumps(about | {SEAL: sealed(about)}))
 
     return change
 

@@ -210,7 +210,10 @@ def _check(
 def _parse(problem: Mapping[str, Any], vocab: int, contexts: int | None) -> dict[str, np.ndarray]:
     if contexts is None:
         return {"stream": _symbols("stream", problem["stream"], vocab)}
-    pairs = np.asarray(problem["pairs"], dtype=np.int64).reshape(-1, 2)
+    pairs = np.asarray(problem["pairs"])
+    if pairs.size and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu"):
+        raise ValueError(f"pairs: expected integers [N, 2], got {pairs.dtype} {pairs.shape}")
+    pairs = pairs.reshape(-1, 2).astype(np.int64)
     return {
         "contexts": _symbols("contexts of pairs", pairs[:, 0], contexts),
         "outputs": _symbols("outputs of pairs", pairs[:, 1], vocab),

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.profiles import PROFILES
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT
 
 # The flags of which any asks for a supervisor.
@@ -50,8 +51,15 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
     parser.set_defaults(command=run)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--seed", type=int, default=0, help="root of all randomness (0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="root of all randomness (0)")
     return parser
+
+
+def _seed(text: str) -> int:
+    try:
+        return checked_seed(int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, MachineIO
 from constructions.programs.turing import Trace
+from constructions.vocabulary import Transcript
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.decoder import Decoder, Weights
@@ -74,7 +75,8 @@ def verify_trace(
       block: tokens computed at once.
 
     Raises:
-      InputError: a trace without all its steps or beyond the certificate, or a block that memory
+      InputError: a trace without all its steps or beyond the certificate, one whose state, head,
+        cells or halt are not where its steps lead, or a block that memory
         does not last for.
 
     >>> from constructions import CONSTRUCTIONS, TuringMachine
@@ -96,9 +98,14 @@ def verify_trace(
         tape, trace = _tape_of(trace) if tape is None else tape, [trace]
     elif tape is None:
         raise InputError("tape: expected the input tape, which pieces of a trace do not tell")
+    run = Transcript(construction.machine.vocabulary)
     pieces = iter(trace)
-    head = next(pieces)
+    head = next(pieces, None)
+    if head is None:
+        raise InputError("trace: expected at least one piece, got none")
     prompt = construction.encode({"machine": head.machine, "tape": tape})
+    run = Transcript(construction.machine.vocabulary).extend(prompt)
+    transcribe = functools.partial(_transcribe, construction.machine, run)
     decoder = Decoder(*load(construction), engine=engine)
     if slow := decoder.plan.dense_heads():
         raise InputError(f"verification needs heads of known kinds, and not {', '.join(slow)}")
@@ -110,7 +117,7 @@ def verify_trace(
     wrong: list[int] = []
     mismatches = steps = 0
     lost = False
-    for tokens in _overlapping(map(construction.machine.transcribe, chain([head], pieces)), block):
+    for tokens in _overlapping(map(transcribe, chain([head], pieces)), block):
         if not steps:
             wrong = [0] if tokens[0] != expected else []
             steps, mismatches = 1, len(wrong)
@@ -125,6 +132,38 @@ def verify_trace(
         mismatches, steps, lost = mismatches + int(count), steps + n, lost or bool(astray)
     first = wrong[0] if wrong else None
     return Verification(steps, mismatches, first, lost, time.perf_counter() - start)
+
+
+def _transcribe(machine: MachineIO, run: Transcript, piece: Trace) -> np.ndarray:
+    """The tokens of a piece, if they lead to where it says that the machine then stands.
+
+    Tokens tell a run's steps; state, head and cells of a trace could say anything beside them.
+
+    Raises:
+      InputError: they do not.
+    """
+    try:
+        tokens = machine.transcribe(piece)
+        reached = run.extend(tokens).named(piece.machine)
+    except (ValueError, IndexError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"trace: expected codes of the machine's rules, got {reason}") from None
+    said = {
+        "steps": piece.steps,
+        "halted": bool(piece.halted),
+        "state": piece.state,
+        "head": piece.head,
+        "tape_start": piece.tape_start,
+    }
+    for name, value in said.items():
+        if reached[name] != value:
+            raise InputError(
+                f"trace: its steps lead to {name} {reached[name]!r}, got {value!r}: pass the "
+                "interpreter's trace as it is"
+            )
+    if not np.array_equal(piece.cells, run.span()):
+        raise InputError("trace: its steps lead to other cells than it has: pass it as it is")
+    return tokens
 
 
 def verification_bytes(decoder: Decoder, block: int) -> int:

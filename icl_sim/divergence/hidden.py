@@ -29,6 +29,7 @@ from icl_sim.divergence.measures import (
     TOTAL_VARIATION,
     Discrepancy,
 )
+from icl_sim.divergence.real_inputs import precision, real_inputs
 from icl_sim.divergence.rows import blockwise, finite
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import placed
@@ -89,6 +90,7 @@ def top1_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
 
 
 def _distances(measure: Discrepancy, a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+    a, w_a, b, w_b = real_inputs(a, w_a, b, w_b)
     first, w_first, second, w_second = (np.shape(x) for x in (a, w_a, b, w_b))
     try:
         for shape, w in ((first, w_first), (second, w_second)):
@@ -105,7 +107,8 @@ def _distances(measure: Discrepancy, a: Any, w_a: Any, b: Any, w_b: Any) -> jax.
     # Both models' logits of a block, once more where they are made finite; and float32 copies.
     wide = sum(4 * math.prod(np.shape(w)) for w in (w_a, w_b) if _is_short(w))
     require_memory(a, b, block=placed(w_a, w_b) + wide + 16 * LOGITS)
-    return _blockwise(measure, *(jnp.asarray(x) for x in (a, w_a, b, w_b)))
+    with precision(a, w_a, b, w_b):
+        return _blockwise(measure, *(jnp.asarray(x) for x in (a, w_a, b, w_b)))
 
 
 def _is_short(array: Any) -> bool:

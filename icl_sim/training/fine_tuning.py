@@ -23,6 +23,7 @@ from icl_sim.training.examples import Examples, check_examples, draw, loss
 from icl_sim.training.guarded import State, guarded_update, require_finite
 from icl_sim.training.sequence_tuning import tune_sequences
 from icl_sim.transformer import Params, Transformer, gradient_bytes
+from icl_sim.transformer.leaves import check_leaves
 
 
 class Trained(NamedTuple):
@@ -111,7 +112,7 @@ def finish(
 
     Without data there is nothing to fit, so the base comes back: weight decay must not move it.
     """
-    no_data = jnp.sum(jnp.asarray(examples.counts)) == 0
+    no_data = ~jnp.any(jnp.asarray(examples.counts) != 0)  # a sum of int32 may wrap to 0
     merged = merge(params, state.leaves, config)
     return {name: jnp.where(no_data, params[name], merged[name]) for name in params}
 
@@ -174,6 +175,7 @@ def fine_tune(
     >>> np.abs(context_laws(model.spec, tuned, 2) - np.array([[0.9, 0.1], [0, 1]])).max() < 1e-2
     np.True_
     """
+    check_leaves(model.spec, params)
     config = TrainConfig() if config is None else config
     if isinstance(examples, Completions):
         return tune_sequences(model, params, examples, config=config, key=key).params
