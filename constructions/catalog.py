@@ -49,6 +49,7 @@ CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
     "single": _lazy("constructions.machines.single", "single"),
     "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),
     "softmax-head-softmax-only": _lazy("constructions.learners.softmax_head", "softmax_only"),
+    "stock": _lazy("constructions.machines.stock", "stock"),
     "svm": _lazy("constructions.learners.svm", "svm"),
     "universal": _lazy("constructions.machines.universal", "universal"),
 }

@@ -18,7 +18,11 @@ UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 
 
 # Switches that leave a score bilinear in the two tokens, apart from the relative bias.
 _BILINEAR: Known = dict.fromkeys(
-    ("inputs", "positions", "norm", "readout", "loops", "attend", "mask", "window", "gate"), ANY
+    (
+        *("inputs", "positions", "norm", "readout", "loops", "attend", "mask", "window", "gate"),
+        *("mlp", "mlp_bias"),
+    ),
+    ANY,
 )
 
 

@@ -14,6 +14,7 @@ from constructions.fields import TokenRanges
 from constructions.programs.turing import Trace
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec, check_params
+from constructions.stock_vocabulary import StockVocabulary
 from constructions.vocabulary import END, Vocabulary
 
 
@@ -76,7 +77,7 @@ class Construction:
     spec: TransformerSpec
     params: Params
     residual: Residual
-    fields: Residual | TokenRanges | Vocabulary
+    fields: Residual | TokenRanges | Vocabulary | StockVocabulary
     parse: Callable[[Any], dict[str, Any]]
     fill: Callable[..., Any]
     encode: Callable[[Any], Any]

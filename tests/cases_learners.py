@@ -100,6 +100,21 @@ def machine_run(rng, cells, *, states, symbols):
     return {"machine": machine, "tape": rng.choice(machine.alphabet, cells).tolist(), "steps": 20}
 
 
+def ring_run(rng, cells, *, ring=16):
+    """A run of a machine with three states that stays on so many cells."""
+    machine = random_machine(rng, 3, 2)
+    while len(machine.working) < 3:
+        machine = random_machine(rng, 3, 2)
+    tape, steps = rng.choice(machine.alphabet, cells).tolist(), 0
+    while steps < 20:
+        trace = machine.run(tape, steps + 1)
+        last = trace.tape_start + len(trace.cells)
+        if max(last, cells) - min(trace.tape_start, 0) > ring:
+            break
+        steps += 1
+    return {"machine": machine, "tape": tape, "steps": steps}
+
+
 def fixed_machine_run(rng, cells):
     return {"tape": rng.choice(["0", "1"], cells).tolist(), "steps": 20}
 
@@ -226,6 +241,7 @@ CASES = {
             {"classes": 3, "features": 4, "steps": 5, "norm": 1.001, "length": 40},
         )
     ],
+    "stock": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
     "svm": [
         Case(
             lambda rng, n: halfspace(rng, n, radius=1.0, integers=False),

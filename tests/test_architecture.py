@@ -24,6 +24,7 @@ CONSTRUCTION_FLOORS = [
     "fields",
     "programs",
     "vocabulary",
+    "stock_vocabulary",
     "reference",
     "certificate",
     "blueprint",

@@ -34,8 +34,8 @@ def certify(
     return Certificate(
         dtype=dtype,
         limits={
-            "steps": _largest(2**31, lambda n: fault(reading, dtype, n, cells)),
-            "cells": _largest(reading.size, lambda n: fault(reading, dtype, steps, n)),
+            "steps": largest(2**31, lambda n: fault(reading, dtype, n, cells)),
+            "cells": largest(reading.size, lambda n: fault(reading, dtype, steps, n)),
         },
         records=reading.records,
         error=lambda steps, cells: 0.0,
@@ -84,7 +84,7 @@ def fault(reading: Reading, dtype: str, steps: int, cells: int) -> str | None:
     return None
 
 
-def _largest(most: int, fault: Callable[[int], str | None]) -> int:
+def largest(most: int, fault: Callable[[int], str | None]) -> int:
     """The largest n <= most without a fault; faults stay as n grows, and n = 0 has none."""
     low, high = 0, most
     while low < high:

@@ -9,12 +9,14 @@ from typing import Any
 
 import icl_sim
 from icl_sim.cli import (
+    check_run,
     compare,
     doctor,
     emulate,
     export,
     generate,
     listing,
+    prompt_text,
     report,
     reproduce,
     sample_size,
@@ -32,6 +34,8 @@ COMMANDS = (
     verify,
     sample_size,
     emulate,
+    prompt_text,
+    check_run,
     compare,
     train,
     generate,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from icl_sim.cli import flags, output
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, ProgressBar, quiet
+
+if TYPE_CHECKING:
+    from constructions.construction import Construction
+
+FORMATS = ("safetensors", "transformers")
 
 
 def add(commands: Any) -> None:
@@ -15,6 +22,20 @@ def add(commands: Any) -> None:
     about = "write each construction's weights and card, or a run's records, as files"
     parser = flags.add_command(commands, "export", run, about)
     parser.add_argument("directory", metavar="DIR")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="constructions; all that fit")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="safetensors, with a card of each; or directories that transformers loads",
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=N",
+        help="a size of the one NAME, such as states=8; may be repeated",
+    )
     parser.add_argument(
         "--records", default=None, metavar="RUN", help="this run's records to DIR/records.parquet"
     )
@@ -24,30 +45,45 @@ def run(arguments: Any) -> int:
     """Writes weights, sidecars and cards of every construction, or the records of a run."""
     if arguments.records is not None:
         return _records(arguments)
+    options = dict(map(_option, arguments.option))
+    write = export if arguments.format == FORMATS[0] else export_stock
     with ProgressBar() as progress:
-        written = export(arguments.directory, progress=progress)
+        written = write(
+            arguments.directory, names=arguments.names, options=options, progress=progress
+        )
     if arguments.json:
         output.print_json({"constructions": written})
     else:
         print(f"{sum(map(len, written.values()))} files in {arguments.directory}:")
-        for name in written:
-            print(f"  {name}: .safetensors, .json, .html")
+        for name, paths in written.items():
+            print(f"  {name}: {', '.join(Path(path).name for path in paths)}")
     return 0
 
 
-def export(directory: str | Path, *, progress: Progress = quiet) -> dict[str, list[str]]:
-    """Writes NAME.safetensors, NAME.json and NAME.html of every construction of the catalog.
+def export(
+    directory: str | Path,
+    *,
+    names: Sequence[str] = (),
+    options: Mapping[str, int] = MappingProxyType({}),
+    progress: Progress = quiet,
+) -> dict[str, list[str]]:
+    """Writes NAME.safetensors, NAME.json and NAME.html of constructions of the catalog.
 
     The weights are those of the catalog's small defaults. `icl_sim.storage.weights.load_weights`
     reads them back, and the construction's ``certify`` proves what was read.
+
+    Args:
+      directory: where to; made if it is not there.
+      names: which; by default all.
+      options: of the one construction that is named.
+      progress: called after each.
 
     Returns:
       {name: paths written}.
 
     Raises:
-      InputError: the directory cannot be written.
+      InputError: the directory cannot be written, or an unknown name or option.
     """
-    from constructions import CONSTRUCTIONS
     from icl_sim.report.card import write_card
     from icl_sim.storage.weights import save_weights
 
@@ -59,8 +95,9 @@ def export(directory: str | Path, *, progress: Progress = quiet) -> dict[str, li
             f"{directory}: expected a directory that can be written, got {error.strerror}"
         ) from None
     written: dict[str, list[str]] = {}
-    for done, (name, build) in enumerate(CONSTRUCTIONS.items(), start=1):
-        built = build()
+    chosen = _chosen(names)
+    for done, name in enumerate(chosen, start=1):
+        built = _build(name, chosen, options)
         certificate = built.certificate
         about: dict[str, Any] = {
             "name": built.name,
@@ -79,8 +116,75 @@ def export(directory: str | Path, *, progress: Progress = quiet) -> dict[str, li
         files = save_weights(folder / name, built.spec, built.params, **about)
         card = write_card(built, folder / f"{name}.html")
         written[name] = [str(path) for path in (*files, card)]
-        progress("constructions", done, len(CONSTRUCTIONS))
+        progress("constructions", done, len(chosen))
     return written
+
+
+def export_stock(
+    directory: str | Path,
+    *,
+    names: Sequence[str] = (),
+    options: Mapping[str, int] = MappingProxyType({}),
+    progress: Progress = quiet,
+) -> dict[str, list[str]]:
+    """Writes a directory NAME that `transformers` loads, for each construction.
+
+    Args:
+      directory, options, progress: as for `export`.
+      names: which; by default all that some stock architecture holds.
+
+    Returns:
+      {name: paths written}.
+
+    Raises:
+      InputError: as for `export`, or a construction that is no stock architecture's.
+    """
+    from icl_sim.pretrained import FAMILIES, stock_config, to_pretrained
+
+    chosen, written = _chosen(names), dict[str, list[str]]()
+    for done, name in enumerate(chosen, start=1):
+        built = _build(name, chosen, options)
+        try:
+            stock_config(FAMILIES["llama"], built.spec)
+        except InputError as error:
+            if names:
+                raise InputError(f"{name}: expected a stock architecture: {error}") from None
+        else:
+            folder = to_pretrained(built, Path(directory) / name)
+            written[name] = sorted(map(str, folder.iterdir()))
+        progress("constructions", done, len(chosen))
+    return written
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    from constructions import CONSTRUCTIONS
+
+    for name in names:
+        if name not in CONSTRUCTIONS:
+            raise InputError(f"NAME: expected one of {', '.join(CONSTRUCTIONS)}, got {name!r}")
+    return list(dict.fromkeys(names)) or list(CONSTRUCTIONS)
+
+
+def _build(name: str, chosen: Sequence[str], options: Mapping[str, int]) -> Construction:
+    """The construction, with the options if it is the one that is named."""
+    from constructions import CONSTRUCTIONS
+
+    if options and len(chosen) > 1:
+        raise InputError(f"--option: expected one NAME that it is for, got {len(chosen)}")
+    try:
+        return CONSTRUCTIONS[name](**options)
+    except TypeError as error:
+        raise InputError(f"--option: expected one that {name} has, got another: {error}") from None
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _option(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    try:
+        return name, int(value)
+    except ValueError:
+        raise InputError(f"--option: expected KEY=N, N an integer, got {text!r}") from None
 
 
 def _records(arguments: Any) -> int:

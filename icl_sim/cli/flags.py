@@ -67,6 +67,14 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", choices=PROFILES, default="smoke")
 
 
+def add_ring(parser: argparse.ArgumentParser) -> None:
+    """The machine that a stock checkpoint runs, and the size of its ring of cells."""
+    parser.add_argument("machine", metavar="MACHINE", help="name, bbchallenge line, or file")
+    parser.add_argument(
+        "--bits", type=int, default=8, metavar="B", help="the ring has 2^B cells (8)"
+    )
+
+
 def add_out(parser: argparse.ArgumentParser, *, default: str | None, about: str) -> None:
     """Where a run leaves what it found, whether it goes on from there, and where it runs."""
     parser.add_argument("--out", default=default, metavar="DIR", help=f"{about} go here")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from constructions.construction import Construction
 from constructions.spec import TransformerSpec, check_params, param_shapes
+from constructions.stock_vocabulary import StockVocabulary
 from icl_sim.errors import InputError
 from icl_sim.pretrained.families import (
     canonical,
@@ -22,12 +23,14 @@ from icl_sim.pretrained.families import (
 )
 from icl_sim.pretrained.layouts import Family, stock_shape, to_stock
 from icl_sim.pretrained.loading import CONFIG, GENERATION
+from icl_sim.pretrained.model_card import model_card
 from icl_sim.pretrained.safetensors_files import DTYPES, INDEX, SINGLE, write_tensors
 from icl_sim.pretrained.stock_config import ROTARY_KEYS, Origin
 from icl_sim.pretrained.tokenizer import CONFIG as TOKENIZER_CONFIG
 from icl_sim.pretrained.tokenizer import TEXT, Tokenizer, words_tokenizer
 from icl_sim.transformer import Transformer, unstack_layers
 
+CARD = "README.md"
 WINDOW = 2**17
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -50,14 +53,14 @@ def to_pretrained(
         tokenizer's files; made if it is not there.
       params: the weights; of a construction, its own unless given. Stacked layers will do.
       tokenizer: written beside them; by default that which the model was loaded with. A model that
-        never had one gets words: the numbers of the tokens.
+        never had one gets words: the tokens' names, if they have any, else their numbers.
       family: one of `FAMILIES`; by default that which the model came from, or ``llama``.
       dtype: what the weights are written as: float32, bfloat16 or float16. By default that of the
         checkpoint which the model came from, if it holds every weight exactly; else float32.
       window: the longest prompt that the config states, in tokens, where positions set no limit.
 
     Returns:
-      The directory.
+      The directory. That of a stock machine has a model card, README.md.
 
     Raises:
       InputError: a spec that the family cannot hold, naming the switch; weights that do not fit the
@@ -81,8 +84,12 @@ def to_pretrained(
     files = {CONFIG: _text(config), GENERATION: _text(generation)}
     if tokenizer is not None:
         files |= tokenizer.files
+    elif isinstance(model, Construction) and isinstance(model.fields, StockVocabulary):
+        files |= _words(model.fields.words, stop)
+        if params is model.params:  # which the certificate is for
+            files[CARD] = model_card(model, model.fields)
     elif origin is None:
-        files |= _numbers(spec.input_size, stop)
+        files |= _words(list(map(str, range(spec.input_size))), stop)
     rows, shapes = kind.rows(spec), param_shapes(spec)
     folder = Path(directory)
     try:
@@ -165,9 +172,12 @@ def _generation(
     return known | stated | {"do_sample": False}
 
 
-def _numbers(size: int, stop: int | None) -> dict[str, str]:
-    words = list(map(str, range(size)))
-    about: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+def _words(words: Sequence[str], stop: int | None) -> dict[str, str]:
+    about: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+        "clean_up_tokenization_spaces": False,
+    }
     if stop is not None:
         about |= {"eos_token": words[stop], "pad_token": words[stop]}
     return {TEXT: words_tokenizer(words, eos=stop), TOKENIZER_CONFIG: _text(about)}

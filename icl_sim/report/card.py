@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,15 @@ def _touched(built: Construction, leaf: str, axis: int) -> str:
 
 def _draw_head(left: Axes, right: Axes, built: Construction, layer: int, head: int) -> None:
     """Scores query x key, and values source x target, over the slices that take part."""
-    score = bilinear(built.spec, built.params, layer, head)
+    turns = built.spec.layers[layer].rotary is not None
+    # At distance 0 the rotations of query and key cancel.
+    still = tuple(replace(each, rotary=None) for each in built.spec.layers)
+    score = bilinear(replace(built.spec, layers=still), built.params, layer, head)
     value = value_map(built.params, layer, head)
     biased = built.spec.layers[layer].window and built.params[f"layer_{layer}.bias"][head].any()
     alike = "zero: the bias alone decides" if biased else "zero: all tokens alike"
-    _heat_map(left, score, built.residual, "QK: query", "key", alike)
+    query = "QK at distance 0: query" if turns else "QK: query"
+    _heat_map(left, score, built.residual, query, "key", alike)
     _heat_map(right, value, built.residual, "OV: source", "target", "zero")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from constructions.rotary import Rotary
 from constructions.spec import Layer, TransformerSpec, check_params, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
@@ -160,7 +161,10 @@ def _check(spec: TransformerSpec, leaves: Arrays, name: str) -> None:
 
 
 def _spec(fields: dict[str, Any]) -> TransformerSpec:
-    layers = tuple(Layer(**layer) for layer in fields["layers"])
+    layers = tuple(
+        Layer(**(layer | {"rotary": Rotary(**layer["rotary"])} if layer.get("rotary") else layer))
+        for layer in fields["layers"]
+    )
     return TransformerSpec(**(fields | {"layers": layers, "positions": tuple(fields["positions"])}))
 
 

@@ -1,0 +1,278 @@
+"""The weights of a universal Turing machine in a Llama of two layers, each beside its reason.
+
+Every token is a step, and says where the head is; see `stock` for the whole argument.
+
+*Norm.* One or two ballast channels hold 2^20, and the other channels' squares add up to less than
+half a unit in the last place of its square, so that in float32 the mean of squares is a power of
+four at every token. With gains that undo its root the norm is the identity, and the ballast comes
+out as 1, the constant that biases would need.
+
+*Rotary positions.* With a theta of 1e38 the pairs from the 16th on stand still for any index;
+content uses those alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from constructions.residual import Residual
+from constructions.rotary import Rotary
+from constructions.spec import Layer, Params, TransformerSpec, blank
+from constructions.stock_vocabulary import StockVocabulary
+from constructions.vocabulary import END, GO, START
+
+THETA = 1e38
+HEAD = 64
+# Entries of a head that stand still: pairs 16 to 31, first halves, then second halves.
+STILL = np.r_[16:32, 48:64]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What the weights may differ in, machine sizes apart.
+
+    Args:
+      ballast: what the ballast channels hold.
+      beta: score between a match and a mismatch; the sink is half of it below a match.
+      slope: a mean of changes from 1.5/slope on is read as a symbol, below .5/slope as none.
+      steep: gates stand this far from zero, or further.
+      gap: by which the right logit leads.
+    """
+
+    ballast: float
+    beta: float
+    slope: float
+    steep: float
+    gap: float
+
+
+def slices(vocabulary: StockVocabulary) -> Residual:
+    """The residual stream: what each token says, and what the layers find; see `build`."""
+    w, S, K = vocabulary.bits, vocabulary.symbols, vocabulary.states
+    said = {
+        "read": w,  # address of the cell where the head is, as +-1
+        "write": w,  # address of the cell written
+        "change": S - 1,  # one-hot of the symbol written, less that of the one read; blank is 0
+        "state": K + 1,
+        "rule_symbol": S,  # of a rule, the symbol that it is for
+        "action": K + S + 5,  # of a rule, one-hots: next state, written, move; or "no rule"
+        "sink": 1,  # of <start>
+    }
+    found = {
+        "mean": S - 1,  # of the changes of the cell
+        "symbol": S - 1,  # that stands in it
+        "chosen": K + S + 5,  # action of the rule that applies
+    }
+    size = 1 + sum(said.values()) + sum(found.values())
+    # The mean of the ballasts' squares must be a power of four.
+    log = int(size - 1).bit_length()
+    if log % 2 and size + 1 > 2**log:
+        log += 1
+    ballast = 1 + log % 2
+    spare = 2**log - size + 1 - ballast
+    return Residual(ballast=ballast, **said, **found, **({"spare": spare} if spare else {}))
+
+
+def architecture(vocabulary: StockVocabulary) -> TransformerSpec:
+    """A Llama of two layers, one head of 64 each.
+
+    Raises:
+      ValueError: more states and symbols, or bits, than the head has entries that stand still.
+    """
+    K, S, w = vocabulary.states, vocabulary.symbols, vocabulary.bits
+    if len(STILL) < K + S + 2:
+        raise ValueError(
+            f"machine size: expected states + symbols <= {len(STILL) - 2}, got {K} + {S}"
+        )
+    layer = Layer(
+        heads=1,
+        key_size=HEAD,
+        value_size=HEAD,
+        hidden=max(4 * w, 2 * (S - 1)),
+        scale=HEAD**-0.5,
+        gate="silu",
+        rotary=Rotary(theta=THETA),
+        mlp_bias="none",
+    )
+    width = slices(vocabulary).width
+    return TransformerSpec(
+        vocabulary.size, width, vocabulary.size, (layer, layer), norm="rms", epsilon=1e-6
+    )
+
+
+def address_bits(cell: np.ndarray, bits: int) -> np.ndarray:
+    """The binary digits of addresses as +-1, lowest first: [..., bits]."""
+    return 2.0 * (np.asarray(cell)[..., None] >> np.arange(bits) & 1) - 1
+
+
+def build(vocabulary: StockVocabulary, numbers: Numbers) -> tuple[TransformerSpec, Params]:
+    """The weights, float32."""
+    spec, r = architecture(vocabulary), slices(vocabulary)
+    params = blank(spec)
+    root = (r.sizes["ballast"] / spec.width) ** 0.5  # a power of two
+    for name in params:
+        if "norm" in name:
+            params[name][:] = numbers.ballast * root
+            params[name][r["ballast"]] = root
+    _embed(vocabulary, numbers, r, params["embed"])
+    _read_tape(vocabulary, numbers, r, params)
+    _snap(vocabulary, numbers, r, params)
+    _read_rule(vocabulary, numbers, r, params)
+    _move(vocabulary, numbers, r, params)
+    _name(vocabulary, numbers, r, params["w_out"])
+    return spec, params
+
+
+def numbers_of(vocabulary: StockVocabulary, params: Params) -> Numbers:
+    """The numbers as they stand in the weights; `build` with them gives all the weights back."""
+    r = slices(vocabulary)
+    one, scale = r.column("ballast"), HEAD**-0.5
+    steep = -2 * float(params["layer_0.w_gate"][one, 0])
+    return Numbers(
+        ballast=float(params["embed"][START, one]),
+        beta=float(params["layer_1.w_q"][0, r.column("state"), STILL[0]]) * scale,
+        slope=float(params["layer_0.w_gate"][r.column("mean"), 0]) / (steep or 1),
+        steep=steep,
+        gap=float(params["w_out"][r.column("chosen"), vocabulary.step[0, 0, 0, 0, 0]]),
+    )
+
+
+def _embed(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, embed: np.ndarray) -> None:
+    K, S, w, C = vocabulary.states, vocabulary.symbols, vocabulary.bits, vocabulary.cells
+    codes = np.eye(S)[:, 1:]
+    act = r.column("action")
+    no_rule = act + K + S + 4
+    embed[:, r["ballast"]] = numbers.ballast
+    embed[START, r["sink"]] = 1
+    embed[START, no_rule] = 1
+    embed[GO, r.column("state")] = 1
+    embed[GO, r["read"]] = address_bits(np.array(0), w)
+    # A cell of the tape is a write to a blank cell.
+    c, a = np.indices(vocabulary.cell.shape).reshape(2, -1)
+    token = vocabulary.cell.reshape(-1)
+    embed[token, r["write"]] = address_bits(c, w)
+    embed[token, r["change"]] = codes[a]
+    for table in (vocabulary.no_rule, vocabulary.rule):
+        q, a, *action = np.indices(table.shape).reshape(table.ndim, -1)
+        token = table.reshape(-1)
+        embed[token, r.column("state") + q] = 1
+        embed[token, r.column("rule_symbol") + a] = 1
+        if action:
+            after, written, move = action
+            for entry in (after, K + 1 + written, K + 1 + S + move):
+                embed[token, act + entry] = 1
+        else:
+            embed[token, no_rule] = 1
+    after, written, move, a, c = np.indices(vocabulary.step.shape).reshape(5, -1)
+    token = vocabulary.step.reshape(-1)
+    embed[token, r.column("state") + after] = 1
+    embed[token, r["read"]] = address_bits(c, w)
+    embed[token, r["write"]] = address_bits((c - (move - 1)) % C, w)
+    # Changes of one cell telescope: their sum is the symbol that stands in it now.
+    embed[token, r["change"]] = codes[written] - codes[a]
+
+
+def _read_tape(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, params: Params) -> None:
+    """Head of layer 0: the mean change of the cell where the head is, 0 if never written.
+
+    The score is beta/2 times the inner product of two addresses: a mismatch is beta below a match
+    or lower, and <start>, whose change is 0, half of beta below.
+    """
+    w, S = vocabulary.bits, vocabulary.symbols
+    query, key, value, out = (params[f"layer_0.w_{x}"][0] for x in "qkvo")
+    one, scale = r.column("ballast"), HEAD**0.5 * numbers.beta / 2
+    entries = np.arange(w)
+    query[r.column("read") + entries, STILL[:w]] = scale
+    key[r.column("write") + entries, STILL[:w]] = 1
+    query[one, STILL[w]] = scale * (w - 1)
+    key[r.column("sink"), STILL[w]] = 1
+    entries = np.arange(S - 1)
+    value[r.column("change") + entries, entries] = 1
+    out[entries, r.column("mean") + entries] = 1
+
+
+def _snap(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, params: Params) -> None:
+    """MLP of layer 0: symbol = clip(slope mean - 1/2, 0, 1), as the difference of two gates.
+
+    Far from zero silu(z) is 0 or z: silu(steep (x - 1/2)) - silu(steep (x - 3/2)) is 0 for x well
+    below 1/2, and steep for x well above 3/2.
+    """
+    gate, up, down = (params[f"layer_0.w_{x}"] for x in ("gate", "up", "down"))
+    one, steep = r.column("ballast"), numbers.steep
+    for i in range(vocabulary.symbols - 1):
+        for unit, offset, sign in ((2 * i, 0.5, 1), (2 * i + 1, 1.5, -1)):
+            gate[r.column("mean", i), unit] = steep * numbers.slope
+            gate[one, unit] = -steep * offset
+            up[one, unit] = 1
+            down[unit, r.column("symbol", i)] = sign / steep
+
+
+def _read_rule(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, params: Params) -> None:
+    """Head of layer 1: the action of the rule for state and symbol.
+
+    The score is beta for an equal state and beta for an equal symbol; <start>, which says that
+    there is no rule, has half of beta less than both.
+    """
+    K, S = vocabulary.states, vocabulary.symbols
+    query, key, value, out = (params[f"layer_1.w_{x}"][0] for x in "qkvo")
+    one, scale = r.column("ballast"), HEAD**0.5 * numbers.beta
+    states, symbols = STILL[: K + 1], STILL[K + 1 : K + 1 + S]
+    entries = np.arange(K + 1)
+    query[r.column("state") + entries, states] = scale
+    key[r.column("state") + entries, states] = 1
+    entries = np.arange(S - 1)
+    query[r.column("symbol") + entries, symbols[1:]] = scale
+    # Blank is one less all others.
+    query[one, symbols[0]] = scale
+    query[r["symbol"], symbols[0]] = -scale
+    entries = np.arange(S)
+    key[r.column("rule_symbol") + entries, symbols] = 1
+    query[one, STILL[K + 1 + S]] = 1.5 * scale
+    key[r.column("sink"), STILL[K + 1 + S]] = 1
+    entries = np.arange(r.sizes["action"])
+    value[r.column("action") + entries, entries] = 1
+    out[entries, r.column("chosen") + entries] = 1
+
+
+def _move(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, params: Params) -> None:
+    """MLP of layer 1: the address read plus the move.
+
+    Bit j flips where all lower bits are 1 (to the right) or 0 (to the left). A unit for each move
+    and each value of the bit is the conjunction of j + 2 literals of +-1: their sum less j + 1 is 1
+    if all hold, and -1 or less if not.
+    """
+    gate, up, down = (params[f"layer_1.w_{x}"] for x in ("gate", "up", "down"))
+    one, steep = r.column("ballast"), numbers.steep
+    first_move = vocabulary.states + vocabulary.symbols + 1
+    for j in range(vocabulary.bits):
+        for i, (way, bit) in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1))):
+            unit = 4 * j + i
+            gate[r.column("chosen", first_move + way + 1), unit] = 2 * steep
+            for lower in range(j):
+                gate[r.column("read", lower), unit] = way * steep
+            gate[r.column("read", j), unit] = bit * steep
+            gate[one, unit] = -steep * (j + 2)
+            up[one, unit] = 1
+            down[unit, r.column("read", j)] = -2 * bit / steep
+
+
+def _name(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, out: np.ndarray) -> None:
+    """Logits: gap for each of next state, symbol written, move and symbol read, and for each bit.
+
+    All of the right token agree: any other has at least one gap less. Where no rule applies the
+    step tokens lack three, and <end> has four.
+    """
+    K, S, w, gap = vocabulary.states, vocabulary.symbols, vocabulary.bits, numbers.gap
+    after, written, move, a, c = np.indices(vocabulary.step.shape).reshape(5, -1)
+    token, one = vocabulary.step.reshape(-1), r.column("ballast")
+    for entry in (after, K + 1 + written, K + 1 + S + move):
+        out[r.column("chosen") + entry, token] = gap
+    blank = token[a == 0]
+    out[r.column("symbol") + a[a > 0] - 1, token[a > 0]] = gap
+    out[r["symbol"], blank] = -gap
+    out[one, blank] = gap
+    out[r["read"], token] = gap / 2 * address_bits(c, w).T
+    out[r.column("chosen", K + S + 4), END] = 4 * gap
+    out[one, END] = gap * w / 2

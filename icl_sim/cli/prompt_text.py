@@ -1,0 +1,32 @@
+"""``prompt``: a machine and its tape as the prompt of a stock checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icl_sim.cli import flags, output
+
+
+def add(commands: Any) -> None:
+    """Adds the command and its flags."""
+    about = "print the prompt with which an exported stock machine runs a machine"
+    parser = flags.add_command(commands, "prompt", run, about)
+    flags.add_ring(parser)
+    parser.add_argument("--tape", default="", metavar="T", help="input, a character a symbol")
+    parser.add_argument(
+        "--max-steps", type=int, default=0, metavar="N", help="refuse if so many are not certain"
+    )
+
+
+def run(arguments: Any) -> int:
+    """Prints the prompt."""
+    from icl_sim.emulation.transcripts import prompt_text
+    from icl_sim.emulation.turing import find_machine
+
+    machine = find_machine(arguments.machine.strip())
+    text = prompt_text(machine, arguments.tape, bits=arguments.bits, steps=arguments.max_steps)
+    if arguments.json:
+        output.print_json({"machine": machine.name, "prompt": text})
+    else:
+        print(text)
+    return 0
