@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from icl_sim.bounds import coins, partial, retrieval
 from icl_sim.bounds.tightness.case import TINY, Case
 from icl_sim.bounds.tightness.witnesses import (
@@ -17,11 +15,12 @@ from icl_sim.bounds.tightness.witnesses import (
 _HALVES = "a pool of two equal halves"
 
 
-def _tail(bound: Callable[..., float]) -> Case:
+def _tail(bound: str) -> Case:
+    given = {"vocab": 2, "pool": 40_000, "n": 8000, "eps": "0.1"}
     return (
         "tail",
         f"{_HALVES}, 8000 of 40,000, eps = .1",
-        lambda: (bound(vocab=2, pool=40_000, n=8000, eps="0.1"), subset_tail(40_000, 8000, 0.1)),
+        lambda: (getattr(partial, bound)(**given), subset_tail(40_000, 8000, 0.1)),
     )
 
 
@@ -34,8 +33,8 @@ CASES: dict[str, Case] = {
             partial.subset_expected_total_variation(pool=[1, 1], n=1),
         ),
     ),
-    "subset_failure_mcdiarmid": _tail(partial.subset_failure_mcdiarmid),
-    "subset_failure_serfling": _tail(partial.subset_failure_serfling),
+    "subset_failure_mcdiarmid": _tail("subset_failure_mcdiarmid"),
+    "subset_failure_serfling": _tail("subset_failure_serfling"),
     "subset_size": (
         "sufficient",
         f"{_HALVES} of 5000, eps = .1, delta = {TINY}",
