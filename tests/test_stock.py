@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from cases_machines import BB5, random_case
@@ -12,7 +13,9 @@ from constructions import CONSTRUCTIONS, TuringMachine, forward
 from constructions.machines.stock_certificate import Run, errors, fault, read_back
 from constructions.machines.stock_weights import Numbers, build
 from constructions.stock_vocabulary import StockVocabulary
+from icl_sim.transformer import forward as jax_forward
 
+jitted = jax.jit(jax_forward, static_argnums=0)
 BB2 = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ")
 BUILT = CONSTRUCTIONS["stock"]()
 NUMBERS = Numbers(ballast=2.0**20, beta=64.0, slope=4096.0, steep=32.0, gap=32.0)
@@ -135,6 +138,9 @@ def test_visits_beyond_float32_and_other_dtypes_are_refused():
     assert CONSTRUCTIONS["stock"](visits=1024).certificate.limits["visits"] < 2048
     with pytest.raises(ValueError, match="does not certify 4,096 visits"):
         CONSTRUCTIONS["stock"](visits=4096)
+    for visits in (0, -1, 10**9):
+        with pytest.raises(ValueError, match=r"expected 1 to 1,048,576 visits"):
+            CONSTRUCTIONS["stock"](visits=visits)
     for dtype, reason in (("bfloat16", "8 bits"), ("float16", "65,504"), ("float64", "nothing")):
         with pytest.raises(ValueError, match=f"expected float32, got {dtype}: .*{reason}"):
             CONSTRUCTIONS["stock"](dtype=dtype)
@@ -152,3 +158,16 @@ def test_a_sign_flip_of_any_weight_of_the_layers_is_refused():
                 read_back(spec, wrong, vocabulary)
             flips += 1
     assert flips > 200
+
+
+def test_a_cell_is_written_as_often_as_certified_in_float32_and_twice_as_often_goes_wrong():
+    built = CONSTRUCTIONS["stock"](states=1, bits=2)
+    rules = {("A", a): ("A", b, 0) for a, b in (("0", "1"), ("1", "0"))}
+    flips = TuringMachine("flips", ("A",), ("0", "1"), "0", "A", rules)
+    most = built.certificate.limits["visits"]
+    for steps, certain in ((most - 1, True), (2 * most, False)):
+        prompt = built.fill(**built.parse({"machine": flips, "tape": ""}))
+        run = built.machine.transcribe(flips.run("", steps))
+        inputs = np.concatenate([prompt, run])
+        outputs = np.asarray(jitted(built.spec, built.params, inputs))[len(prompt) - 1 : -1]
+        assert np.array_equal(outputs.argmax(axis=1), run) == certain

@@ -28,6 +28,7 @@ from constructions.spec import Params, TransformerSpec, check_params
 from constructions.stock_vocabulary import StockVocabulary
 
 MOST_TOKENS = 2**23  # so that counts of tokens, and twice their number, are exact
+MOST_VISITS = 2**20  # times the unit roundoff: much less than 1
 _REFUSED = {
     "bfloat16": "the mean of the changes of a cell visited often is lost in 8 bits",
     "float16": "the ballast of 2^20 is beyond its largest number, 65,504",
@@ -71,7 +72,7 @@ def certify(
     limits = {
         "steps": steps,
         "cells": vocabulary.cells,
-        "visits": largest(2**24, lambda n: fault(numbers, vocabulary, Run(steps, n))),
+        "visits": largest(MOST_VISITS, lambda n: fault(numbers, vocabulary, Run(steps, n))),
     }
     return Certificate(
         dtype=dtype,
@@ -133,25 +134,30 @@ def errors(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> Errors:
     u is the unit roundoff; a sum of n numbers of total size M is off by at most gamma_n M in any
     order, gamma_n = n u/(1 - n u), and exp, division, cosine and the gate by 4 u of their value.
 
-    Tape. Keys and queries are +-1 times one power of two, so that all partial scores are integers
-    times it, exact in any order: all v matches have one score. The sink has exp(-beta/2) and each
-    of the other tokens exp(-beta) of their weight or less; twice that covers the rounding of the
-    total. The v changes telescope to 0 or 1. Summed behind the division each is the same p = 1/v;
-    partial sums in any order are at most (v + 1)/2 p, and v - 1 additions of two numbers that are
-    not zero round them: v u/2 p v in all. Where no token matches, the sink wins by beta/2.
+    The lemmas in brackets are those of proofs/exact.v, which Coq checks.
+
+    Tape. Keys and queries are +-1 times one power of two, in first halves of pairs whose second
+    halves are 0, so that all partial scores are integers times it, exact in any order
+    [any_order_exact]: all v matches have one score, by beta above all others [inner_gap]. The sink
+    has exp(-beta/2) of their weight, each of the others exp(-beta) or less; twice that covers the
+    rounding of sums. The v changes telescope to 0 or 1 [changes_telescope]. Summed behind the
+    division each is the same p = 1/v; partial sums in any order are at most (v + 1)/2 p, and v - 1
+    additions of two numbers that are not zero round them: by u v^2/2 p in all, and rounded sums by
+    1/(1 - v u) more. Where no token matches, the sink wins by beta/2.
 
     Symbol. Gates are t = |x| - 1/2 (or 3/2) times ``steep`` from zero, where silu differs from 0
     or z by at most z exp(-z), which falls from z = 1.28 on.
 
-    Rule. Errors of the symbol move scores by beta times as much. Move. Each conjunction is off by
-    twice the error of its move and by the tails of its gates. Logits add up those errors. QED
+    Rule. Errors of the symbol move scores by beta times as much. Move. Bits flip where they should
+    [increment]; each conjunction is off by twice the error of its move and by the tails of its
+    gates, steep away from zero [conjunction]. Logits add up those errors. QED
     """
     beta, slope, steep, gap = numbers.beta, numbers.slope, numbers.steep, numbers.gap
     w, S, K = vocabulary.bits, vocabulary.symbols, vocabulary.states
     u, v = UNIT["float32"], run.visits
     tokens = min(vocabulary.longest_prompt + run.steps, 2**30)
     others = 2 * losing_mass(tokens, beta)
-    sums = (v * v / 2 + 8) * u
+    sums = (v * v / 2 + 8) * u / (1 - v * u)
     on = slope / v * (1 - others - 2 * math.exp(-beta / 2) - sums)
     off = slope * max(sums / v + others, 2 * losing_mass(tokens, beta / 2))
     distance = min(on - 1.5, 0.5 - off)
@@ -192,7 +198,9 @@ def fault(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> str | None
     tokens = vocabulary.longest_prompt + run.steps
     if tokens > MOST_TOKENS:
         return f"{tokens:,} tokens are more than {MOST_TOKENS:,}"
-    if reason := _norm_fault(numbers, vocabulary):
+    if not 1 <= run.visits <= MOST_VISITS:
+        return f"expected 1 to {MOST_VISITS:,} visits"
+    if reason := norm_fault(numbers, vocabulary):
         return reason
     for name in ("beta", "steep", "slope"):
         value = getattr(numbers, name)
@@ -213,8 +221,12 @@ def fault(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> str | None
     return None
 
 
-def _norm_fault(numbers: Numbers, vocabulary: StockVocabulary) -> str | None:
-    """No channel beside the ballast exceeds 3: one-hots, +-1, and a bit while it flips."""
+def norm_fault(numbers: Numbers, vocabulary: StockVocabulary) -> str | None:
+    """No channel beside the ballast exceeds 3: one-hots, +-1, and a bit while it flips.
+
+    So the ballast absorbs their squares [ballast_absorbs], and the norm divides all tokens by one
+    power of two; root and quotient of such are exact in every implementation that rounds correctly.
+    """
     residual, u = slices(vocabulary), UNIT["float32"]
     rest = 9 * residual.width * (1 + gamma(residual.width))
     if rest >= numbers.ballast**2 * u:
