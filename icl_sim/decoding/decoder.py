@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -59,7 +60,7 @@ class Decoder:
 
     Raises:
       InputError: an unknown engine, switches that it does not compute, outputs that are no inputs,
-        or lanes for heads of no known kind.
+        weights that are not finite, a stop that is no token, or lanes for heads of no known kind.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Decoder:
     ) -> None:
         if engine not in ENGINES:
             raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
-        spec = model.spec
+        spec, size = model.spec, model.spec.input_size
         require_supported(
             spec,
             known=matrices.KNOWN,
@@ -86,6 +87,13 @@ class Decoder:
                 f"decoding feeds outputs back: expected input_size >= output_size, got "
                 f"{spec.input_size} and {spec.output_size}"
             )
+        if stop is not None and (
+            isinstance(stop, bool) or not isinstance(stop, Integral) or not 0 <= stop < size
+        ):
+            raise InputError(f"stop: expected a token from 0 to {size - 1}, got {stop!r}")
+        for name, leaf in params.items():
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise InputError(f"{name}: expected finite weights, got NaN or infinity")
         check_arithmetic()
         self.spec, self.stop, self.lanes = spec, stop, lanes
         self.plan = make_plan(spec, params, model.certificate, dense=engine == "dense")

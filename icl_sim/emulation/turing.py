@@ -240,8 +240,8 @@ def _decode(
     if not transcript.halted:
         # Whether the machine has halted after the last step is the next token's to say.
         transcript.halted = bool(decoder.advance(state, 1)[1][0] == END)
-    for _, halted in expected:  # to the interpreter's end, if a resumed run was there already
-        pass
+    for _, ended in expected:  # to the interpreter's end, if a resumed run was there already
+        halted = ended
     agrees &= transcript.halted == halted and _stands(transcript, machine, reached[-1])
     timed = rates[1:] or rates
     rate = sum(n for n, _ in timed) / max(sum(s for _, s in timed), 1e-9) if timed else 0.0
