@@ -22,6 +22,7 @@ SUITES = (
     "divergence",
     "emulation",
     "exact",
+    "language",
     "learners",
     "memory",
     "slopes",

@@ -22,7 +22,8 @@ from constructions.spec import TransformerSpec
 from icl_sim.data.tasks import random_table, sample_demonstrations
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
 from icl_sim.training.base_model import LENGTH, RECIPE, SPEC, load_base, table_examples
-from icl_sim.training.fine_tuning import State, advance, begin, guarded_update
+from icl_sim.training.fine_tuning import advance, begin
+from icl_sim.training.guarded import State, guarded_update
 from icl_sim.training.pretraining import sequence_loss, start
 from icl_sim.training.pretraining_sequences import Batch, pairs
 from icl_sim.transformer import Transformer

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from constructions.construction import Construction
+from constructions.learners.options import check_types
 
 
 def _lazy(module: str, function: str) -> Callable[..., Construction]:
     def build(**options: Any) -> Construction:
-        built: Construction = getattr(import_module(module), function)(**options)
+        make = getattr(import_module(module), function)
+        parameters = signature(make).parameters.values()
+        passed_on = any(one.kind is one.VAR_KEYWORD for one in parameters)
+        types = {one.name: str(one.annotation) for one in parameters}
+        check_types(options, dict.fromkeys(options, "Any") | types if passed_on else types)
+        built: Construction = make(**options)
         return built
 
     build.__name__ = function

@@ -132,6 +132,20 @@ def digest(spec: TransformerSpec, params: Params) -> str:
     return state.hexdigest()
 
 
+def by_length(
+    spec: TransformerSpec,
+    params: Params,
+    records: tuple[Record, ...],
+    error: Callable[[int], float],
+    *,
+    length: int,
+    unit: str = "total variation",
+    dtype: str = "float32",
+) -> Certificate:
+    """The certificate of these weights for all prompts of up to ``length`` tokens."""
+    return Certificate(dtype, {"length": length}, records, error, unit, digest(spec, params))
+
+
 class Ledger:
     """Params still to be accounted for: a proof strikes out every weight that it uses.
 

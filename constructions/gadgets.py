@@ -73,6 +73,11 @@ def offset_head(offset: int, value: Gains, *, sharpness: float = 64.0) -> Head:
     return Head(value=value, bias=(0.0,) * offset + (sharpness, 0.0))
 
 
+def recall(source: str, names: Sequence[str]) -> tuple[Head, ...]:
+    """The slice ``source`` of the tokens 1, 2, ... back, into the slices of these names."""
+    return tuple(offset_head(j, {(source, name): 1.0}) for j, name in enumerate(names, start=1))
+
+
 def match_head(pairs: Sequence[tuple[str, str]], *, default: tuple[str, str], value: Gains) -> Head:
     """Averages ``value`` over the tokens that match the query in every pair.
 

@@ -17,6 +17,7 @@ Glossary of shape letters, used in every comment and einsum of this library:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +91,7 @@ class Layer:
             check_size(f"Layer.{name}", getattr(self, name), 0)
         for name in ("key_size", "value_size"):
             check_size(f"Layer.{name}", getattr(self, name), 1 if self.heads else 0)
+        check_number("Layer.scale", self.scale, -math.inf)
         check_choice("Layer.attend", self.attend, ATTEND)
         check_choice("Layer.mask", self.mask, MASKS)
         check_choice("Layer.gate", self.gate, GATES)

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A user's mistake. The command line prints its message alone and exits with code 2."""
+
+
+def did_you_mean(got: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the name that is meant, if one is near.
+
+    >>> did_you_mean("lokup", ["counts", "lookup"])
+    ': did you mean lookup?'
+    >>> did_you_mean("c1.SUM", ["C1.sum"]), did_you_mean("x", ["lookup"])
+    (': did you mean C1.sum?', '')
+    """
+    by_case = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(got).lower(), by_case, n=1)
+    return f": did you mean {by_case[near[0]]}?" if near else ""

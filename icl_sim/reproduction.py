@@ -14,6 +14,7 @@ from icl_sim.claims import Audit, judge, select
 from icl_sim.comparison import Comparison, compare, costs
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.predictors.selected import CHOICES
 from icl_sim.report.findings import Check, Findings
 from icl_sim.storage.json_form import json_form
@@ -120,7 +121,7 @@ def reproduce(
       resume: whether it may hold earlier results.
       progress: called as progress(label, done, total).
     """
-    config = {"command": "reproduce", "profile": profile, "seed": seed}
+    config = {"command": "reproduce", "profile": profile, "seed": checked_seed(seed)}
     with open_store(out, resume=resume, config=config) as store:
         found = _reproduced(profile=profile, seed=seed, store=store, progress=progress)
         return replace(found, costs=tuple(costs()))
@@ -162,7 +163,7 @@ def verify(
       names: ids; none stands for all.
       profile, seed, out, resume, progress: see `reproduce`; without ``out`` nothing is kept.
     """
-    config = {"command": "verify", "profile": profile, "seed": seed}
+    config = {"command": "verify", "profile": profile, "seed": checked_seed(seed)}
     with open_store(out, resume=resume, config=config) as store:
         return judge(names, profile=profile, seed=seed, store=store, progress=progress)
 
@@ -177,7 +178,7 @@ def compare_routes(
     **options: Any,
 ) -> Comparison:
     """`icl_sim.comparison.compare`, recorded; with the seed and the digest of its records."""
-    config = {"command": "compare", "task": task, "seed": seed} | options
+    config = {"command": "compare", "task": task, "seed": checked_seed(seed)} | options
     with open_store(out, resume=resume, config=config) as store:
         found = compare(task, key=jax.random.key(seed), store=store, progress=progress, **options)
         return replace(found, seed=seed, digest=digest(store.records()))

@@ -7,7 +7,9 @@ import pytest
 from cases_machines import random_case
 
 from constructions import TuringMachine
+from constructions.certificate import digest
 from constructions.machines.certify import certify
+from constructions.machines.reader import read_weights
 from constructions.machines.single import single
 from constructions.machines.universal import universal
 from constructions.vocabulary import Vocabulary
@@ -60,17 +62,9 @@ def test_limits_are_refused_with_the_reason(build):
 
 
 def certificate_of(construction, params, actions=None):
-    vocabulary = Vocabulary(3, 3)
-    return certify(
-        construction.name,
-        construction.spec,
-        params,
-        construction.residual,
-        vocabulary,
-        actions=actions,
-        steps=1000,
-        cells=100,
-    )
+    name, spec = construction.name, construction.spec
+    reading = read_weights(name, spec, params, construction.residual, Vocabulary(3, 3), actions)
+    return certify(name, reading, weights=digest(spec, params), steps=1000, cells=100)
 
 
 @pytest.mark.parametrize("build", [universal, single])

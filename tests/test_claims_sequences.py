@@ -14,7 +14,6 @@ from icl_sim.bounds.sequences import (
 from icl_sim.bounds.tokens import mcdiarmid
 from icl_sim.claims import c1, c2, elicitation, prefixes, prompt_families, sequence_replicates
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
-from icl_sim.data.tasks import empirical_law
 
 
 def scaled(size, factor):
@@ -71,8 +70,8 @@ def test_a_wrong_constant_breaks_the_prefix_sizes(run, wrong):
 
 
 def test_a_learner_that_ignores_its_data_breaks_the_prefix_sizes(run, monkeypatch):
-    uniform = lambda counts: 0 * empirical_law(counts) + 1 / counts.shape[-1]
-    monkeypatch.setitem(sequence_replicates.ESTIMATES, "uniform", uniform)
+    uniform = lambda counts: 0 * sequence_replicates.add_one(counts) + 1 / counts.shape[-1]
+    monkeypatch.setitem(sequence_replicates.LEARNERS, "uniform", uniform)
     outcome = prefixes.prefixes_experiment(run, learner="uniform")
     assert outcome.verdict == FALSE
     assert "refuted" in outcome.why

@@ -247,3 +247,50 @@ def test_a_report_of_nothing_is_one_line(capsys, tmp_path):
     assert code == 2
     assert "found none" in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["verfy"], "verify"),
+        (
+            [
+                "sample-size",
+                "--vocab",
+                "3",
+                "--eps",
+                ".1",
+                "--delta",
+                ".1",
+                "--contexts",
+                "1",
+                "--lenght",
+                "2",
+            ],
+            "--length",
+        ),
+        (["verify", "c1.summ"], "C1.sum"),
+        (["compare", "--task", "tabels"], "tables"),
+        (["compare", "--predictors", "lokup"], "lookup"),
+        (["emulate", "bb44"], "bb4"),
+        (["emulate", "fibonaci", "--construction", "looped"], "fibonacci"),
+        (["verify", "--profile", "smok"], "smoke"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_proposed(words, meant, capsys):
+    assert run(["icl-sim", *words]) == 2
+    error = capsys.readouterr().err
+    assert f"did you mean {meant}?" in error
+    assert error.count("\n") == 1
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(["icl-sim", "--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("icl-sim 0.")
+
+
+def test_without_a_command_it_shows_what_to_do_first(capsys):
+    assert run(["icl-sim"]) == 0
+    assert "icl-sim verify C1.token" in capsys.readouterr().out

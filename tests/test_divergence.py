@@ -216,7 +216,7 @@ def test_half_precision_is_measured_in_float32():
     assert got.dtype == jnp.float32
     p, q = (softmax(np.asarray(x, np.float64)) for x in (a, b))
     np.testing.assert_allclose(got, tv(p, q), rtol=0, atol=ABSOLUTE)
-    assert total_variation(a, np.asarray(b, np.float64)).dtype == jnp.float64
+    assert total_variation(jnp.asarray(p, jnp.bfloat16), q).dtype == jnp.float64
 
 
 def test_float32_stays_float32_without_x64():

@@ -101,6 +101,48 @@ def test_a_flipped_byte_of_a_checkpoint_is_not_used(damaged, first, tmp_path, mo
     assert again.tape == whole.tape
 
 
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("head", lambda x: x + 1),
+        ("tape_start", lambda x: x - 1),
+        ("state", lambda x: 1 - x),
+        ("steps", lambda x: x - 1),
+        ("cells", lambda x: [1 - a for a in x]),
+    ],
+)
+def test_a_run_that_ends_elsewhere_than_the_interpreter_does_not_agree(
+    field, change, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(emulation, "BLOCK", 512)
+    monkeypatch.setattr(emulation, "SAVE_EVERY", 1)
+    machine = find_machine(BB5)
+    options = {"engine": "cached", "max_steps": 1024, "checkpoints": tmp_path}
+    assert emulate(machine, **options).agrees
+    restore = emulation.Transcript.restore
+
+    def altered(self, saved):
+        restore(self, saved | {field: change(saved[field])})
+
+    monkeypatch.setattr(emulation.Transcript, "restore", altered)
+    assert not emulate(machine, resume=True, **options).agrees
+
+
+@pytest.mark.parametrize(("first", "then"), [(1024, 1000), (1024, 1024), (1000, 2000), (7, 9)])
+def test_a_resumed_run_takes_the_steps_that_are_asked_for(first, then, tmp_path, monkeypatch):
+    monkeypatch.setattr(emulation, "BLOCK", 512)
+    monkeypatch.setattr(emulation, "SAVE_EVERY", 1)
+    machine, kept = find_machine(BB5), {"engine": "cached", "checkpoints": tmp_path}
+    emulate(machine, max_steps=first, **kept)
+    found = emulate(machine, max_steps=then, resume=True, **kept)
+    trace = machine.run("", then)
+    assert (found.steps, found.tape, found.agrees) == (then, trace.tape, True)
+    if then < first:  # the longer run is not lost
+        seen = []
+        emulate(machine, max_steps=1500, resume=True, progress=lambda *a: seen.append(a[1]), **kept)
+        assert seen[0] == 1500
+
+
 def test_the_command_prints_the_contract_s_keys(capsys):
     code = run(["icl-sim", "emulate", "bb3", "--engine", "cached", "--max-steps", "50", "--json"])
     assert code == 0

@@ -291,10 +291,10 @@ def test_the_command_gives_memory_instead_of_a_tape(capsys):
         *("machine", "construction", "engine", "steps", "halted", "memory", "answer"),
         *("certified_steps", "agrees", "steps_per_second"),
     }
-    assert (found.answer, found.agrees, found.halted) == ([42], True, True)
+    assert (found["answer"], found["agrees"], found["halted"]) == ([42], True, True)
     assert run_command(["icl-sim", *arguments, "--max-steps", "5"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found.steps, found.halted, found.answer) == (5, False, None)
+    assert (found["steps"], found["halted"], found["answer"]) == (5, False, None)
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,23 @@ def files(root, **texts):
 
 
 MEMINFO = "MemTotal: 16777216 kB\nMemAvailable:    8388608 kB\nSwapFree: 5 kB\n"
-V2 = "sys__fs__cgroup__"
-V1 = "sys__fs__cgroup__memory__"
+V2 = "sys__fs__cgroup__{}memoryDOT{}"
+V1 = "sys__fs__cgroup__memory__{}memoryDOT{}"
+NAMES = {V2: ("max", "current", "stat"), V1: ("limit_in_bytes", "usage_in_bytes", "stat")}
+
+
+def level(version, place, *contents):
+    """The files of a control group: its limit, what it uses, and its statistics."""
+    names = (version.format(place, name) for name in NAMES[version])
+    return {name: f"{text}\n" for name, text in zip(names, contents, strict=True)}
+
+
+def free_in(root, group, *levels):
+    """What is free for a process of this control group."""
+    files(root, proc__meminfo=MEMINFO, proc__self__cgroup=group)
+    for texts in levels:
+        files(root, **texts)
+    return free_on_host(root)
 
 
 def test_what_is_free_without_cgroups(tmp_path):
@@ -110,65 +125,26 @@ def test_what_is_free_without_cgroups(tmp_path):
 
 
 def test_a_limit_of_cgroup_2_counts_at_every_level(tmp_path):
-    files(
-        tmp_path,
-        proc__meminfo=MEMINFO,
-        proc__self__cgroup="0::/job/step\n",
-        **{
-            f"{V2}job__memoryDOTmax": f"{3 * GIB}\n",
-            f"{V2}job__memoryDOTcurrent": f"{2 * GIB}\n",
-            f"{V2}job__memoryDOTstat": f"anon 7\ninactive_file {GIB // 2}\n",
-            f"{V2}job__step__memoryDOTmax": "max\n",
-            f"{V2}job__step__memoryDOTcurrent": "77\n",
-            f"{V2}job__step__memoryDOTstat": "inactive_file 0\n",
-        },
-    )
-    assert free_on_host(tmp_path) == 3 * GIB // 2
+    job = level(V2, "job__", 3 * GIB, 2 * GIB, f"anon 7\ninactive_file {GIB // 2}")
+    step = level(V2, "job__step__", "max", 77, "inactive_file 0")
+    assert free_in(tmp_path, "0::/job/step\n", job, step) == 3 * GIB // 2
 
 
 def test_a_container_sees_the_limit_at_its_mount_point(tmp_path):
-    files(
-        tmp_path,
-        proc__meminfo=MEMINFO,
-        proc__self__cgroup="0::/docker/0123abcd\n",
-        **{
-            f"{V2}memoryDOTmax": f"{GIB}\n",
-            f"{V2}memoryDOTcurrent": f"{GIB // 4}\n",
-            f"{V2}memoryDOTstat": "file 1\n",
-        },
-    )
-    assert free_on_host(tmp_path) == 3 * GIB // 4
+    top = level(V2, "", GIB, GIB // 4, "file 1")
+    assert free_in(tmp_path, "0::/docker/0123abcd\n", top) == 3 * GIB // 4
 
 
 def test_a_limit_of_cgroup_1(tmp_path):
-    files(
-        tmp_path,
-        proc__meminfo=MEMINFO,
-        proc__self__cgroup="9:cpu,cpuacct:/x\n4:memory:/slurm/job_7\n0::/\n",
-        **{
-            f"{V1}memoryDOTlimit_in_bytes": "9223372036854771712\n",
-            f"{V1}memoryDOTusage_in_bytes": f"{9 * GIB}\n",
-            f"{V1}memoryDOTstat": "total_inactive_file 0\n",
-            f"{V1}slurm__job_7__memoryDOTlimit_in_bytes": f"{4 * GIB}\n",
-            f"{V1}slurm__job_7__memoryDOTusage_in_bytes": f"{5 * GIB}\n",
-            f"{V1}slurm__job_7__memoryDOTstat": f"inactive_file 3\ntotal_inactive_file {2 * GIB}\n",
-        },
-    )
-    assert free_on_host(tmp_path) == GIB
+    top = level(V1, "", 9223372036854771712, 9 * GIB, "total_inactive_file 0")
+    inactive = f"inactive_file 3\ntotal_inactive_file {2 * GIB}"
+    job = level(V1, "slurm__job_7__", 4 * GIB, 5 * GIB, inactive)
+    groups = "9:cpu,cpuacct:/x\n4:memory:/slurm/job_7\n0::/\n"
+    assert free_in(tmp_path, groups, top, job) == GIB
 
 
 def test_what_is_free_is_never_negative(tmp_path):
-    files(
-        tmp_path,
-        proc__meminfo=MEMINFO,
-        proc__self__cgroup="0::/\n",
-        **{
-            f"{V2}memoryDOTmax": "100\n",
-            f"{V2}memoryDOTcurrent": "200\n",
-            f"{V2}memoryDOTstat": "inactive_file 0\n",
-        },
-    )
-    assert free_on_host(tmp_path) == 0
+    assert free_in(tmp_path, "0::/\n", level(V2, "", 100, 200, "inactive_file 0")) == 0
 
 
 def test_arrays_of_jax_are_in_place_already():

@@ -95,9 +95,9 @@ def test_a_registered_classifier_is_compared_like_the_others(tmp_path, register)
     names = ("least-squares", "majority")
     options = {"sizes": (16,), "predictors": names, "tasks": 2, "key": jax.random.key(0)}
     with Store(tmp_path, config={}) as store:
-        row = compare("iris", store=store, **options)["matrix"]["16"]["truth"]
-    assert 0.3 < row["majority"]["mean"] < 0.7
-    assert row["least-squares"]["mean"] < 0.1
+        row = compare("iris", store=store, **options).matrix[16]["truth"]
+    assert 0.3 < row["majority"].mean < 0.7
+    assert row["least-squares"].mean < 0.1
 
 
 def test_a_classifier_without_finite_laws_ends_the_comparison(tmp_path, register):

@@ -13,7 +13,8 @@ from icl_sim.comparison import Comparison, Distance, MeanInterval, Rate
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, plots
 from icl_sim.report.findings import Check, Findings
-from icl_sim.report.pages import number, render, render_audit, write_report
+from icl_sim.report.pages import render, render_audit, write_report
+from icl_sim.report.templating import number
 from icl_sim.storage.json_form import json_form
 from icl_sim.training.base_model import Gate
 from icl_sim.training.run_results import FineTuning, Pretraining

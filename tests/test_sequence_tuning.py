@@ -12,6 +12,7 @@ import pytest
 from constructions.rotary import Rotary
 from constructions.spec import Layer, TransformerSpec
 from icl_sim.errors import InputError
+from icl_sim.execution.trials import device_mesh
 from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.training import TrainConfig
 from icl_sim.training.adapters import merge, trainable
@@ -151,6 +152,14 @@ def same(a, b):
 def test_bits_do_not_depend_on_the_number_of_devices():
     one, two = (tune(devices=jax.devices()[:n]) for n in (1, 2))
     assert same(one, two)
+
+
+def test_leaves_shared_out_over_a_mesh_are_tuned_alike():
+    whole, shared = tune(), tune(mesh=device_mesh(), parts=1)
+    for name, leaf in whole.params.items():
+        np.testing.assert_allclose(shared.params[name], leaf, atol=1e-4, err_msg=name)
+    with pytest.raises(InputError, match="devices or a mesh, got both"):
+        tune(mesh=device_mesh(), devices=jax.devices())
 
 
 def test_a_stopped_run_goes_on_with_the_same_bits(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
-from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.claims.evidence import tell, trials, upheld, uphold
 from icl_sim.errors import InputError
 from icl_sim.statistics.slopes import measured_slopes
 from icl_sim.statistics.sweep import CellVerdict
@@ -97,3 +97,11 @@ def test_a_bound_is_upheld_only_if_every_cell_is_certified():
     assert uphold(broken=["case"], sampled=[good]) == FALSE
     assert tell([good, bad]) == "1 of 2 sampled cells certified; refuted: a"
     assert trials([good], [bad, unclear]) == 300
+
+
+def test_the_outcome_of_a_bound_counts_all_sweeps_and_is_certain_without_any():
+    good, unclear = cell("certified"), cell("inconclusive")
+    sampled = upheld([good], [good, unclear], why="because", figures={"rows": []})
+    assert (sampled.verdict, sampled.confidence, sampled.replicates) == (OPEN, 0.95, 300)
+    exact = upheld(broken=["case"], why="because", figures={})
+    assert (exact.verdict, exact.confidence, exact.replicates) == (FALSE, 1.0, 0)

@@ -204,7 +204,7 @@ def test_every_gate_is_decoded_by_every_engine(gate):
 
 # A gate more: all that has to be written, by file. CONTRIBUTING.md promises at most five.
 TANH = {
-    "constructions/spec.py": ('"relu", "silu")', '"relu", "silu", "tanh")'),
+    "constructions/spec.py": ('"relu", "silu", "gelu"', '"relu", "tanh", "silu", "gelu"'),
     "constructions/reference.py": (
         '    "silu": lambda',
         '    "tanh": np.tanh,\n    "silu": lambda',
@@ -240,7 +240,7 @@ def add(copy, files):
 def failing(copy):
     """The tests that fail, of those that know of a gate by its being in the spec or a case."""
     names = [f"tests/test_{name}.py" for name in ("transformer", "decoding", "switches")]
-    chosen = "every_switch or (tanh and not refused)"
+    chosen = "every_switch or (tanh and not gelu_tanh and not refused)"
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *names],

@@ -37,23 +37,25 @@ def as_dtype(params, dtype):
     return {name: jnp.asarray(leaf, dtype) for name, leaf in params.items()}
 
 
-@names
-def test_jit_equals_reference_in_float64(name):
+def jit_and_reference(name, dtype):
+    """Outputs of one architecture, by the compiled pass in this dtype and by the reference."""
     case = ARCHITECTURES[name]
     params, inputs = case.params(), case.inputs()
     expected = reference.forward(case.spec, params, inputs, **case.arguments)
-    got = jitted(case.spec, as_dtype(params, jnp.float64), inputs, **case.arguments)
-    assert got.dtype == jnp.float64
+    got = jitted(case.spec, as_dtype(params, dtype), inputs, **case.arguments)
+    assert got.dtype == dtype
+    return got, expected
+
+
+@names
+def test_jit_equals_reference_in_float64(name):
+    got, expected = jit_and_reference(name, jnp.float64)
     np.testing.assert_allclose(got, expected, **F64)
 
 
 @names
 def test_jit_equals_reference_in_float32(name):
-    case = ARCHITECTURES[name]
-    params, inputs = case.params(), case.inputs()
-    expected = reference.forward(case.spec, params, inputs, **case.arguments)
-    got = jitted(case.spec, as_dtype(params, jnp.float32), inputs, **case.arguments)
-    assert got.dtype == jnp.float32
+    got, expected = jit_and_reference(name, jnp.float32)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(got / scale, expected / scale, **F32)
 

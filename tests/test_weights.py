@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from constructions import CONSTRUCTIONS
+from constructions import CONSTRUCTIONS, Layer
 from icl_sim.cli import run
 from icl_sim.cli.export import export
 from icl_sim.errors import InputError
-from icl_sim.storage.weights import load_weights, pack, save_weights, unpack
+from icl_sim.storage.weights import SEAL, load_weights, pack, save_weights, sealed, unpack
 
 BUILT = CONSTRUCTIONS["lookup"](vocab=2)
 
@@ -22,7 +22,7 @@ BUILT = CONSTRUCTIONS["lookup"](vocab=2)
 def resealed(raw, sidecar, **changes):
     """The sidecar with the changed file's own digest, so that the digest does not catch it."""
     about = json.loads(sidecar) | {"sha256": hashlib.sha256(raw).hexdigest()} | changes
-    return json.dumps(about)
+    return json.dumps(about | {SEAL: sealed(about)})
 
 
 def with_header(raw, change):
@@ -77,6 +77,57 @@ def test_another_spec_is_refused():
     other = json.loads(pack(*_parts("lookup", vocab=3))[1])["spec"]
     with pytest.raises(InputError, match="'shape': "):
         unpack(raw, resealed(raw, sidecar, spec=other), name="x")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("loops", 2), ("readout", "logits"), ("epsilon", 1e-5), ("norm", "rms")]
+)
+def test_a_changed_spec_is_refused_though_the_leaves_fit(field, value):
+    raw, sidecar = pack(BUILT.spec, BUILT.params)
+    about = json.loads(sidecar)
+    about["spec"][field] = value
+    with pytest.raises(InputError, match="sidecar_sha256 .* it was changed"):
+        unpack(raw, json.dumps(about), name="x")
+
+
+def test_every_flipped_bit_of_the_sidecar_is_refused():
+    raw, sidecar = pack(BUILT.spec, BUILT.params, note="kept")
+    for place in np.random.default_rng(1).integers(0, 8 * len(sidecar), 60):
+        damaged = bytearray(sidecar.encode())
+        damaged[place // 8] ^= 1 << (place % 8)
+        text = damaged.decode("latin1")
+        try:
+            same = json.loads(text) == json.loads(sidecar)
+        except ValueError:
+            same = False
+        if not same:  # a line break may become a space
+            with pytest.raises(InputError, match="expected"):
+                unpack(raw, text, name="x")
+
+
+def test_a_sidecar_without_a_seal_is_refused():
+    raw, sidecar = pack(BUILT.spec, BUILT.params)
+    about = {name: value for name, value in json.loads(sidecar).items() if name != SEAL}
+    with pytest.raises(InputError, match="sealed by sidecar_sha256"):
+        unpack(raw, json.dumps(about), name="x")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_neither_written_nor_read(value):
+    params = {name: leaf.copy() for name, leaf in BUILT.params.items()}
+    params["w_out"][0, 0] = value
+    with pytest.raises(InputError, match="expected finite weights, got NaN or infinity in w_out"):
+        pack(BUILT.spec, params)
+    raw, sidecar = pack(BUILT.spec, BUILT.params)
+    raw = safetensors.numpy.save(params)
+    with pytest.raises(InputError, match="expected finite weights"):
+        unpack(raw, resealed(raw, sidecar), name="x")
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, "x", None, 1j])
+def test_a_scale_is_a_finite_number(scale):
+    with pytest.raises(ValueError, match="Layer.scale: expected a finite number"):
+        Layer(scale=scale)
 
 
 def test_only_float32_of_the_right_shapes_is_written(tmp_path):

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest, value_map
-from constructions.construction import Construction, assemble
+from constructions.certificate import UNIT, Certificate, Record, by_length, value_map
+from constructions.construction import Construction
 from constructions.fields import TokenRanges, sequence
 from constructions.gadgets import offset_head, signed_product
 from constructions.learners.lookup import law_after
 from constructions.learners.options import check_sizes
-from constructions.learners.prompt import stream
+from constructions.learners.prompt import stream_learner
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -72,16 +72,9 @@ def hash_lookup(
     codes = np.random.default_rng(seed).choice([-1.0, 1.0], (order, vocab, width))
     gap = _least_distance(codes)
     r = Residual(
-        one=1,
-        start=1,
-        symbol=vocab,
-        output=vocab,
-        hash=width,
-        square=1,
-        before=width,
-        before_square=1,
-        law=vocab,
-    )
+        one=1, start=1, symbol=vocab, output=vocab, hash=width, square=1, before=width,
+        before_square=1, law=vocab,
+    )  # fmt: skip
     symbols = np.eye(vocab + 1, vocab)
     plan = Blueprint(
         residual=r,
@@ -178,14 +171,7 @@ def hash_lookup(
                 note=note,
             ),
         ]
-        return Certificate(
-            "float32",
-            {"length": length},
-            tuple(records),
-            error,
-            "total variation",
-            digest(spec, params),
-        )
+        return by_length(spec, params, tuple(records), error, length=length)
 
     ranges = TokenRanges({"symbol": vocab, "start": 1})
 
@@ -196,18 +182,10 @@ def hash_lookup(
     def oracle(*, stream: np.ndarray) -> np.ndarray:
         return law_after(stream.tolist(), order, vocab)
 
-    return assemble(
-        "hash-lookup",
-        plan,
-        fields=ranges,
-        certify=certify,
-        parse=lambda problem: stream(problem, vocab),
-        fill=fill,
-        decode=lambda outputs: outputs[..., -1, :],
-        oracle=oracle,
-        source=SOURCE,
-        proof=PROOF,
-    )
+    return stream_learner(
+        "hash-lookup", plan, ranges, vocab=vocab, fill=fill,
+        certify=certify, oracle=oracle, source=SOURCE, proof=PROOF,
+    )  # fmt: skip
 
 
 def _least_distance(codes: np.ndarray) -> float:

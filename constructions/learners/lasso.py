@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest
-from constructions.construction import Construction, assemble
+from constructions.certificate import UNIT, Certificate, Record, by_length, check_dtype
+from constructions.construction import Construction
 from constructions.gadgets import clear, embedding, signed_product
 from constructions.learners.options import check_positive, check_sizes
 from constructions.learners.prompt import (
+    WEIGHT_OR_SCORE,
     examples_and_query,
     fields_of,
-    prompt,
-    weights_and_score,
+    weights_learner,
     within,
 )
 from constructions.residual import Residual
@@ -143,13 +142,8 @@ def lasso(
             Record(part="layer_0 mlp", kind="soft threshold", magnitude=largest(length)),
             Record(part="layer_1 mlp", kind="product", magnitude=largest(length) * radius),
         )
-        return Certificate(
-            dtype,
-            {"length": length},
-            records,
-            error,
-            "largest error of a weight or the score",
-            digest(spec, params),
+        return by_length(
+            spec, params, records, error, length=length, unit=WEIGHT_OR_SCORE, dtype=dtype
         )
 
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -174,16 +168,7 @@ def lasso(
             w = np.sign(w) * np.maximum(np.abs(w) - threshold, 0)
         return {"weights": w, "score": w @ query}
 
-    return assemble(
-        "lasso",
-        plan,
-        fields=fields,
-        certify=certify,
-        parse=parse,
-        fill=partial(prompt, fields),
-        decode=weights_and_score,
-        oracle=oracle,
-        check=check,
-        source=SOURCE,
-        proof=PROOF,
-    )
+    return weights_learner(
+        "lasso", plan, fields, parse=parse, check=check,
+        certify=certify, oracle=oracle, source=SOURCE, proof=PROOF,
+    )  # fmt: skip

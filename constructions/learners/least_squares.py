@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
 from constructions.certificate import UNIT, Certificate, Record
-from constructions.construction import Construction, assemble
+from constructions.construction import Construction
 from constructions.fields import vectors
-from constructions.gadgets import clear, embedding, move
+from constructions.gadgets import clear, move
 from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -72,22 +71,16 @@ def least_squares(
         example = {"x": features, "key": weights[:, None] * features, "target": targets[:, None]}
         return vectors(fields, (len(features), example), (len(queries), {"x": queries}))
 
-    return assemble(
-        "ridge" if penalty else "least-squares",
-        blueprint,
-        fields=fields,
-        certify=partial(certify, blueprint=blueprint, options=options),
-        parse=options.parse,
-        fill=fill,
-        decode=options.answers,
-        oracle=oracle,
+    return options.learner(
+        "ridge" if penalty else "least-squares", blueprint, fields,
+        certify=certify, fill=fill, oracle=oracle,
         source=SOURCE,
         proof=(
             "Every token carries its prediction <x_j, w> instead of w. A linear head with W_Q = "
             "W_K = (I, 0) and value f_i - y_i adds sum_i <x_j, x_i> w_i (f_i - y_i), which is "
             "<x_j, gradient>; the penalty acts on each token alone. One loop is one step."
         ),
-    )
+    )  # fmt: skip
 
 
 def ridge(*, penalty: float = 0.1, **options: Any) -> Construction:
@@ -121,15 +114,8 @@ def describe(options: Regression) -> tuple[Blueprint, Residual]:
             move(residual, "prediction", {"prediction": -rate * penalty}),
             *clear(residual, "pull"),
         )
-    blueprint = Blueprint(
-        residual=residual,
-        embed=embedding(fields, residual),
-        layers=(LayerBlueprint((head,), units, attend="linear", mask="prefix"),),
-        out={"prediction": np.eye(1)},
-        inputs="vectors",
-        loops=options.steps,
-    )
-    return blueprint, fields
+    layer = LayerBlueprint((head,), units, attend="linear", mask="prefix")
+    return options.blueprint(residual, fields, layer, answer="prediction"), fields
 
 
 def certify(

@@ -16,7 +16,7 @@ from constructions.blueprint import Blueprint, Head, LayerBlueprint
 from constructions.certificate import UNIT, Certificate, Record
 from constructions.construction import Construction, assemble
 from constructions.fields import vectors
-from constructions.gadgets import clear, embedding, product, signed_product
+from constructions.gadgets import clear, product, signed_product
 from constructions.learners import descent
 from constructions.learners.descent import MASK, HeadTask, Recipe, schedule_rates
 from constructions.learners.options import check_sizes
@@ -143,22 +143,16 @@ def normalized_logistic(
             (len(queries), {"one": 1, "other": 1, "hidden": 1, "signed": queries}),
         )
 
-    return assemble(
-        "normalized-logistic",
-        blueprint,
-        fields=fields,
-        certify=partial(certify_normalized, blueprint=blueprint, options=options),
-        parse=data,
-        fill=fill_normalized,
-        decode=options.answers,
-        oracle=oracle,
+    return options.learner(
+        "normalized-logistic", blueprint, fields, parse=data,
+        certify=certify_normalized, fill=fill_normalized, oracle=oracle,
         source=NORMALIZED,
         proof=(
             "Every token carries w. Three Newton steps, each one softmax head over three tokens, "
             "give L_i = log(1 + exp(margin_i)); a softmax head over the examples with scores -L_i "
             "weighs them by sigmoid(-margin_i) / (their sum) and adds the average of y_i x_i to w."
         ),
-    )
+    )  # fmt: skip
 
 
 def describe_normalized(options: Regression) -> tuple[Blueprint, Residual]:
@@ -188,20 +182,13 @@ def describe_normalized(options: Regression) -> tuple[Blueprint, Residual]:
     scores = {("one", "loss"): -1.0, ("one", "hidden"): -MASK}
     update = Head(scores, {("signed", "w"): options.learning_rate})
     margins = signed_product(residual, "w", "signed", "margin")
-    blueprint = Blueprint(
-        residual=residual,
-        embed=embedding(fields, residual),
-        layers=(
-            LayerBlueprint(units=(product(residual, "margin", "one", "loss"),), mask="prefix"),
-            *(newton,) * 3,
-            LayerBlueprint((update,), clear(residual, "margin", "loss"), mask="prefix"),
-            LayerBlueprint(units=margins, mask="prefix"),
-        ),
-        out={"margin": np.eye(1)},
-        inputs="vectors",
-        loops=options.steps,
+    layers = (
+        LayerBlueprint(units=(product(residual, "margin", "one", "loss"),), mask="prefix"),
+        *(newton,) * 3,
+        LayerBlueprint((update,), clear(residual, "margin", "loss"), mask="prefix"),
+        LayerBlueprint(units=margins, mask="prefix"),
     )
-    return blueprint, fields
+    return options.blueprint(residual, fields, *layers, answer="margin"), fields
 
 
 def certify_normalized(

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, LayerBlueprint
-from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
+from constructions.certificate import UNIT, Certificate, Record, by_length, losing_mass
 from constructions.construction import Construction, assemble
 from constructions.fields import TokenRanges, namespace, sequence
-from constructions.gadgets import match_head, offset_head
+from constructions.gadgets import match_head, recall
 from constructions.learners.options import check_sizes
+from constructions.learners.prompt import last_law
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -70,13 +71,9 @@ def lookup(
     ranges = TokenRanges({**symbols_of, "start": 1})
     previous = [f"previous_{j}" for j in range(1, order + 1)]
     r = Residual(
-        one=1,
-        start=1,
-        symbol=alphabet,
-        output=vocab,
-        **dict.fromkeys(previous, alphabet),
+        one=1, start=1, symbol=alphabet, output=vocab, **dict.fromkeys(previous, alphabet),
         law=vocab,
-    )
+    )  # fmt: skip
     # k start tokens share the weight of smoothing * V pseudo-counts, each exp(0) for a match:
     # exp(score) = smoothing V / k. Without smoothing they stand half a step below a match, so
     # they lose to one match by beta / 2 and win over every mismatch by beta / 2.
@@ -92,12 +89,7 @@ def lookup(
             "output": symbols[:, alphabet - vocab :] + start / vocab,
         },
         layers=(
-            LayerBlueprint(
-                heads=tuple(
-                    offset_head(j, {("symbol", name): 1.0})
-                    for j, name in enumerate(previous, start=1)
-                ),
-            ),
+            LayerBlueprint(heads=recall("symbol", previous)),
             LayerBlueprint(
                 scale=beta,
                 heads=(
@@ -127,7 +119,7 @@ def lookup(
         certify=certify_weights,
         parse=lambda problem: _parse(problem, vocab, contexts),
         fill=partial(fill, ranges, order),
-        decode=lambda outputs: outputs[..., -1, :],
+        decode=last_law,
         oracle=lambda **data: _law(count(vocab, order, **data), smoothing),
         source=SOURCE,
         proof=PROOF,
@@ -198,14 +190,7 @@ def certify(
             f"lookup: at length {length:,} and score gap {gap:g} the leak is {error(limit):.1e} in "
             "total variation: raise beta (64 is safe) or shorten the prompt"
         )
-    return Certificate(
-        dtype="float32",
-        limits={"length": limit},
-        records=tuple(records),
-        error=error,
-        unit="total variation",
-        weights=digest(spec, params),
-    )
+    return by_length(spec, params, tuple(records), error, length=limit)
 
 
 def _check(
@@ -225,7 +210,10 @@ def _check(
 def _parse(problem: Mapping[str, Any], vocab: int, contexts: int | None) -> dict[str, np.ndarray]:
     if contexts is None:
         return {"stream": _symbols("stream", problem["stream"], vocab)}
-    pairs = np.asarray(problem["pairs"], dtype=np.int64).reshape(-1, 2)
+    pairs = np.asarray(problem["pairs"])
+    if pairs.size and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu"):
+        raise ValueError(f"pairs: expected integers [N, 2], got {pairs.dtype} {pairs.shape}")
+    pairs = pairs.reshape(-1, 2).astype(np.int64)
     return {
         "contexts": _symbols("contexts of pairs", pairs[:, 0], contexts),
         "outputs": _symbols("outputs of pairs", pairs[:, 1], vocab),

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
+from constructions.certificate import UNIT, Certificate, Record, by_length, check_dtype, losing_mass
 from constructions.construction import Construction, assemble
 from constructions.fields import TokenRanges, namespace, sequence
 from constructions.learners.options import check_sizes
-from constructions.learners.prompt import integers
+from constructions.learners.prompt import integers, last_law
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -94,17 +94,9 @@ def _build(
     spread = -float(logs.min())
     bonus = float(math.ceil(length * spread - log_prior.min() + 64))
     r = Residual(
-        one=1,
-        pair=m * V,
-        context=m,
-        hypothesis=1,
-        evidence=m * V,
-        prior=1,
-        table=m * V,
-        counts=m * V,
-        mixed=m * V,
-        law=V,
-    )
+        one=1, pair=m * V, context=m, hypothesis=1, evidence=m * V, prior=1, table=m * V,
+        counts=m * V, mixed=m * V, law=V,
+    )  # fmt: skip
     ranges = TokenRanges({"hypothesis": K, "pair": m * V, "query": m})
     size = ranges.size
     tokens = np.eye(size)
@@ -198,9 +190,7 @@ def _build(
                 part="layer_1 mlp", kind="the query's row", margin=1.0, magnitude=1.0, exact=True
             ),
         )
-        return Certificate(
-            dtype, {"length": length}, records, error, "total variation", digest(spec, params)
-        )
+        return by_length(spec, params, records, error, length=length, dtype=dtype)
 
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         pairs = np.asarray(problem["pairs"]).reshape(-1, 2)
@@ -253,7 +243,7 @@ def _build(
         parse=parse,
         fill=fill,
         check=check,
-        decode=lambda outputs: outputs[..., -1, :],
+        decode=last_law,
         oracle=oracle,
         source=CHOICE if hard else MIXTURE,
         proof=PROOF.format(pick=HARDMAX if hard else SOFTMAX),

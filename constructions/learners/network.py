@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units
-from constructions.certificate import UNIT, Certificate, Record, digest
+from constructions.certificate import UNIT, Certificate, Record, by_length
 from constructions.construction import Construction, assemble
 from constructions.fields import vectors
 from constructions.gadgets import clear, embedding, move, product, signed_product
@@ -311,11 +311,4 @@ def certify(
     )
     names = ("part", "kind", "margin", "magnitude", "exact", "note")
     records = tuple(Record(**dict(zip(names, kind, strict=True))) for kind in kinds)
-    return Certificate(
-        dtype="float32",
-        limits={"length": min(task.length, 2**20)},
-        records=records,
-        error=error,
-        unit="total variation",
-        weights=digest(spec, params),
-    )
+    return by_length(spec, params, records, error, length=min(task.length, 2**20))

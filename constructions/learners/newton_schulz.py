@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint
 from constructions.certificate import UNIT, Certificate, Record
-from constructions.construction import Construction, assemble
+from constructions.construction import Construction
 from constructions.fields import vectors
-from constructions.gadgets import clear, embedding
+from constructions.gadgets import clear
 from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -69,22 +68,16 @@ def newton_schulz(
             (len(queries), {"x": queries}),
         )
 
-    return assemble(
-        "newton-schulz",
-        blueprint,
-        fields=fields,
-        certify=partial(certify, blueprint=blueprint, options=options),
-        parse=options.parse,
-        fill=fill,
-        decode=options.answers,
-        oracle=oracle,
+    return options.learner(
+        "newton-schulz", blueprint, fields,
+        certify=certify, fill=fill, oracle=oracle,
         source=SOURCE,
         proof=(
             "d tokens hold the rows of A, A X and X. Linear heads: row k of A is "
             "sum_i w_i x_ik x_i'; a token with a vector a in its query reads sum_j a_j (row j of "
             "M) = a' M off the row tokens. So X += X (I - A X), then x' X and x' X sum w_i x_i y_i."
         ),
-    )
+    )  # fmt: skip
 
 
 def describe(options: Regression) -> tuple[Blueprint, Residual]:
@@ -121,18 +114,11 @@ def describe(options: Regression) -> tuple[Blueprint, Residual]:
             clear(residual, "direction"),
         ),
     )
-    blueprint = Blueprint(
-        residual=residual,
-        embed=embedding(fields, residual),
-        layers=tuple(
-            LayerBlueprint((head,), units, attend="linear", mask="prefix")
-            for head, units in heads_and_units
-        ),
-        out={"prediction": np.eye(1)},
-        inputs="vectors",
-        loops=options.steps,
+    layers = (
+        LayerBlueprint((head,), units, attend="linear", mask="prefix")
+        for head, units in heads_and_units
     )
-    return blueprint, fields
+    return options.blueprint(residual, fields, *layers, answer="prediction"), fields
 
 
 def certify(

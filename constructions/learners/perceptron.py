@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction, assemble
+from constructions.certificate import UNIT, Certificate, Record, by_length
+from constructions.construction import Construction
 from constructions.gadgets import clear, signed_product
 from constructions.learners.halfspace import check_halfspace, labeled, plan_of
-from constructions.learners.prompt import check_whole, prompt, weights_and_score
+from constructions.learners.prompt import WEIGHT_OR_SCORE, check_whole, weights_learner
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -100,38 +99,22 @@ def perceptron(
                 f"loops on {length:,} tokens of norm {radius:g} reach {magnitude:,.0f}: fewer "
                 "loops, fewer tokens or a coarser grid"
             )
-        records = (
-            Record(
-                part="layer_0 mlp",
-                kind="update",
-                margin=1.0,
-                magnitude=magnitude,
-                exact=True,
-                note="w += z if the margin is <= 0",
-            ),
-            Record(
-                part="layer_1 head 0",
-                kind="least margin",
-                margin=1.0,
-                magnitude=magnitude,
-                exact=True,
-                note="equal ones: the earliest",
-            ),
-            Record(
-                part="layer_1 mlp",
-                kind="products",
-                magnitude=magnitude,
-                exact=True,
-                note="margin and score",
-            ),
+        records = tuple(
+            Record(part=part, kind=kind, margin=margin, magnitude=magnitude, exact=True, note=note)
+            for part, kind, margin, note in (
+                ("layer_0 mlp", "update", 1.0, "w += z if the margin is <= 0"),
+                ("layer_1 head 0", "least margin", 1.0, "equal ones: the earliest"),
+                ("layer_1 mlp", "products", math.inf, "margin and score"),
+            )
         )
-        return Certificate(
-            dtype,
-            {"length": min(length, least)},
+        return by_length(
+            spec,
+            params,
             records,
             lambda length: 0.0,
-            "largest error of a weight or the score",
-            digest(spec, params),
+            length=min(length, least),
+            unit=WEIGHT_OR_SCORE,
+            dtype=dtype,
         )
 
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -150,15 +133,7 @@ def perceptron(
         weights = np.array(w, np.float64)
         return {"weights": weights, "score": weights @ query}
 
-    return assemble(
-        "perceptron",
-        plan,
-        fields=fields,
-        certify=certify,
-        parse=parse,
-        fill=partial(prompt, fields),
-        decode=weights_and_score,
-        oracle=oracle,
-        source=SOURCE,
-        proof=PROOF,
-    )
+    return weights_learner(
+        "perceptron", plan, fields, parse=parse,
+        certify=certify, oracle=oracle, source=SOURCE, proof=PROOF,
+    )  # fmt: skip

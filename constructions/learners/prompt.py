@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.fields import vectors
+from constructions.blueprint import Blueprint
+from constructions.certificate import Certificate
+from constructions.construction import Construction, assemble
+from constructions.fields import TokenRanges, vectors
 from constructions.learners.descent import LOGITS, HeadTask, Recipe
 from constructions.residual import Residual
+from constructions.spec import Params, TransformerSpec
+
+# What is certified of `weights_and_score`.
+WEIGHT_OR_SCORE = "largest error of a weight or the score"
 
 
 def as_array(name: str, values: Any, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -124,6 +132,50 @@ def prompt(fields: Residual, *, inputs: Any, labels: Any, query: Any) -> Any:
 def weights_and_score(outputs: Any) -> dict[str, Any]:
     """The last token's answer: ``weights`` [d], and ``score``, their product with the query."""
     return {"weights": outputs[..., -1, :-1], "score": outputs[..., -1, -1]}
+
+
+def last_law(outputs: Any) -> Any:
+    """The last token's answer: a law [V]."""
+    return outputs[..., -1, :]
+
+
+def weights_learner(
+    name: str,
+    plan: Blueprint,
+    fields: Residual,
+    *,
+    certify: Callable[[TransformerSpec, Params], Certificate],
+    parse: Callable[[Any], dict[str, Any]],
+    oracle: Callable[..., Any],
+    source: str,
+    proof: str,
+    check: Callable[..., None] = lambda **data: None,
+) -> Construction:
+    """`assemble` for a learner of weights: it reads a `prompt`, answers `weights_and_score`."""
+    fill = partial(prompt, fields)
+    return assemble(
+        name, plan, fields=fields, parse=parse, fill=fill, decode=weights_and_score,
+        certify=certify, check=check, oracle=oracle, source=source, proof=proof,
+    )  # fmt: skip
+
+
+def stream_learner(
+    name: str,
+    plan: Blueprint,
+    fields: TokenRanges,
+    *,
+    vocab: int,
+    certify: Callable[[TransformerSpec, Params], Certificate],
+    fill: Callable[..., Any],
+    oracle: Callable[..., Any],
+    source: str,
+    proof: str,
+) -> Construction:
+    """`assemble` for a learner of what follows a `stream`: it answers the `last_law`."""
+    return assemble(
+        name, plan, fields=fields, parse=partial(stream, vocab=vocab), fill=fill, decode=last_law,
+        certify=certify, oracle=oracle, source=source, proof=proof,
+    )  # fmt: skip
 
 
 def parse(problem: Mapping[str, Any], recipe: Recipe, task: HeadTask) -> dict[str, np.ndarray]:

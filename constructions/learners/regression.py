@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Certificate, Record, digest
+from constructions.blueprint import Blueprint, LayerBlueprint
+from constructions.certificate import Certificate, Record, by_length
+from constructions.construction import Construction, assemble
+from constructions.gadgets import embedding
 from constructions.learners.options import check_sizes
 from constructions.learners.prompt import as_array, longest
+from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
 
@@ -59,6 +64,39 @@ class Regression:
         """The longest prompt that float32 can be certified for."""
         return min(self.length, 2**20)
 
+    def blueprint(
+        self, residual: Residual, fields: Residual, *layers: LayerBlueprint, answer: str
+    ) -> Blueprint:
+        """Layers that are looped once a step on vectors of these fields; ``answer`` is put out."""
+        return Blueprint(
+            residual=residual,
+            embed=embedding(fields, residual),
+            layers=layers,
+            out={answer: np.eye(1)},
+            inputs="vectors",
+            loops=self.steps,
+        )
+
+    def learner(
+        self,
+        name: str,
+        blueprint: Blueprint,
+        fields: Residual,
+        *,
+        certify: Callable[..., Certificate],
+        fill: Callable[..., Any],
+        oracle: Callable[..., Any],
+        source: str,
+        proof: str,
+        parse: Callable[[Any], dict[str, Any]] | None = None,
+    ) -> Construction:
+        """`assemble` with these options: ``certify`` takes them and the blueprint by keyword."""
+        return assemble(
+            name, blueprint, fields=fields, parse=parse or self.parse, fill=fill,
+            decode=self.answers, certify=partial(certify, blueprint=blueprint, options=self),
+            oracle=oracle, source=source, proof=proof,
+        )  # fmt: skip
+
     def certificate(
         self,
         spec: TransformerSpec,
@@ -67,13 +105,8 @@ class Regression:
         error: Callable[[int], float],
     ) -> Certificate:
         """Of the predictions' absolute error, which depends on the length of the prompt."""
-        return Certificate(
-            dtype="float32",
-            limits={"length": self.limit},
-            records=tuple(records),
-            error=error,
-            unit="absolute error",
-            weights=digest(spec, params),
+        return by_length(
+            spec, params, tuple(records), error, length=self.limit, unit="absolute error"
         )
 
     def parse(self, problem: Mapping[str, Any]) -> dict[str, np.ndarray]:

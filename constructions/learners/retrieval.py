@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, score_gain
-from constructions.certificate import UNIT, Certificate, Record, check_dtype, digest, losing_mass
+from constructions.certificate import UNIT, Certificate, Record, by_length, check_dtype, losing_mass
 from constructions.construction import Construction, assemble
 from constructions.fields import namespace, vectors
 from constructions.gadgets import clear, embedding, move, signed_product
 from constructions.learners.options import check_positive, check_sizes
-from constructions.learners.prompt import check_whole, fields_of, integers, rows, within
+from constructions.learners.prompt import (
+    check_whole,
+    fields_of,
+    integers,
+    last_law,
+    rows,
+    within,
+)
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -124,9 +131,7 @@ def nadaraya_watson(
                 note="the margin is that of examples over the query's own token",
             ),
         )
-        return Certificate(
-            dtype, {"length": length}, records, error, "total variation", digest(spec, params)
-        )
+        return by_length(spec, params, records, error, length=length, dtype=dtype)
 
     def oracle(*, inputs: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
         query = queries[-1]
@@ -141,7 +146,7 @@ def nadaraya_watson(
         certify=certify,
         parse=lambda problem: _parse(problem, dim, outputs, radius),
         fill=partial(_fill, fields),
-        decode=lambda outputs: outputs[..., -1, :],
+        decode=last_law,
         oracle=oracle,
         source=KERNEL,
         proof=KERNEL_PROOF,
@@ -178,17 +183,9 @@ def retrieval(
     if not 1 <= nearest <= items:
         raise ValueError(f"nearest: expected 1 to {items}, the most items, got {nearest}")
     r = Residual(
-        one=1,
-        index=1,
-        x=dim,
-        label=outputs,
-        slot=items,
-        query=dim,
-        square=1,
-        pick=items,
-        used=items,
-        law=outputs,
-    )
+        one=1, index=1, x=dim, label=outputs, slot=items, query=dim, square=1, pick=items,
+        used=items, law=outputs,
+    )  # fmt: skip
     fields = fields_of(r, "x", "label", "slot", "query", "one")
     priority = float(2 ** items.bit_length())
     bonus = priority * (math.ceil(4 * radius**2) + 1)
@@ -245,14 +242,14 @@ def retrieval(
             ),
             Record(part="layer_1 mlp", kind="mark as used", magnitude=1, exact=True),
         )
-        return Certificate(
-            dtype,
-            {"length": items + 1},
+        return by_length(
+            spec,
+            params,
             records,
-            # K times 1/K, each rounded.
-            lambda length: 2 * UNIT[dtype],
-            "total variation, and wrong items",
-            digest(spec, params),
+            lambda length: 2 * UNIT[dtype],  # K times 1/K, each rounded
+            length=items + 1,
+            unit="total variation, and wrong items",
+            dtype=dtype,
         )
 
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint, Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
-from constructions.construction import Construction, assemble
+from constructions.certificate import UNIT, Certificate, Record, by_length, losing_mass
+from constructions.construction import Construction
 from constructions.fields import TokenRanges, sequence
-from constructions.gadgets import match_head, offset_head
+from constructions.gadgets import match_head, offset_head, recall
 from constructions.learners.lookup import law_after
 from constructions.learners.options import check_positive, check_sizes
-from constructions.learners.prompt import stream
+from constructions.learners.prompt import stream_learner
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -95,12 +95,7 @@ def selection(
         residual=r,
         embed=embed,
         layers=(
-            LayerBlueprint(
-                heads=tuple(
-                    offset_head(j, {("symbol", name): 1.0})
-                    for j, name in enumerate(previous, start=1)
-                )
-            ),
+            LayerBlueprint(heads=recall("symbol", previous)),
             LayerBlueprint(
                 scale=beta,
                 heads=tuple(
@@ -207,14 +202,7 @@ def selection(
             ),
             Record(part="layer_4 mlp", kind="weighted sum", magnitude=1.0),
         ]
-        return Certificate(
-            "float32",
-            {"length": length},
-            tuple(records),
-            error,
-            "total variation",
-            digest(spec, params),
-        )
+        return by_length(spec, params, tuple(records), error, length=length)
 
     ranges = TokenRanges({"symbol": vocab, "start": 1, "algorithm": K})
 
@@ -232,15 +220,7 @@ def selection(
         share = np.exp(sharpness * (np.array(hits) - max(hits)) / tokens)
         return share @ [law_after(symbols, j, vocab) for j in range(K)] / share.sum()
 
-    return assemble(
-        "selection",
-        plan,
-        fields=ranges,
-        certify=certify,
-        parse=lambda problem: stream(problem, vocab),
-        fill=fill,
-        decode=lambda outputs: outputs[..., -1, :],
-        oracle=oracle,
-        source=SOURCE,
-        proof=PROOF,
-    )
+    return stream_learner(
+        "selection", plan, ranges, vocab=vocab, fill=fill,
+        certify=certify, oracle=oracle, source=SOURCE, proof=PROOF,
+    )  # fmt: skip

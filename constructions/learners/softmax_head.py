@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from constructions.blueprint import Blueprint
-from constructions.certificate import Certificate, Record, check_dtype, digest
+from constructions.certificate import Certificate, Record, by_length, check_dtype
 from constructions.construction import Construction, assemble
 from constructions.learners import descent
 from constructions.learners.descent import LOGITS, MASK, HeadTask, Recipe, schedule_rates
@@ -197,13 +197,13 @@ def certify(
             f"logits may reach {MASK - law.margin:.3g}, where the mask of {MASK:g} does not "
             "hide the other tokens: lower the learning rate, the steps or the norm"
         )
-    return Certificate(
+    return by_length(
+        spec,
+        params,
+        (law, *gradients, *units),
+        lambda length: descent.bound(recipe, task, length),
+        length=limit,
         dtype=task.dtype,
-        limits={"length": limit},
-        records=(law, *gradients, *units),
-        error=lambda length: descent.bound(recipe, task, length),
-        unit="total variation",
-        weights=digest(spec, params),
     )
 
 

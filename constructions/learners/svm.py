@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from constructions.blueprint import Head, LayerBlueprint, Units, score_gain
-from constructions.certificate import UNIT, Certificate, Record, digest
-from constructions.construction import Construction, assemble
+from constructions.certificate import UNIT, Certificate, Record, by_length
+from constructions.construction import Construction
 from constructions.gadgets import clear, signed_product
 from constructions.learners.halfspace import check_halfspace, labeled, plan_of
-from constructions.learners.prompt import prompt, weights_and_score
+from constructions.learners.prompt import WEIGHT_OR_SCORE, weights_learner
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -54,17 +53,9 @@ def svm(
     """
     check_halfspace(dim, radius, loops, length, dtype)
     r = Residual(
-        one=1,
-        x=dim,
-        label=1,
-        query=dim,
-        z=dim,
-        example=1,
-        count=1,
-        weights=dim,
-        pick=dim,
+        one=1, x=dim, label=1, query=dim, z=dim, example=1, count=1, weights=dim, pick=dim,
         score=1,
-    )
+    )  # fmt: skip
     change = LayerBlueprint(
         units=(
             *signed_product(r, "label", "x", "z"),
@@ -130,31 +121,18 @@ def svm(
                 part="layer_1 mlp", kind="product", magnitude=radius**2, note="the query's score"
             ),
         )
-        return Certificate(
-            dtype,
-            {"length": length},
-            records,
-            error,
-            "largest error of a weight or the score",
-            digest(spec, params),
+        return by_length(
+            spec, params, records, error, length=length, unit=WEIGHT_OR_SCORE, dtype=dtype
         )
 
     def oracle(*, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray) -> dict[str, Any]:
         weights = point_of_least_norm(inputs * labels[:, None])
         return {"weights": weights, "score": weights @ query}
 
-    return assemble(
-        "svm",
-        plan,
-        fields=fields,
-        certify=certify,
-        parse=lambda problem: labeled(problem, dim, radius),
-        fill=partial(prompt, fields),
-        decode=weights_and_score,
-        oracle=oracle,
-        source=SOURCE,
-        proof=PROOF,
-    )
+    return weights_learner(
+        "svm", plan, fields, parse=lambda problem: labeled(problem, dim, radius),
+        certify=certify, oracle=oracle, source=SOURCE, proof=PROOF,
+    )  # fmt: skip
 
 
 def point_of_least_norm(points: np.ndarray) -> np.ndarray:

@@ -4,42 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from constructions.certificate import UNIT, Certificate, check_dtype, digest, losing_mass
-from constructions.machines.reader import Reading, read_weights
-from constructions.residual import Residual
-from constructions.spec import Params, TransformerSpec
-from constructions.vocabulary import Vocabulary
+from constructions.certificate import UNIT, Certificate, losing_mass
+from constructions.machines.reader import Reading
 
 
 def certify(
-    name: str,
-    spec: TransformerSpec,
-    params: Params,
-    residual: Residual,
-    vocabulary: Vocabulary,
-    *,
-    actions: np.ndarray | None,
-    steps: int,
-    cells: int,
-    dtype: str = "float32",
+    name: str, reading: Reading, *, weights: str, steps: int, cells: int, dtype: str = "float32"
 ) -> Certificate:
     """Largest steps and cells for which the weights are certain to carry out a machine.
 
     A run "on n cells" may visit any cells less than n away from the first, on either side.
 
     Args:
-      actions: the rules that the weights should hold, or None where the prompt holds them.
+      name: the construction's, for what is raised.
+      reading: what its weights are, read back from them.
+      weights: their digest.
       steps, cells: what must be reached. The limits are the most steps on that many cells, and the
         most cells in that many steps.
       dtype: the arithmetic, a key of `UNIT`.
 
     Raises:
-      ValueError: weights that are not of the proven form, or limits out of reach, with the reason.
+      ValueError: limits out of reach, with the reason.
     """
-    check_dtype(dtype)
-    reading = read_weights(name, spec, params, residual, vocabulary, actions)
     reason = fault(reading, dtype, steps, cells)
     if reason:
         raise ValueError(
@@ -53,7 +39,7 @@ def certify(
         },
         records=reading.records,
         error=lambda steps, cells: 0.0,
-        weights=digest(spec, params),
+        weights=weights,
     )
 
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Certificate
+from constructions.certificate import Certificate, check_dtype, digest
 from constructions.construction import Construction, MachineIO
 from constructions.machines.certify import certify
+from constructions.machines.reader import read_weights
 from constructions.machines.weights import build
 from constructions.programs.turing import TuringMachine
 from constructions.spec import Params, TransformerSpec
 from constructions.vocabulary import Vocabulary, answer_of, oracle
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatorOptions:
+    """What a simulator is built and certified for; `universal` says what each means."""
+
+    steps: int
+    cells: int
+    base: int
+    attend: str
+    dtype: str
 
 
 def simulator(
@@ -22,11 +35,7 @@ def simulator(
     *,
     actions: np.ndarray | None,
     machine_of: Callable[[Mapping[str, Any]], TuringMachine],
-    steps: int,
-    cells: int,
-    base: int,
-    attend: str,
-    dtype: str,
+    options: SimulatorOptions,
     source: str,
     proof: str,
 ) -> Construction:
@@ -37,24 +46,20 @@ def simulator(
       vocabulary: the tokens of prompt and run.
       actions: the rules that the weights hold; None to read them from the prompt.
       machine_of: problem -> its machine, or ValueError.
-      steps, cells, base, attend, dtype: as for `universal`.
+      options: the size, and the arithmetic.
     """
     spec, params, residual = build(
-        vocabulary, actions=actions, steps=steps, cells=cells, base=base, attend=attend
-    )
+        vocabulary, actions=actions, steps=options.steps, cells=options.cells,
+        base=options.base, attend=options.attend,
+    )  # fmt: skip
 
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
+        check_dtype(options.dtype)
+        reading = read_weights(name, spec, params, residual, vocabulary, actions)
         return certify(
-            name,
-            spec,
-            params,
-            residual,
-            vocabulary,
-            actions=actions,
-            steps=steps,
-            cells=cells,
-            dtype=dtype,
-        )
+            name, reading, weights=digest(spec, params),
+            steps=options.steps, cells=options.cells, dtype=options.dtype,
+        )  # fmt: skip
 
     certificate = certify_weights(spec, params)
 

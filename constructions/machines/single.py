@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from constructions.construction import Construction
-from constructions.machines.simulator import simulator
+from constructions.machines.simulator import SimulatorOptions, simulator
 from constructions.programs.turing import TuringMachine
 from constructions.vocabulary import Vocabulary
 
@@ -21,16 +21,11 @@ _DEFAULT = "1RB1LB_1LA1RZ"
 
 
 def single(
-    *,
-    machine: TuringMachine | None = None,
-    states: int | None = None,
-    symbols: int | None = None,
-    steps: int = 2**20,
-    cells: int = 2**19,
-    base: int = 4,
-    attend: str = "softmax",
-    dtype: str = "float32",
-) -> Construction:
+    *, machine: TuringMachine | None = None,
+    states: int | None = None, symbols: int | None = None,
+    steps: int = 2**20, cells: int = 2**19, base: int = 4,
+    attend: str = "softmax", dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Runs one Turing machine on every tape.
 
     A problem is ``{"tape": symbols, "steps": limit}``, and its ``"machine"``, if given, must be
@@ -63,16 +58,13 @@ def single(
             )
         return machine
 
+    options = SimulatorOptions(steps=steps, cells=cells, base=base, attend=attend, dtype=dtype)
     return simulator(
         "single",
         vocabulary,
         actions=actions,
         machine_of=machine_of,
-        steps=steps,
-        cells=cells,
-        base=base,
-        attend=attend,
-        dtype=dtype,
+        options=options,
         source=SOURCE,
         proof=PROOF,
     )

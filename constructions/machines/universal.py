@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from constructions.construction import Construction
-from constructions.machines.simulator import simulator
+from constructions.machines.simulator import SimulatorOptions, simulator
 from constructions.vocabulary import Vocabulary
 
 SOURCE = (
@@ -21,15 +21,10 @@ PROOF = (
 
 
 def universal(
-    *,
-    states: int = 8,
-    symbols: int = 2,
-    steps: int = 2**20,
-    cells: int = 2**19,
-    base: int = 4,
-    attend: str = "softmax",
-    dtype: str = "float32",
-) -> Construction:
+    *, states: int = 8, symbols: int = 2,
+    steps: int = 2**20, cells: int = 2**19, base: int = 4,
+    attend: str = "softmax", dtype: str = "float32",
+) -> Construction:  # fmt: skip
     """Runs every Turing machine of up to this size, from the machine and the tape in its prompt.
 
     A problem is ``{"machine": TuringMachine, "tape": symbols, "steps": limit}`` (steps default to
@@ -55,16 +50,13 @@ def universal(
     >>> construction.encode(problem).tolist()[-3:], construction.oracle(problem)["steps"]
     ([23, 23, 1], 6)
     """
+    options = SimulatorOptions(steps=steps, cells=cells, base=base, attend=attend, dtype=dtype)
     return simulator(
         "universal",
         Vocabulary(states, symbols),
         actions=None,
         machine_of=lambda problem: problem["machine"],
-        steps=steps,
-        cells=cells,
-        base=base,
-        attend=attend,
-        dtype=dtype,
+        options=options,
         source=SOURCE,
         proof=PROOF,
     )

@@ -56,6 +56,13 @@ def _rewind(a: Assembler, to: str) -> None:
     a.move("R")
 
 
+def _enter_field(a: Assembler, *, end: str) -> None:
+    """From one field of a tape into the next; after the last, to the label ``end``."""
+    a.seek("R", ",#")
+    a.branch({"#": end})
+    a.move("R")
+
+
 def _epochs(a: Assembler) -> None:
     """Goes over the examples once more for each tally, then to the queries."""
     a.seek("R", "_")
@@ -106,9 +113,7 @@ def _multiply(a: Assembler) -> None:
     _rewind(a, ",")
     a.on("weights")
     a.label("field")
-    a.seek("R", ",#")
-    a.branch({"#": "multiplied"})
-    a.move("R")
+    _enter_field(a, end="multiplied")
     a.rules({"0": (None, "S", "add 0 1"), "1": (None, "S", "add 1 0")})
     for z, carry in product("01", (0, 1)):
         a.label(f"add {z} {carry}", "weights")
@@ -158,9 +163,7 @@ def _step(a: Assembler) -> None:
     _rewind(a, ",")
     a.on("weights")
     a.label("add")
-    a.seek("R", ",#")
-    a.branch({"#": "added all"})
-    a.move("R")
+    _enter_field(a, end="added all")
     for z in a.choose("01"):
         a.move("R")
         end: Action = (None, "S", "add")
@@ -170,9 +173,7 @@ def _step(a: Assembler) -> None:
     a.move("L")
     _rewind(a, "#")
     a.on("thresholds")
-    a.seek("R", ",#")
-    a.branch({"#": "stepped"})
-    a.move("R")
+    _enter_field(a, end="stepped")
     a.on("margin")
     a.goto("compare 0")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from constructions.programs.program import Program, from_table, halting_state, written
+from constructions.programs.program import Program, halting_state, tabled, written
 from constructions.programs.tag_system import UNIVERSAL_MACHINE, TagSystem
 from constructions.programs.turing import TuringMachine
 
@@ -11,20 +11,16 @@ def _parity(tape: str) -> str:
     return "odd" if tape.count("1") % 2 else "even"
 
 
-PARITY = Program(
-    name="parity",
-    machine=from_table(
-        "parity",
-        """
-        e  0:R  1:R o  _:S even
-        o  0:R  1:R e  _:S odd
-        """,
-    ),
+PARITY = tabled(
+    "parity",
+    """
+    e  0:R  1:R o  _:S even
+    o  0:R  1:R e  _:S odd
+    """,
     inputs=("", "1", "0110", "10110", "111000111"),
     oracle=_parity,
     answer=halting_state,
     max_steps=100,
-    source="textbook",
 )
 
 
@@ -38,16 +34,13 @@ def _balanced(tape: str) -> str:
 
 
 # Each closing bracket is crossed out with the nearest open one to its left.
-DYCK = Program(
-    name="dyck",
-    machine=from_table(
-        "dyck",
-        """
-        seek   (x:R  ):xL match  _:L check
-        match  x:L   (:xR seek   _:S no
-        check  x:L   (:S no      _:S yes
-        """,
-    ),
+DYCK = tabled(
+    "dyck",
+    """
+    seek   (x:R  ):xL match  _:L check
+    match  x:L   (:xR seek   _:S no
+    check  x:L   (:S no      _:S yes
+    """,
     inputs=("", "()", "(()())", "(()", "())(", "((()())())"),
     oracle=_balanced,
     answer=halting_state,
@@ -60,15 +53,12 @@ def _increment(tape: str) -> str:
     return format(int(tape or "0", 2) + 1, f"0{len(tape)}b")
 
 
-INCREMENT = Program(
-    name="increment",
-    machine=from_table(
-        "increment",
-        """
-        right  01:R  _:L carry
-        carry  1:0L  0:1S done  _:1S done
-        """,
-    ),
+INCREMENT = tabled(
+    "increment",
+    """
+    right  01:R  _:L carry
+    carry  1:0L  0:1S done  _:1S done
+    """,
     inputs=("", "0", "1", "1011", "1111", "0011"),
     oracle=_increment,
     answer=written,
@@ -77,21 +67,17 @@ INCREMENT = Program(
 )
 
 
-UNARY_ADDITION = Program(
-    name="unary-addition",
-    machine=from_table(
-        "unary-addition",
-        """
-        left   1:R  +:1R right
-        right  1:R  _:L erase
-        erase  1:_S done
-        """,
-    ),
+UNARY_ADDITION = tabled(
+    "unary-addition",
+    """
+    left   1:R  +:1R right
+    right  1:R  _:L erase
+    erase  1:_S done
+    """,
     inputs=("+", "1+", "+1", "111+11", "1111+11111"),
     oracle=lambda tape: tape.replace("+", ""),
     answer=written,
     max_steps=100,
-    source="textbook",
 )
 
 
@@ -102,72 +88,60 @@ def _binary_sum(tape: str) -> str:
 
 # The last digit of the right number is erased and added to the first digit of the left one that is
 # not yet a letter; O and I are digits of the sum that stand.
-BINARY_ADDITION = Program(
-    name="binary-addition",
-    machine=from_table(
-        "binary-addition",
-        """
-        right  01OI+:R  _:L take
-        take   0:_L zero  1:_L one  +:_L tidy
-        zero   01:L  +:L add0
-        one    01:L  +:L add1
-        add0   OI:L  0:OR right  1:IR right  _:OR right
-        add1   OI:L  0:IR right  1:OL carry  _:IR right
-        carry  0:1R right  1:0L  _:1R right
-        tidy   O:0L  I:1L  01:L  _:R done
-        """,
-    ),
+BINARY_ADDITION = tabled(
+    "binary-addition",
+    """
+    right  01OI+:R  _:L take
+    take   0:_L zero  1:_L one  +:_L tidy
+    zero   01:L  +:L add0
+    one    01:L  +:L add1
+    add0   OI:L  0:OR right  1:IR right  _:OR right
+    add1   OI:L  0:IR right  1:OL carry  _:IR right
+    carry  0:1R right  1:0L  _:1R right
+    tidy   O:0L  I:1L  01:L  _:R done
+    """,
     inputs=("0+0", "1+1", "11+1", "1011+110", "1+001", "0101+1111"),
     oracle=_binary_sum,
     answer=written,
     max_steps=10_000,
-    source="textbook",
 )
 
 
-PALINDROME = Program(
-    name="palindrome",
-    machine=from_table(
-        "palindrome",
-        """
-        start  0:_R has0   1:_R has1  _:S yes
-        has0   01:R        _:L want0
-        has1   01:R        _:L want1
-        want0  0:_L back   1:S no     _:S yes
-        want1  1:_L back   0:S no     _:S yes
-        back   01:L        _:R start
-        """,
-    ),
+PALINDROME = tabled(
+    "palindrome",
+    """
+    start  0:_R has0   1:_R has1  _:S yes
+    has0   01:R        _:L want0
+    has1   01:R        _:L want1
+    want0  0:_L back   1:S no     _:S yes
+    want1  1:_L back   0:S no     _:S yes
+    back   01:L        _:R start
+    """,
     inputs=("", "0", "11", "10", "0110", "01010", "011010"),
     oracle=lambda tape: "yes" if tape == tape[::-1] else "no",
     answer=halting_state,
     max_steps=1000,
-    source="textbook",
 )
 
 
 # The state remembers the symbol whose hole marks how far the copy has got.
-COPY = Program(
-    name="copy",
-    machine=from_table(
-        "copy",
-        """
-        next    0:_R word0  1:_R word1  _:S done
-        word0   01:R  _:R copy0
-        copy0   01:R  _:0L back0
-        back0   01:L  _:L hole0
-        hole0   01:L  _:0R next
-        word1   01:R  _:R copy1
-        copy1   01:R  _:1L back1
-        back1   01:L  _:L hole1
-        hole1   01:L  _:1R next
-        """,
-    ),
+COPY = tabled(
+    "copy",
+    """
+    next    0:_R word0  1:_R word1  _:S done
+    word0   01:R  _:R copy0
+    copy0   01:R  _:0L back0
+    back0   01:L  _:L hole0
+    hole0   01:L  _:0R next
+    word1   01:R  _:R copy1
+    copy1   01:R  _:1L back1
+    back1   01:L  _:L hole1
+    hole1   01:L  _:1R next
+    """,
     inputs=("", "0", "1", "10", "1101", "001011"),
     oracle=lambda tape: f"{tape}_{tape}" if tape else "",
     answer=written,
     max_steps=1000,
-    source="textbook",
 )
 
 

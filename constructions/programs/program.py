@@ -64,6 +64,21 @@ def from_table(name: str, table: str, blank: str = "_") -> TuringMachine:
     return TuringMachine(name, tuple(states), tuple(alphabet), blank, lines[0].split()[0], delta)
 
 
+def tabled(
+    name: str,
+    table: str,
+    *,
+    inputs: tuple[str, ...],
+    oracle: Callable[[str], str],
+    answer: Callable[[Trace], str],
+    max_steps: int,
+    source: str = "textbook",
+) -> Program:
+    """The `Program` whose machine is that of a table."""
+    machine = from_table(name, table)
+    return Program(name, machine, inputs, oracle, answer, max_steps, source)
+
+
 def written(trace: Trace) -> str:
     """What stands on the visited tape, outer blanks removed."""
     return "".join(trace.tape).strip(trace.machine.blank)

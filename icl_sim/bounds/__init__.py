@@ -1,6 +1,7 @@
 """Sample sizes and failure probabilities: formulas, exact values and certified enclosures.
 
-NumPy and SciPy only; nothing here samples.
+NumPy and SciPy only; nothing here samples. Every argument is checked: for one outside the range
+that the function states, `InputError` is raised.
 """
 
 from __future__ import annotations

@@ -52,9 +52,6 @@ def one_step_error(*, dim: int, n: int) -> float:
       dim: d >= 2.
       n: examples, n >= 1.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(one_step_error(dim=20, n=640), 3)
     0.068
 
@@ -70,9 +67,6 @@ def one_step_mean_error(*, dim: int, n: int) -> float:
     Args:
       dim: d >= 2.
       n: examples, n >= 4.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> round(one_step_mean_error(dim=2, n=100), 4)
     0.0317
@@ -98,9 +92,6 @@ def one_step_failure(*, dim: int, n: int, eps: Exact) -> float:
       n: examples, n >= 4.
       eps: in (0, 1/2).
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(one_step_failure(dim=20, n=400, eps=0.05), 6)  # n = d/eps
     0.996468
 
@@ -124,9 +115,6 @@ def least_squares_error(*, dim: int, n: int) -> float:
       dim: d >= 2.
       n: examples, n >= d + 2.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(least_squares_error(dim=20, n=640), 3)
     0.042
 
@@ -146,9 +134,6 @@ def bayes_error(*, dim: int, n: int) -> float:
       dim: d >= 2.
       n: examples, n >= 1.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(bayes_error(dim=1001, n=100_000) * 100, 3)
     0.442
 
@@ -163,11 +148,7 @@ def gibbs_error(*, dim: int, n: int) -> float:
     Tends to .6247 d/n.
 
     Args:
-      dim: d >= 2.
-      n: examples, n >= 1.
-
-    Raises:
-      InputError: an argument out of range.
+      dim, n: as for `bayes_error`.
 
     >>> round(gibbs_error(dim=1001, n=100_000) * 100, 3)
     0.625

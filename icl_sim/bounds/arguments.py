@@ -46,6 +46,11 @@ def whole(value: int, *, name: str, least: int) -> int:
     return int(value)
 
 
+def symbols_and_tokens(vocab: int, length: int) -> tuple[int, int]:
+    """V, at least 2, and the length l of an output, at least 1."""
+    return whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+
+
 def require_table(what: str, n: int) -> None:
     """Raises InputError unless memory lasts for a computation on arrays of a number for each 0..n.
 

@@ -43,9 +43,6 @@ def halfspace_mean_bound(*, dim: int, n: int) -> float:
       dim: d >= 1.
       n: examples, n >= 0.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> halfspace_mean_bound(dim=20, n=399)
     0.05
 
@@ -60,9 +57,6 @@ def halfspace_mean_size(*, dim: int, eps: Exact) -> int:
     Args:
       dim: d >= 1.
       eps: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> halfspace_mean_size(dim=2, eps=0.05)
     40
@@ -81,11 +75,7 @@ def halfspace_tail_size(*, dim: int, eps: Exact, delta: Exact) -> int:
 
     Args:
       dim: d >= 1.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> halfspace_tail_size(dim=2, eps=0.05, delta=0.05)
     235
@@ -108,9 +98,6 @@ def halfspace_necessary_mean(*, dim: int, eps: Exact) -> float:
       dim: d >= 2.
       eps: in (0, 1/(2e)].
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(halfspace_necessary_mean(dim=20, eps=0.05), 1)
     68.9
 
@@ -129,11 +116,7 @@ def halfspace_necessary_tail(*, eps: Exact, delta: Exact) -> float:
     is guessed wrong with probability (1 - eps')^n / 2, for every eps' > eps.
 
     Args:
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> round(halfspace_necessary_tail(eps=0.05, delta=0.05), 1)
     44.9
@@ -153,9 +136,6 @@ def perceptron_updates(*, radius: float, margin: float) -> float:
       radius: R > 0.
       margin: g in (0, R], for the unit vector w*.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> perceptron_updates(radius=1.0, margin=0.5)
     4.0
 
@@ -174,9 +154,6 @@ def basis_mean_error(*, masses: Sequence[Exact], n: int, miss: float = 0.5) -> f
       masses: p, d >= 2 probabilities.
       n: examples, n >= 0.
       miss: probability that an unseen atom is wrong.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> basis_mean_error(masses=["1/2", "1/2"], n=1)
     0.25
@@ -199,9 +176,6 @@ def basis_failure(*, light: int, light_mass: Exact, n: int, eps: Exact, miss: fl
       1]; 1 is the uniform law on `light` atoms. n: examples, n >= 0. eps: in (0, 1); ">" is strict.
       miss: probability that an unseen atom is wrong: 1/2 for random labels, 1 for the worst tie
       rule.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> round(basis_failure(light=1, light_mass="0.0505", n=40, eps=0.05), 3)  # the two-point law
     0.063
@@ -232,11 +206,7 @@ def abstract_fixed_context_size(*, eps: Exact, delta: Exact) -> int:
     d > 1 + 2 e (ln(1/delta)/eps + eps).
 
     Args:
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> abstract_fixed_context_size(eps=0.1, delta=0.05)
     300
@@ -251,11 +221,7 @@ def statistic_size(*, eps: Exact, delta: Exact) -> int:
     """Samples for one mean in [0, 1] to be within eps w.p. 1 - delta: ceil(ln(2/delta)/(2 eps^2)).
 
     Args:
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> statistic_size(eps=0.1, delta=0.05)
     185
@@ -275,11 +241,7 @@ def margin_size(*, radius: float, margin: float, eps: Exact, delta: Exact) -> in
     Args:
       radius: R > 0.
       margin: g in (0, R].
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> margin_size(radius=1, margin=0.5, eps=0.1, delta=0.05)
     2729
@@ -305,9 +267,6 @@ def margin_mean_bound(*, dim: int, radius: float, margin: float, n: int) -> floa
       margin: g in (0, R] of the whole law.
       n: examples, n >= 0.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> margin_mean_bound(dim=1000, radius=1, margin=0.5, n=399)
     0.01
 
@@ -327,11 +286,7 @@ def margin_markov_size(*, dim: int, radius: float, margin: float, eps: Exact, de
       dim: d >= 1.
       radius: R > 0.
       margin: g in (0, R] of the whole law.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> margin_markov_size(dim=1000, radius=1, margin=0.5, eps=0.1, delta=0.1)
     400

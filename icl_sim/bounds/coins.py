@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from icl_sim.bounds.arguments import Exact, probability, whole
+from icl_sim.bounds.arguments import Exact, probability, symbols_and_tokens, whole
 
 
 def rounding_error(*, vocab: int, length: int, coins: int) -> float:
@@ -21,15 +21,12 @@ def rounding_error(*, vocab: int, length: int, coins: int) -> float:
       length: l >= 1.
       coins: b >= 1.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> rounding_error(vocab=4, length=2, coins=9)
     0.0078125
 
     Source: statement C0.universal.
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     return length * V * 2.0 ** -(whole(coins, name="coins", least=1) + 1)
 
 
@@ -41,14 +38,11 @@ def coins_needed(*, vocab: int, length: int, eps: Exact) -> int:
       length: l >= 1.
       eps: in (0, 1).
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> coins_needed(vocab=4, length=2, eps=1 / 128)
     9
 
     Source: statement C0.universal.
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     units = math.ceil(length * V / (2 * probability(eps, name="eps")))
     return max(1, (units - 1).bit_length())

@@ -23,11 +23,7 @@ def elicitation_size(*, prompts: int, eps: Exact, delta: Exact) -> int:
 
     Args:
       prompts: K >= 1, V^l_z for prompts of l_z tokens.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> elicitation_size(prompts=4**4, eps=0.1, delta=0.05)
     1709
@@ -47,9 +43,6 @@ def elicitation_failure(*, prompts: int, n: int, eps: Exact) -> float:
       prompts: K >= 1.
       n: samples, n >= 0.
       eps: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> elicitation_failure(prompts=256, n=1709, eps=0.1) < 0.05
     True
@@ -74,11 +67,7 @@ def misspecified_size(*, prompts: int, eps: Exact, delta: Exact) -> int:
 
     Args:
       prompts: K >= 2.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> misspecified_size(prompts=4**4, eps=0.1, delta=0.05)
     2817
@@ -108,9 +97,6 @@ def elicitation_necessary(*, prompts: int, eps: Exact, delta: Exact, proper: boo
       delta: in (0, 1).
       proper: whether only rules that answer with a prompt of the family are meant.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(elicitation_necessary(prompts=256, eps=0.1, delta=0.05), 1)
     112.8
 
@@ -134,9 +120,6 @@ def hadamard_signs(*, prompts: int) -> np.ndarray:
 
     Returns:
       int8 [K, X] of +-1, X = 2^r inputs, the least power of two >= K.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> hadamard_signs(prompts=3)
     array([[ 1,  1,  1,  1],

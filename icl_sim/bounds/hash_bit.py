@@ -18,7 +18,7 @@ from itertools import islice
 
 import numpy as np
 
-from icl_sim.bounds.arguments import Exact, probability, whole
+from icl_sim.bounds.arguments import Exact, probability, symbols_and_tokens, whole
 from icl_sim.errors import InputError
 
 OCCUPANCY_LIMIT = 10**9  # bins times samples: some seconds
@@ -38,7 +38,7 @@ def hash_bit_outputs(*, vocab: int, length: int) -> int:
     >>> hash_bit_outputs(vocab=4, length=8)
     65536
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     if V % 2:
         raise InputError(f"vocab: expected an even number of symbols to pair them, got {V}")
     if length * math.log2(V) > 1000:
@@ -55,9 +55,6 @@ def hash_bit_risk(*, vocab: int, length: int, n: int) -> float:
       vocab: V >= 2, even.
       length: l >= 1.
       n: samples of the sequence law, n >= 0.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> round(hash_bit_risk(vocab=4, length=8, n=3323), 3)
     0.452
@@ -78,15 +75,12 @@ def empirical_sequence_floor(*, vocab: int, length: int, n: int) -> float:
       length: l >= 1.
       n: samples, n >= 0.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(empirical_sequence_floor(vocab=4, length=8, n=3323), 3)
     0.949
 
     Source: statement C2.sequence.
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     n = whole(n, name="n", least=0)
     logarithm = length * math.log(V)
     return max(0.0, 1 - n * math.exp(-logarithm)) if logarithm < 700 else 1.0
@@ -111,9 +105,6 @@ def hash_bit_failure(*, vocab: int, length: int, n: int, eps: Exact) -> float:
 
     Returns:
       The bound; 0 where it says nothing. For n <= k/8 it is at least (3/8 - eps)/(1 - eps).
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> hash_bit_failure(vocab=4, length=8, n=3323, eps=0.1)
     1.0
@@ -163,9 +154,6 @@ def hash_bit_length(*, vocab: int, scale: float) -> int:
     Args:
       vocab: V >= 2, even.
       scale: samples per output token, > 0.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> [hash_bit_length(vocab=2, scale=C * 207.6) for C in (1, 2, 4, 8)]
     [15, 16, 17, 18]

@@ -31,9 +31,6 @@ def subset_mean_error(*, vocab: int, pool: int, n: int) -> float:
     Returns:
       The bound; 0 at n = N.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> [round(subset_mean_error(vocab=8, pool=400, n=n), 4) for n in (200, 400)]
     [0.0662, 0.0]
 
@@ -51,9 +48,6 @@ def subset_expected_total_variation(*, pool: Sequence[int], n: int) -> float:
     Args:
       pool: K, the count of each symbol; N = sum K >= 1.
       n: subset, 1 <= n <= N.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> round(subset_expected_total_variation(pool=[2, 2], n=2), 6)  # 1/2 or 0, with 1/3 and 2/3
     0.166667
@@ -86,9 +80,6 @@ def subset_failure_mcdiarmid(*, vocab: int, pool: int, n: int, eps: Exact) -> fl
     Returns:
       The bound, 1 where it says nothing; 0 at n = N.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(subset_failure_mcdiarmid(vocab=8, pool=400, n=200, eps=0.12), 4)
     0.0998
 
@@ -110,16 +101,10 @@ def subset_failure_serfling(*, vocab: int, pool: int, n: int, eps: Exact) -> flo
     (2^V - 2) exp(-2 n' eps^2), n' = n/(1 - (n-1)/N): Weissman's bound with Serfling's larger n.
 
     Args:
-      vocab: V >= 2.
-      pool: N >= 1.
-      n: subset, 1 <= n <= N.
-      eps: in (0, 1).
+      vocab, pool, n, eps: as for `subset_failure_mcdiarmid`.
 
     Returns:
       The bound, at most 1; 0 at n = N.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> round(subset_failure_serfling(vocab=8, pool=400, n=200, eps=0.12), 4)
     0.0027
@@ -142,11 +127,7 @@ def subset_size(*, vocab: int, pool: int, eps: Exact, delta: Exact) -> int:
     Args:
       vocab: V >= 2.
       pool: N >= 1.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> [subset_size(vocab=8, pool=N, eps=0.12, delta=0.05) for N in (400, 10**6)]
     [171, 297]
@@ -175,9 +156,6 @@ def missing_error(*, vocab: int, missing: float) -> float:
     Args:
       vocab: V >= 2.
       missing: rho in [0, 1].
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> missing_error(vocab=4, missing=0.1), missing_error(vocab=4, missing=1)
     (0.1, 0.75)

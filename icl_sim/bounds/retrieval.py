@@ -28,9 +28,6 @@ def certified_error(*, vocab: int, n: int, delta: Exact, contexts: int = 1) -> f
     Returns:
       The error; 1 where the bounds say nothing.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(certified_error(vocab=32, n=1024, delta=0.05), 4)
     0.1109
 
@@ -69,9 +66,6 @@ def retrieval_error(
     Returns:
       The error; 1 where the bound says nothing.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(retrieval_error(vocab=8, retrieved=500, delta=0.05, recall=0.8, contaminated=0.1), 3)
     0.193
 
@@ -99,9 +93,6 @@ def softmax_leak(*, gap: float, total: int, matching: int) -> float:
       total: N demonstrations in the prompt.
       matching: n_c of them of the query's context, 1 <= n_c <= N.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(softmax_leak(gap=5.0, total=400, matching=50), 4)
     0.045
 
@@ -124,9 +115,6 @@ def window_fit(*, window: int, overhead: int, tokens: int) -> int:
       window: W tokens.
       overhead: o tokens that are not demonstrations.
       tokens: tau tokens a demonstration.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> window_fit(window=4096, overhead=0, tokens=4)
     1024
@@ -151,9 +139,6 @@ def window_error(*, vocab: int, window: int, overhead: int, tokens: int, delta: 
 
     Returns:
       The error; 1 if no demonstration fits.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> round(window_error(vocab=32, window=4096, overhead=0, tokens=4, delta=0.05), 3)
     0.111

@@ -18,7 +18,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaln, xlogy
 
-from icl_sim.bounds.arguments import Exact, exact_law, probability, require_table, whole
+from icl_sim.bounds.arguments import (
+    Exact,
+    exact_law,
+    probability,
+    require_table,
+    symbols_and_tokens,
+    whole,
+)
 from icl_sim.errors import InputError
 
 
@@ -37,15 +44,12 @@ def prefix_mean_error(*, vocab: int, length: int, n: int) -> float:
     Returns:
       The bound; above 1 it says nothing.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(prefix_mean_error(vocab=4, length=3, n=449), 4)
     0.0998
 
     Source: statement C1.prefixes; (*) is Krichevsky and Trofimov's argument with add-one.
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     n = whole(n, name="n", least=0)
     return math.sqrt(length * math.log1p((V - 1) / (n + 1)) / 2)
 
@@ -60,15 +64,12 @@ def prefix_size(*, vocab: int, length: int, eps: Exact) -> int:
       length: l >= 1.
       eps: in (0, 1).
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> prefix_size(vocab=4, length=3, eps=0.1)
     450
 
     Source: statement C1.prefixes.
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     return math.ceil(length * (V - 1) / (2 * probability(eps, name="eps") ** 2))
 
 
@@ -90,11 +91,7 @@ def prefix_tail_size(*, vocab: int, length: int, contexts: int, eps: Exact, delt
       vocab: V >= 2.
       length: l >= 1.
       contexts: m >= 1, all prefix contexts counted.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> prefix_tail_size(vocab=4, length=3, contexts=21, eps=0.1, delta=0.05)
     2634
@@ -102,7 +99,7 @@ def prefix_tail_size(*, vocab: int, length: int, contexts: int, eps: Exact, delt
     Source: tail of Agrawal, IEEE Trans. Inf. Theory 66 (2020), arXiv:1904.02291; C1.prefixes
     gives l (sqrt((V-1)/2) + 2 sqrt(L))^2/eps^2, which is larger.
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     L = _log(contexts, delta, name="contexts")
     eps = float(probability(eps, name="eps"))
     return math.ceil(length * (math.sqrt(V - 1) + math.sqrt(L)) ** 2 / (2 * eps**2))
@@ -119,9 +116,6 @@ def trajectory_size(*, vocab: int, contexts: int, eps: Exact) -> int:
       vocab: V >= 2.
       contexts: M >= 1; the full tree has (V^l - 1)/(V - 1).
       eps: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> trajectory_size(vocab=2, contexts=7, eps=0.1)
     350
@@ -146,9 +140,6 @@ def tied_mean_divergence(*, vocab: int, contexts: int, trajectories: int, length
       trajectories: N >= 1.
       length: l >= 1.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(tied_mean_divergence(vocab=2, contexts=3, trajectories=10, length=1000), 2)
     2.73
 
@@ -169,9 +160,6 @@ def add_one_mean_divergence(*, law: Sequence[Exact], n: int, visited: float = 1.
       law: p, V >= 2 probabilities.
       n: trajectories, n >= 0.
       visited: q in [0, 1]; 1 when each is a demonstration of this context.
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> add_one_mean_divergence(law=["1/2", "1/2"], n=0)
     0.0
@@ -199,9 +187,6 @@ def absorbing_mean_divergence(*, trajectories: int, length: int, escape: float) 
       length: l >= 1.
       escape: q in [0, 1].
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(absorbing_mean_divergence(trajectories=10, length=1000, escape=1 / 11), 1)
     24.4
 
@@ -225,18 +210,14 @@ def abstract_sequence_size(*, vocab: int, length: int, eps: Exact, delta: Exact)
     Args:
       vocab: V >= 2.
       length: l >= 1.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> abstract_sequence_size(vocab=4, length=8, eps=0.1, delta=0.05)
     3323
 
     Source: abstract of arXiv:2506.08060.
     """
-    V, length = whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+    V, length = symbols_and_tokens(vocab, length)
     eps = float(probability(eps, name="eps"))
     return math.ceil(length * math.log(V) * _log(1, delta) / eps**2)
 
@@ -248,11 +229,7 @@ def dkw_size(*, eps: Exact, delta: Exact) -> int:
     distribution function, each within eps/2 by Dvoretzky, Kiefer, Wolfowitz and Massart.
 
     Args:
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> dkw_size(eps=0.1, delta=0.05)
     738
@@ -270,11 +247,7 @@ def sup_norm_size(*, eps: Exact, delta: Exact) -> int:
     1/sqrt(n), and changing one sample moves sup by at most 1/n (McDiarmid).
 
     Args:
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> sup_norm_size(eps=0.1, delta=0.05)
     495
@@ -293,11 +266,7 @@ def events_size(*, events: int, eps: Exact, delta: Exact) -> int:
 
     Args:
       events: K >= 1.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> events_size(events=4**8, eps=0.1, delta=0.05)
     739
@@ -316,11 +285,7 @@ def deterministic_size(*, maps: int, eps: Exact, delta: Exact) -> int:
 
     Args:
       maps: K >= 1, V^l for prompts of l tokens.
-      eps: in (0, 1).
-      delta: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
+      eps, delta: in (0, 1).
 
     >>> deterministic_size(maps=4**8, eps=0.1, delta=0.05)
     141

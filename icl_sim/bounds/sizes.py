@@ -93,9 +93,6 @@ def sample_size(
       length: tokens per output; the sequence fields are filled if it is above 1.
       dim: dimension of linear classification; the linear fields are filled if it is given.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> found = sample_size(vocab=32, eps=0.15, delta=0.1, contexts=1)
     >>> found.lower, found.exact, found.weissman, found.mcdiarmid, found.abstract
     (17, 304, 545, 662, 3275)

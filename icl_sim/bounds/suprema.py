@@ -41,9 +41,6 @@ def sup_norm_failure(*, n: int, eps: Exact, outputs: int | None = None) -> float
     Returns:
       The bound, at most 1.
 
-    Raises:
-      InputError: an argument out of range.
-
     >>> round(sup_norm_failure(n=495, eps=0.1), 4)
     0.0498
 
@@ -128,9 +125,6 @@ def independent_events_failure(*, events: int, n: int, eps: Exact) -> float:
       events: K >= 1.
       n: samples, n >= 1.
       eps: in (0, 1).
-
-    Raises:
-      InputError: an argument out of range.
 
     >>> round(independent_events_failure(events=1, n=60, eps=0.1), 4)
     0.0925

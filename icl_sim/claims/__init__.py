@@ -12,9 +12,10 @@ import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
 from icl_sim.claims.claim import Audit, Claim, Judgement, Outcome, Run, Statement
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
@@ -39,7 +40,10 @@ def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
     known = [*CLAIMS, *(s.id for _, s in everything)]
     for name in names:
         if name not in known:
-            raise InputError(f"claim or statement: expected one of {', '.join(known)}, got {name}")
+            raise InputError(
+                f"claim or statement: expected one of {', '.join(known)}, got {name}"
+                + did_you_mean(name, known)
+            )
     return [(c, s) for c, s in everything if not names or c.id in names or s.id in names]
 
 
@@ -62,16 +66,17 @@ def judge(
       progress: called as progress(label, done, total).
 
     Raises:
-      InputError: an unknown name or profile.
+      InputError: an unknown name or profile, or a seed that is none.
     """
     if profile not in PROFILES:
         raise InputError(f"--profile: expected one of {', '.join(PROFILES)}, got {profile}")
+    root = jax.random.key(checked_seed(seed))
     store = MemoryStore() if store is None else store
     judgements = []
     selected = select(names)
     for done, (claim, statement) in enumerate(selected):
         progress("statements", done, len(selected))
-        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(statement.id.encode()))
+        key = jax.random.fold_in(root, zlib.crc32(statement.id.encode()))
         run = Run(profile, key, store, progress)
         found = store.result(f"statement/{statement.id}", partial(_outcome, statement, run))
         judgements.append(Judgement(claim.id, statement, Outcome(**found)))

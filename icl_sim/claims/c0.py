@@ -262,8 +262,6 @@ def arbitrary_experiment(
     rows = {name: list(control.rows) for name, control in found.items()}
     return Outcome(
         verdict=FALSE if len(standing) == len(found) else OPEN,
-        confidence=1.0,
-        replicates=0,
         why="; ".join(
             f"{name}: {control.why}" + ("" if control.stands else " (does not stand)")
             for name, control in found.items()

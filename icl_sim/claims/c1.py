@@ -27,6 +27,7 @@ from icl_sim.claims.claim import (
     Run,
     Statement,
 )
+from icl_sim.claims.evidence import Size
 from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
@@ -50,10 +51,8 @@ GRID = {
 }
 # First look of the sampled part; up to eight times as many replicates follow.
 
-SizeFormula = Callable[..., int]
 
-
-def token_experiment(run: Run, *, size: SizeFormula = abstract) -> Outcome:
+def token_experiment(run: Run, *, size: Size = abstract) -> Outcome:
     """C1.token: does ``size`` demonstrations per context keep every context within eps?
 
     Exactly at the uniform law, and by certified sampling at skewed laws. Loose if a smaller proved
@@ -93,7 +92,7 @@ def token_experiment(run: Run, *, size: SizeFormula = abstract) -> Outcome:
     )
 
 
-def _exact_rows(run: Run, size: SizeFormula) -> list[dict[str, Any]]:
+def _exact_rows(run: Run, size: Size) -> list[dict[str, Any]]:
     vocabularies, contexts, epsilons, deltas = GRID[run.profile]
     grid = [
         (V, m, eps, delta)
@@ -154,7 +153,7 @@ def largest_error(key: jax.Array, n: jax.Array, weights: jax.Array) -> jax.Array
     return jnp.max(jax.vmap(scaled_total_variation)(counts, weights))
 
 
-def _cells(size: SizeFormula) -> list[TailCell]:
+def _cells(size: Size) -> list[TailCell]:
     eps, delta, m = Fraction(15, 100), 0.1, 5
     cells = []
     for V in (8, 32):
@@ -186,7 +185,7 @@ def uniform_size(**options: Any) -> int:
     return exact
 
 
-def sum_experiment(run: Run, *, size: SizeFormula = uniform_size) -> Outcome:
+def sum_experiment(run: Run, *, size: Size = uniform_size) -> Outcome:
     """C1.sum: does n* grow with m as a sum V + ln(m/delta), or as their product?
 
     n*(m) - n*(1) is (ln m)/(2 eps^2) plus a cross term of order sqrt(V L)/eps^2 under the sum, and
@@ -230,8 +229,6 @@ def sum_experiment(run: Run, *, size: SizeFormula = uniform_size) -> Outcome:
     increments = ", ".join(f"{increment(V, 'exact')} (V = {V})" for V in vocabularies)
     return Outcome(
         verdict=HOLDS if place < 1 / 3 else FALSE if place > 2 / 3 else OPEN,
-        confidence=1.0,
-        replicates=0,
         why=(
             f"n*(m = 1000) - n*(m = 1) = {increments}: it grows by {growth:.1f} where a sum "
             f"predicts {under_sum:.1f} and a product {under_product:.0f}"
@@ -241,7 +238,7 @@ def sum_experiment(run: Run, *, size: SizeFormula = uniform_size) -> Outcome:
 
 
 def sequence_experiment(
-    run: Run, *, size: SizeFormula = abstract, failure: Callable[..., float] = hash_bit_failure
+    run: Run, *, size: Size = abstract, failure: Callable[..., float] = hash_bit_failure
 ) -> Outcome:
     """C1.sequence: does a constant times (V/eps^2) ln(m/delta) suffice over l tokens?"""
 

@@ -21,12 +21,11 @@ from icl_sim.bounds.sequences import (
 from icl_sim.bounds.suprema import independent_events_failure, sup_norm_failure_probability
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, REPLICATES, Claim, Outcome, Run, Statement
 from icl_sim.claims.elicitation import elicitation_experiment
-from icl_sim.claims.evidence import tell, trials, uphold
-from icl_sim.claims.hash_bits import Size, refute
+from icl_sim.claims.evidence import Size, tell, upheld
+from icl_sim.claims.hash_bits import refute
 from icl_sim.data.sampling import multinomial_counts
 from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell
-from icl_sim.statistics.intervals import ALPHA
 from icl_sim.statistics.sweep import CellVerdict
 
 ABSTRACT = (
@@ -191,10 +190,10 @@ def _judge(
     broken = [row for row in rows if row["failure"] > row["delta"]]
     loose = all(r["better"] < r["size"] and r["better_failure"] <= r["delta"] for r in rows)
     ratios = sorted(row["size"] / row["better"] for row in rows)
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=sampled, loose=loose),
-        confidence=1 - ALPHA,
-        replicates=trials(sampled),
+    return upheld(
+        sampled,
+        broken=broken,
+        loose=loose,
         why=(
             f"{len(rows) - len(broken)} of {len(rows)} exact cells keep delta, at most "
             f"{max(row['failure'] / row['delta'] for row in rows):.2g} of it; {tell(sampled)}; the "

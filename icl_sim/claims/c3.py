@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from icl_sim.bounds.classification import (
     halfspace_tail_size,
 )
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
+from icl_sim.claims.evidence import CONSTANTS, Bound, Size, tell, upheld
 from icl_sim.claims.halfspace_curves import (
     POOL_ROWS,
     POOLS,
@@ -29,7 +29,6 @@ from icl_sim.claims.halfspace_curves import (
 from icl_sim.claims.one_step import MEAN_REPLICATES, one_step_experiment
 from icl_sim.halfspaces import SOLVERS, Law, error_trial, gaussian, heavy_light, uniform_basis
 from icl_sim.statistics.cells import MeanCell, TailCell
-from icl_sim.statistics.intervals import ALPHA
 
 ABSTRACT = (
     "For linear classification, datasets of size O(d/eps) or, with fixed context, "
@@ -59,9 +58,6 @@ LAWS: dict[str, list[tuple[Law, tuple[int, ...], str]]] = {
 TAIL_REPLICATES = {"smoke": 200, "standard": 400, "full": 4000}
 
 DELTA = 0.1  # of the sampled tails
-
-Bound = Callable[..., float]
-Size = Callable[..., int]
 
 
 def mean_experiment(
@@ -102,10 +98,9 @@ def mean_experiment(
     sampled = run.sweep("C3.mean", cells, replicates=MEAN_REPLICATES[run.profile])
     broken = [row for row in rows if row["mean"] > row["bound"]]
     largest = max(cell.estimate / c.bound for cell, c in zip(sampled, cells, strict=True))
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=sampled),
-        confidence=1 - ALPHA,
-        replicates=trials(sampled),
+    return upheld(
+        sampled,
+        broken=broken,
         why=(
             f"{len(rows) - len(broken)} of {len(rows)} basis laws keep d/(n+1) exactly, at most "
             f"{max(row['mean'] / row['bound'] for row in rows):.2f} of it; {tell(sampled)}, "
@@ -173,8 +168,6 @@ def tail_experiment(run: Run, *, size: Size = mean_size, light_mass: str = "0.05
     )
     return Outcome(
         verdict=FALSE if all(failing.values()) else OPEN,
-        confidence=1.0,
-        replicates=0,
         why=f"two-point law, d = 2, eps = {eps}: {first or 'no failure above delta'}",
         figures={"two-point": rows},
     )
@@ -203,10 +196,9 @@ def corrected_experiment(
         cells.append(TailCell(cell_id, trial, (np.int32(n),), float(eps), DELTA))
     sampled = run.sweep("C3.tail-corrected", cells, replicates=TAIL_REPLICATES[run.profile])
     worst = max(rows, key=lambda row: row["failure"] / row["delta"])
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=sampled),
-        confidence=1 - ALPHA,
-        replicates=trials(sampled),
+    return upheld(
+        sampled,
+        broken=broken,
         why=(
             f"{len(rows) - len(broken)} of {len(rows)} basis laws keep delta exactly, at most "
             f"{worst['failure'] / worst['delta']:.2g} of it; {tell(sampled)} at delta = {DELTA}"

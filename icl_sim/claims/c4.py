@@ -23,7 +23,7 @@ from icl_sim.bounds.classification import (
 from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.tokens import two_coins
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import CONSTANTS, tell, trials, uphold
+from icl_sim.claims.evidence import CONSTANTS, Size, tell, trials, upheld, uphold
 from icl_sim.halfspaces import SOLVERS, error_trial, margin
 from icl_sim.statistics.cells import MeanCell, TailCell
 from icl_sim.statistics.intervals import ALPHA
@@ -48,8 +48,6 @@ MARGIN = 0.2
 # First looks at the tail and at the mean; up to eight times as many follow.
 TAIL_REPLICATES = {"smoke": 100, "standard": 128, "full": 1000}
 MEAN_REPLICATES = {"smoke": 256, "standard": 256, "full": 4000}
-
-Size = Callable[..., int]
 
 
 def free_dimension_experiment(
@@ -87,8 +85,6 @@ def free_dimension_experiment(
     least = min(row["mean"] for row in rows)
     return Outcome(
         verdict=FALSE if all(failing.values()) else OPEN,
-        confidence=1.0,
-        replicates=0,
         why=(
             f"uniform on d atoms, d from {min(r['dim'] for r in rows)} to "
             f"{max(r['dim'] for r in rows)}: E err >= {least:.3f} for every learner; "
@@ -120,10 +116,9 @@ def statistic_experiment(
     kept = all(row["better_failure"] <= row["delta"] for row in rows)
     loose = kept and all(row["better"] < row["size"] for row in rows if row["delta"] < 0.5)
     worst = max(row["size_failure"] / row["delta"] for row in rows)
-    return Outcome(
-        verdict=uphold(broken=broken, loose=loose),
-        confidence=1.0,
-        replicates=0,
+    return upheld(
+        broken=broken,
+        loose=loose,
         why=(
             f"{len(rows) - len(broken)} of {len(rows)} cells keep delta exactly, at most "
             f"{worst:.2g} of it; ln(2/delta)/(2 eps^2) keeps it too with "

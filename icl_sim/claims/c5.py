@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
@@ -28,11 +28,10 @@ from icl_sim.claims.access_replicates import (
     subset_trial,
 )
 from icl_sim.claims.claim import FALSE, HOLDS, REPLICATES, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.claims.evidence import Bound, tell, upheld
 from icl_sim.execution.trials import BLOCK, run_blocks
 from icl_sim.predictors import get_predictor
 from icl_sim.statistics.cells import MeanCell, TailCell
-from icl_sim.statistics.intervals import ALPHA
 
 ABSTRACT = (
     "We extend these results to practical scenarios with finite context lengths and partial "
@@ -50,8 +49,6 @@ SAMPLED = {
 EXACT = ((10, 10), (1, 19), (100, 100), (13, 13, 14), (50, 30, 15, 5), (25,) * 8, (300, 60, 30, 10))
 # Pools whose every sub-multiset is taken away in turn.
 ENUMERATED = {"smoke": (6, 3), "standard": (10, 4), "full": (14, 4)}
-
-Bound = Callable[..., Any]
 
 
 def random_experiment(
@@ -114,10 +111,10 @@ def random_experiment(
     whole = [row for row in partial if (row["answer"], row["n"]) == (label(answer), pool)]
     broken += [row for row in whole if row["mean"] > leak]
     tightest = max(r["mean"] / r["bound"] for r in rows if r["bound"] > 0)
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=[*mean_cells, *tail_cells]),
-        confidence=1 - ALPHA,
-        replicates=trials(mean_cells, tail_cells),
+    return upheld(
+        mean_cells,
+        tail_cells,
+        broken=broken,
         why=(
             f"{len(rows) - len(broken)} of {len(rows)} exact means keep the bound, at most "
             f"{tightest:.3f} of it, and are 0 at n = N; through {label(answer)}: means "
@@ -211,8 +208,6 @@ def missing_experiment(
     short += [r for r in through if r["tv"] < r["bound"] - r["leak"]]
     return Outcome(
         verdict=FALSE if beyond or short else HOLDS,
-        confidence=1.0,
-        replicates=0,
         why=(
             f"all pools of {N} demonstrations of {symbols} symbols: {len(beyond)} fractions rho "
             f"with a total variation above the bound, {len(short)} at which it is not attained; "

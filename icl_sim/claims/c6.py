@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -20,11 +19,10 @@ from icl_sim.claims.access_replicates import (
     same_answer_trial,
 )
 from icl_sim.claims.claim import HOLDS, Claim, Outcome, Run, Statement
-from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.claims.evidence import Bound, tell, upheld
 from icl_sim.data.tasks import random_table
 from icl_sim.execution.trials import run_blocks
 from icl_sim.statistics.cells import MeanCell, TailCell
-from icl_sim.statistics.intervals import ALPHA
 from icl_sim.transformer import forward
 
 ABSTRACT = (
@@ -51,8 +49,6 @@ ROUNDING = 1e-6  # of attention in float32
 GAPS = (2.0, 5.0, 10.0, 20.0)  # logits
 
 _forward = jax.jit(forward, static_argnums=0)
-
-Bound = Callable[..., float]
 
 
 def retrieval_experiment(
@@ -96,10 +92,10 @@ def retrieval_experiment(
         if row["tv"] > row["bound"] + ROUNDING or abs(row["tv"] - row["exact"]) > ROUNDING
     ]
     worst = max(row["tv"] for row in same)
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=[*sampled, *gain]),
-        confidence=1 - ALPHA,
-        replicates=trials(sampled, gain),
+    return upheld(
+        sampled,
+        gain,
+        broken=broken,
         why=(
             f"full and retrieved prompt, {same[0]['full_tokens']} and {same[0]['tokens']} tokens: "
             f"answers differ by at most {worst:.1e}; all {m} queries within the bound: "

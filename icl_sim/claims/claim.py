@@ -68,7 +68,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What an experiment found.
 
@@ -81,8 +81,8 @@ class Outcome:
     """
 
     verdict: str
-    confidence: float
-    replicates: int
+    confidence: float = 1.0
+    replicates: int = 0
     why: str
     figures: Figures = field(default_factory=dict)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +14,7 @@ from icl_sim.bounds.elicitation import (
     misspecified_size,
 )
 from icl_sim.claims.claim import REPLICATES, Outcome, Run
-from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.claims.evidence import Size, tell, upheld
 from icl_sim.claims.prompt_families import (
     PromptFamily,
     base_family,
@@ -26,10 +25,8 @@ from icl_sim.claims.prompt_families import (
     misleading,
 )
 from icl_sim.statistics.cells import TailCell
-from icl_sim.statistics.intervals import ALPHA
 
 DELTA = 0.05
-Size = Callable[..., int]
 
 
 def exact_families(profile: str) -> list[tuple[PromptFamily, float]]:
@@ -97,10 +94,9 @@ def elicitation_experiment(
         run.sweep(f"C2.elicitation/{kind}", cells, replicates=REPLICATES[run.profile])
         for kind, cells in (("exact", exact), ("outside", outside))
     )
-    return Outcome(
-        verdict=uphold(sampled=[*within, *beyond]),
-        confidence=1 - ALPHA,
-        replicates=trials(within, beyond),
+    return upheld(
+        within,
+        beyond,
         why=(
             f"target in the family: {tell(within)}, failures at most "
             f"{max(cell.estimate for cell in within):.3g} at delta = {DELTA}; target outside, "

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
-from icl_sim.statistics.intervals import CERTIFIED, REFUTED
+from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Figures, Outcome
+from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 from icl_sim.statistics.sweep import CellVerdict
+
+# What is judged: the sizes and the bounds of `icl_sim.bounds`, or others in their place.
+Size = Callable[..., int]
+Bound = Callable[..., float]
 
 CONSTANTS = (1, 2, 4, 8)  # an O(.) claim is refuted by a case for each, and a proof for all
 
@@ -30,6 +34,30 @@ def uphold(
     if any(cell.verdict != CERTIFIED for cell in sampled):
         return OPEN
     return LOOSE if loose else HOLDS
+
+
+def upheld(
+    *sweeps: Sequence[CellVerdict],
+    broken: Sequence[Any] = (),
+    loose: bool = False,
+    why: str,
+    figures: Figures,
+) -> Outcome:
+    """What was found on "this bound holds everywhere" by exact cases and by sweeps.
+
+    Args:
+      sweeps: each cell must be certified.
+      broken, loose: as for `uphold`.
+      why, figures: as in `Outcome`.
+    """
+    cells = [cell for sweep in sweeps for cell in sweep]
+    return Outcome(
+        verdict=uphold(broken=broken, sampled=cells, loose=loose),
+        confidence=1 - ALPHA if sweeps else 1.0,
+        replicates=trials(cells),
+        why=why,
+        figures=figures,
+    )
 
 
 def tell(sampled: Sequence[CellVerdict]) -> str:

@@ -16,9 +16,7 @@ from icl_sim.bounds.hash_bit import (
     hash_bit_risk,
 )
 from icl_sim.claims.claim import FALSE, OPEN, Outcome, Run
-from icl_sim.claims.evidence import CONSTANTS
-
-Size = Callable[..., int]
+from icl_sim.claims.evidence import CONSTANTS, Size
 
 # Output tokens; k n up to which Bayes' failure is computed exactly, by occupancy.
 LENGTHS = {"smoke": range(2, 21), "standard": range(2, 25), "full": range(2, 41)}
@@ -81,8 +79,6 @@ def refute(
     )
     return Outcome(
         verdict=FALSE if all(failing.values()) and goes_on else OPEN,
-        confidence=1.0,
-        replicates=0,
         why=(
             f"hash bit, V = {VOCABULARIES[0]}, eps = {EPS}, delta = {DELTA}: every estimator fails "
             f"with probability above delta from {first or 'no length'} on; n <= V^l/8 at the "

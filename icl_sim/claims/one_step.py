@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from icl_sim.bounds.angles import one_step_mean_error
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Outcome, Run
-from icl_sim.claims.evidence import CONSTANTS, trials
+from icl_sim.claims.evidence import CONSTANTS, Bound, trials
 from icl_sim.claims.halfspace_curves import gaussian_curves
 from icl_sim.halfspaces import SOLVERS, error_trial, gaussian
 from icl_sim.statistics.cells import MeanCell
@@ -19,8 +18,6 @@ from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
 
 # Of a mean, at the first look; up to eight times as many follow.
 MEAN_REPLICATES = {"smoke": 1000, "standard": 2000, "full": 10_000}
-
-Bound = Callable[..., float]
 
 
 def one_step_experiment(

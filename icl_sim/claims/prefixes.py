@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,10 +16,9 @@ from icl_sim.bounds.sequences import (
     trajectory_size,
 )
 from icl_sim.claims.claim import REPLICATES, Outcome, Run
-from icl_sim.claims.evidence import tell, trials, uphold
+from icl_sim.claims.evidence import Size, tell, upheld
 from icl_sim.claims.sequence_replicates import prefix_contexts, prefix_laws, sequence_trial
 from icl_sim.statistics.cells import MeanCell, TailCell
-from icl_sim.statistics.intervals import ALPHA
 
 # Symbols and tokens; laws; eps of means and of tails.
 GRID = {
@@ -30,8 +28,6 @@ GRID = {
 }
 LAWS = ("uniform", "dirichlet", "skewed")
 DELTA = 0.1
-
-Size = Callable[..., int]
 
 
 def prefixes_experiment(
@@ -70,10 +66,10 @@ def prefixes_experiment(
     )
     broken = [row for row in rows if max(row["contexts"], row["trajectories"]) > row["allowed"]]
     worst = max(max(row["contexts"], row["trajectories"]) / row["allowed"] for row in rows)
-    return Outcome(
-        verdict=uphold(broken=broken, sampled=[*mean, *sampled]),
-        confidence=1 - ALPHA,
-        replicates=trials(mean, sampled),
+    return upheld(
+        mean,
+        sampled,
+        broken=broken,
         why=(
             f"E KL is at most {worst:.2f} of 2 eps^2, exactly, on {len(rows)} tables of laws; "
             f"E TV <= eps: {tell(mean)}, at most {max(c.estimate for c in mean) / eps:.2f} of eps; "

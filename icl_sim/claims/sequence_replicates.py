@@ -7,21 +7,16 @@ prefixes of one length in lexicographic order; k = V^l outputs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.data.sampling import multinomial_counts
-from icl_sim.data.tasks import empirical_law
 from icl_sim.execution.streams import Fixed
 
-# Counts int [M, V] of what followed each prefix context -> its law, from them or one more of each.
-ESTIMATES: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "add-one": partial(empirical_law, smoothing=1.0),
-    "empirical": empirical_law,
-}
+Learner = Callable[[jax.Array], jax.Array]
 
 
 def prefix_contexts(vocab: int, length: int) -> int:
@@ -31,6 +26,22 @@ def prefix_contexts(vocab: int, length: int) -> int:
     21
     """
     return int((vocab**length - 1) // (vocab - 1))
+
+
+def add_one(counts: jax.Array) -> jax.Array:
+    """(N_y + 1)/(N + V), counts int [..., V]."""
+    smoothed = counts.astype(jnp.float32) + 1
+    return smoothed / smoothed.sum(axis=-1, keepdims=True)
+
+
+def empirical(counts: jax.Array) -> jax.Array:
+    """N_y/N; uniform without data."""
+    total = counts.sum(axis=-1, keepdims=True)
+    share = counts.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
+    return jnp.where(total > 0, share, jnp.float32(1 / counts.shape[-1]))
+
+
+LEARNERS: dict[str, Learner] = {"add-one": add_one, "empirical": empirical}
 
 
 def joint_law(laws: jax.Array | np.ndarray, vocab: int) -> jax.Array:
@@ -66,7 +77,7 @@ def sequence_trial(
     Args:
       sampling: ``contexts``, n demonstrations of every prefix context (S1), or ``trajectories``, n
         whole outputs (S2).
-      learner: a name in `ESTIMATES`.
+      learner: a name in `LEARNERS`.
     """
 
     def trial(key: jax.Array, n: jax.Array, laws: jax.Array) -> jax.Array:
@@ -76,7 +87,7 @@ def sequence_trial(
             counts = jax.vmap(lambda k, law: multinomial_counts(k, n, law))(keys, laws)
         else:
             counts = prefix_counts(multinomial_counts(key, n, truth), vocab, length)
-        return jnp.abs(joint_law(ESTIMATES[learner](counts), vocab) - truth).sum() / 2
+        return jnp.abs(joint_law(LEARNERS[learner](counts), vocab) - truth).sum() / 2
 
     return trial
 

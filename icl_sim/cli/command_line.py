@@ -7,12 +7,14 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import icl_sim
 from icl_sim.cli import (
     check_run,
     compare,
     doctor,
     emulate,
     export,
+    generate,
     listing,
     prompt_text,
     report,
@@ -36,6 +38,7 @@ COMMANDS = (
     check_run,
     compare,
     train,
+    generate,
     listing,
     export,
     report,
@@ -46,11 +49,21 @@ ABOUT = (
     "certified verdicts on the claims of arXiv:2506.08060."
 )
 
+FIRST = """\
+icl-sim --help                                    all commands
+icl-sim verify C1.token                           one claim of the paper, judged in a minute
+icl-sim emulate bb4 --trace trace.html            a Turing machine through a frozen transformer
+icl-sim compare --task english --sizes 64         prompted and fine-tuned from the same data
+icl-sim sample-size --vocab 32 --eps .15 --delta .1 --contexts 1"""
+
 
 def run(argv: Sequence[str]) -> int:
     """Runs ``argv[1:]`` and returns the exit code."""
 
     def command() -> int:
+        if not argv[1:]:
+            print(FIRST)
+            return 0
         # A bbchallenge line may begin with an undefined transition, which is no option.
         words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
         arguments = _parser().parse_args(words)
@@ -65,6 +78,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="icl-sim", description=ABOUT)
+    parser.add_argument("--version", action="version", version=f"icl-sim {icl_sim.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(commands)

@@ -33,14 +33,8 @@ def run(arguments: Any) -> int:
     with ProgressBar() as progress:
         found = compare_routes(
             arguments.task,
-            sizes=arguments.sizes,
-            tasks=arguments.tasks,
-            seeds=arguments.seeds,
-            contexts=arguments.contexts,
-            vocab=arguments.vocab,
-            seed=arguments.seed,
-            out=arguments.out,
-            resume=arguments.resume,
+            **flags.chosen(arguments, "sizes", "tasks", "seeds", "contexts", "vocab"),
+            **flags.chosen(arguments, "seed", "out", "resume"),
             progress=progress,
             **names,
         )

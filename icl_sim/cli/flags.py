@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.profiles import PROFILES
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT
 
 # The flags of which any asks for a supervisor.
@@ -19,7 +21,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
+        if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message += did_you_mean(found[1], re.findall(r"[\w-]+", found[2]))
+        elif found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            message += did_you_mean(found[1], sorted(_options(self)))
         raise InputError(f"{message}; see {self.prog} --help")
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    """The long options of a parser and of all its commands."""
+    names = {name for name in parser._option_string_actions if name.startswith("--")}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            names = names.union(*map(_options, action.choices.values()))
+    return names
 
 
 def add_command(
@@ -36,8 +51,15 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
     parser.set_defaults(command=run)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--seed", type=int, default=0, help="root of all randomness (0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="root of all randomness (0)")
     return parser
+
+
+def _seed(text: str) -> int:
+    try:
+        return checked_seed(int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +80,15 @@ def add_out(parser: argparse.ArgumentParser, *, default: str | None, about: str)
     parser.add_argument("--out", default=default, metavar="DIR", help=f"{about} go here")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     _add_places(parser)
+
+
+def chosen(arguments: Any, *names: str) -> dict[str, Any]:
+    """What was asked for by the flags of these names, as keyword arguments.
+
+    >>> chosen(argparse.Namespace(seed=0, tasks=4, json=True), "tasks", "seed")
+    {'tasks': 4, 'seed': 0}
+    """
+    return {name: getattr(arguments, name) for name in names}
 
 
 def require_out(arguments: Any) -> None:

@@ -20,11 +20,6 @@ def run(arguments: Any) -> int:
     from icl_sim.reproduction import reproduce
 
     with ProgressBar() as progress:
-        findings = reproduce(
-            profile=arguments.profile,
-            seed=arguments.seed,
-            out=arguments.out,
-            resume=arguments.resume,
-            progress=progress,
-        )
+        options = flags.chosen(arguments, "profile", "seed", "out", "resume")
+        findings = reproduce(**options, progress=progress)
     return output.report(findings, arguments.out, arguments)

@@ -27,14 +27,8 @@ def run(arguments: Any) -> int:
     """Prints every size that is defined."""
     from icl_sim.bounds import sample_size
 
-    size = sample_size(
-        vocab=arguments.vocab,
-        eps=arguments.eps,
-        delta=arguments.delta,
-        contexts=arguments.contexts,
-        length=arguments.length,
-        dim=arguments.dim,
-    )
+    parameters = ("vocab", "eps", "delta", "contexts", "length", "dim")
+    size = sample_size(**flags.chosen(arguments, *parameters))
     if arguments.json:
         output.print_json(size)
         return 0

@@ -43,9 +43,7 @@ def run_base(arguments: Any) -> int:
     with ProgressBar() as progress:
         found = train_base(
             arguments.out,
-            seed=arguments.seed,
-            replicas=arguments.replicas,
-            resume=arguments.resume,
+            **flags.chosen(arguments, "seed", "replicas", "resume"),
             progress=progress,
             **steps,
         )
@@ -67,18 +65,13 @@ def run_sft(arguments: Any) -> int:
     from icl_sim.report.findings import Findings
     from icl_sim.training.runs import fine_tuning_config, train_sft
 
-    names = ("rank", "optimizer", "learning_rate", "steps")
-    config = fine_tuning_config(arguments.adapt, **{n: getattr(arguments, n) for n in names})
+    options = flags.chosen(arguments, "rank", "optimizer", "learning_rate", "steps")
+    config = fine_tuning_config(arguments.adapt, **options)
     with ProgressBar() as progress:
         found = train_sft(
             arguments.task,
-            sizes=arguments.sizes,
-            tasks=arguments.tasks,
-            seeds=arguments.seeds,
             config=config,
-            seed=arguments.seed,
-            out=arguments.out,
-            resume=arguments.resume,
+            **flags.chosen(arguments, "sizes", "tasks", "seeds", "seed", "out", "resume"),
             progress=progress,
         )
     page = output.pages(Findings(training=(found,)), arguments.out)

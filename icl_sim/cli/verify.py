@@ -23,14 +23,8 @@ def run(arguments: Any) -> int:
     from icl_sim.reproduction import verify
 
     with ProgressBar() as progress:
-        audit = verify(
-            arguments.names,
-            profile=arguments.profile,
-            seed=arguments.seed,
-            out=arguments.out,
-            resume=arguments.resume,
-            progress=progress,
-        )
+        options = flags.chosen(arguments, "profile", "seed", "out", "resume")
+        audit = verify(arguments.names, **options, progress=progress)
     findings = Findings(audit)
     output.show(findings, arguments)
     return output.exit_code_of(findings)

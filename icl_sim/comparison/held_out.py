@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from icl_sim.comparison.entry import checked_laws
 from icl_sim.data.vectors import HELD_OUT, most_examples, split
 from icl_sim.errors import InputError
 from icl_sim.predictors import get_predictor
@@ -25,6 +26,7 @@ def held_out_laws(
       key: the predictor's own.
 
     Raises:
+      InputError: a law is negative, or does not sum to 1.
       FloatingPointError: a law is not finite.
     """
     most = _most_examples(task, tasks)
@@ -40,9 +42,8 @@ def held_out_laws(
             law = np.stack([truth > 0, truth < 0], axis=1).astype(np.float32)
         else:
             predicted = get_predictor(name)(data, jax.random.fold_in(key, replicate))
-            law = np.asarray(predicted, np.float32)
-        if not np.isfinite(law).all():
-            raise FloatingPointError(f"{name}, {size} examples: a law is not finite")
+            shape = (len(truth), 2)
+            law = checked_laws(predicted, name=name, shown=f"{size} examples", shape=shape)
         laws.append(law.tolist())
     return laws
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.comparison import pairwise
+from icl_sim.comparison.entry import checked_laws
 from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
 from icl_sim.comparison.result import Comparison
 from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
@@ -76,6 +77,7 @@ def compare(
     Raises:
       InputError: unknown names, sizes below 1, beyond a predictor's window or beyond what memory
         lasts for.
+      InputError: a predictor's law is none: negative, or not of sum 1.
       FloatingPointError: a predictor's law is not finite.
 
     >>> found = compare("tables", sizes=(32,), predictors=("counts", "lookup"), tasks=2)
@@ -262,7 +264,7 @@ def _predict(
         order = np.random.default_rng(0).permutation(size)
         data = Demonstrations(data.contexts[:, order], data.outputs[:, order], data.counts)
     if predictor.host:
-        return _on_host(predictor, data, _stream(key, name, size), progress)
+        return _on_host(name, predictor, data, _stream(key, name, size), progress)
     shown = Demonstrations(None, None, data.counts) if predictor.counts_only else data
     parts = []
     for batch in iter_blocks(
@@ -273,22 +275,30 @@ def _predict(
         indexed=True,
         block=BLOCK,
     ):
-        if not np.isfinite(batch.values).all():
-            raise FloatingPointError(f"{name}, {size} demonstrations: a law is not finite")
-        parts.append(batch.values)
+        shape = (len(batch.values), *data.counts.shape[1:])
+        parts.append(
+            checked_laws(batch.values, name=name, shown=f"{size} demonstrations", shape=shape)
+        )
         progress(batch.first + len(batch.values), copies)
     laws: list[Any] = np.concatenate(parts).tolist()
     return laws
 
 
 def _on_host(
-    predictor: Predictor, data: Demonstrations, key: jax.Array, progress: Callable[[int, int], None]
+    name: str,
+    predictor: Predictor,
+    data: Demonstrations,
+    key: jax.Array,
+    progress: Callable[[int, int], None],
 ) -> list[Any]:
     """`_predict` of a predictor that takes one data set at a time."""
     copies, laws = len(data.contexts), []
     for i in range(copies):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], data)
-        laws.append(np.asarray(predictor(one, jax.random.fold_in(key, i)), np.float32).tolist())
+        law = predictor(one, jax.random.fold_in(key, i))
+        shown = f"{data.contexts.shape[1]} demonstrations"
+        law = checked_laws(law, name=name, shown=shown, shape=one.counts.shape)
+        laws.append(law.tolist())
         progress(i + 1, copies)
     return laws
 

@@ -18,7 +18,7 @@ import numpy as np
 from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letters
 from icl_sim.data.sampling import integer_thresholds
 from icl_sim.data.vectors import VECTOR_TASKS
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.streams import Fixed
 
 
@@ -206,7 +206,7 @@ def make_task(name: str, index: int = 0, *, contexts: int = 8, vocab: int = 8) -
     if name not in TASKS:
         raise InputError(
             f"task: expected one of {', '.join(sorted(TASKS))}, which are tables, or in compare "
-            f"{', '.join(VECTOR_TASKS)}, got {name}"
+            f"{', '.join(VECTOR_TASKS)}, got {name}" + did_you_mean(name, [*TASKS, *VECTOR_TASKS])
         )
     return TASKS[name](index, contexts=contexts, vocab=vocab)
 

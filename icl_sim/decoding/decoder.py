@@ -6,6 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -59,7 +60,7 @@ class Decoder:
 
     Raises:
       InputError: an unknown engine, switches that it does not compute, outputs that are no inputs,
-        or lanes for heads of no known kind.
+        weights that are not finite, a stop that is no token, or lanes for heads of no known kind.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Decoder:
     ) -> None:
         if engine not in ENGINES:
             raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
-        spec = model.spec
+        spec, size = model.spec, model.spec.input_size
         require_supported(
             spec,
             known=matrices.KNOWN,
@@ -86,6 +87,13 @@ class Decoder:
                 f"decoding feeds outputs back: expected input_size >= output_size, got "
                 f"{spec.input_size} and {spec.output_size}"
             )
+        if stop is not None and (
+            isinstance(stop, bool) or not isinstance(stop, Integral) or not 0 <= stop < size
+        ):
+            raise InputError(f"stop: expected a token from 0 to {size - 1}, got {stop!r}")
+        for name, leaf in params.items():
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise InputError(f"{name}: expected finite weights, got NaN or infinity")
         check_arithmetic()
         self.spec, self.stop, self.lanes = spec, stop, lanes
         self.plan = make_plan(spec, params, model.certificate, dense=engine == "dense")
@@ -149,10 +157,10 @@ class Decoder:
         self._check_room(state, steps)
         width = 1 << max(steps - 1, 0).bit_length()
         stop = -1 if self.stop is None else self.stop
-        weights: Any = self.weights or self.params
-        advance = _advance_known if self.weights else _advance
-        state, tokens, count = advance(
-            self.plan, weights, self.lanes, width, state, jnp.int32(steps), jnp.int32(stop)
+        params = None if self.weights else self.params
+        limits = jnp.int32(steps), jnp.int32(stop)
+        state, tokens, count = _advance(
+            self.plan, params, self.weights, self.lanes, width, state, *limits
         )
         if np.asarray(state.lost).any():
             raise InputError(
@@ -257,41 +265,25 @@ def _loop(
     return lax.while_loop(more, body, (state, out, jnp.int32(0)))
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "lanes", "width"))
+@functools.partial(jax.jit, static_argnames=("plan", "known", "lanes", "width"))
 def _advance(
     plan: Plan,
     params: Any,
+    known: Weights | None,
     lanes: int | None,
     width: int,
     state: State,
     steps: jax.Array,
     stop: jax.Array,
 ) -> tuple[State, jax.Array, jax.Array]:
-    ready = matrices.prepare(plan, params)
+    """Decodes on, with weights that are the program's arguments, or known when it is compiled."""
     reading = Reading.ONE if lanes is None else Reading.LANES
-
-    def read(memories: Any, token: jax.Array, position: jax.Array) -> Any:
-        return matrices.read(plan, ready, memories, token, position, reading)
-
-    return _loop(read, width, state, steps, stop)
-
-
-@functools.partial(jax.jit, static_argnames=("plan", "weights", "lanes", "width"))
-def _advance_known(
-    plan: Plan,
-    weights: Weights,
-    lanes: int | None,
-    width: int,
-    state: State,
-    steps: jax.Array,
-    stop: jax.Array,
-) -> tuple[State, jax.Array, jax.Array]:
-    reading = Reading.ONE if lanes is None else Reading.LANES
-
-    def read(memories: Any, token: jax.Array, position: jax.Array) -> Any:
-        return straight_line.read(plan, weights.leaves, memories, token, position, reading)
-
-    return _loop(read, width, state, steps, stop)
+    read: Callable[..., Any]
+    if known is None:
+        read = functools.partial(matrices.read, plan, matrices.prepare(plan, params))
+    else:
+        read = functools.partial(straight_line.read, plan, known.leaves)
+    return _loop(functools.partial(read, reading=reading), width, state, steps, stop)
 
 
 @functools.cache

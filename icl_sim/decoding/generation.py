@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from icl_sim.decoding.decoder import Decoder, State
+from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import Transformer
 
@@ -49,6 +51,7 @@ def generate(
     >>> construction.decode(tokens)["tape"]
     [1, 1, 1, 1]
     """
+    _check_steps(steps)
     decoder = Decoder(model, params, engine=engine, stop=stop)
 
     def room(steps: int) -> int:
@@ -77,6 +80,7 @@ def generate_batch(
 
     Every address table is kept once a lane: choose a construction with few cells.
     """
+    _check_steps(steps)
     decoder = Decoder(model, params, engine=engine, stop=stop, lanes=len(prompts))
 
     def cost(lanes: int, steps: int) -> int:
@@ -90,6 +94,11 @@ def generate_batch(
     return [
         lane[: end[0] + 1] if end.size else lane for lane, end in zip(tokens.T, ends, strict=True)
     ]
+
+
+def _check_steps(steps: int) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 0:
+        raise InputError(f"steps: expected an integer of at least 0, got {steps!r}")
 
 
 def _blocks(decoder: Decoder, state: State, steps: int) -> Iterator[np.ndarray]:

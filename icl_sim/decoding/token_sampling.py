@@ -22,6 +22,7 @@ from constructions.spec import TransformerSpec
 from icl_sim.decoding.kv_cache import KVCache, cache_bytes, empty_cache, extend, share
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import Arithmetic, Params, Transformer, forward_bytes
 from icl_sim.transformer.arithmetic import CERTIFIED
 
@@ -61,6 +62,9 @@ class Sampling:
     def greedy(self) -> bool:
         """Whether the most likely token is taken."""
         return self.temperature == 0
+
+
+GREEDY = Sampling()
 
 
 def next_tokens(logits: jax.Array, keys: jax.Array, sampling: Sampling) -> jax.Array:
@@ -104,10 +108,10 @@ def sample_tokens(
     prefix: Any = None,
     stop: Sequence[int] = (),
     done: Callable[[np.ndarray], bool] = lambda tokens: False,
-    sampling: Sampling = Sampling(),
+    sampling: Sampling = GREEDY,
     key: jax.Array | None = None,
     how: Arithmetic = CERTIFIED,
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> list[np.ndarray]:
     """What the model writes behind each prompt, int32 [steps or fewer] each.
 

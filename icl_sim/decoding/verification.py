@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, MachineIO
 from constructions.programs.turing import Trace
+from constructions.vocabulary import Transcript
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.decoder import Decoder, Weights
@@ -29,6 +30,9 @@ from icl_sim.decoding.plan import Plan
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.transformer import load
+
+# What a trace says of the machine after its steps, besides its cells.
+_STANDING = ("steps", "halted", "state", "head", "tape_start")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Verification:
       first: the first token that differs, counted from 0, or None.
       lost: whether an address was out of range.
       seconds: wall time, with the compilation that a first call needs.
+      stray: fields of the trace that are not what its own steps lead to: its cells, say.
     """
 
     steps: int
@@ -48,11 +53,12 @@ class Verification:
     first: int | None
     lost: bool
     seconds: float
+    stray: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
         """Decoding produces this very trace."""
-        return self.mismatches == 0 and not self.lost
+        return self.mismatches == 0 and not self.lost and not self.stray
 
 
 def verify_trace(
@@ -96,9 +102,14 @@ def verify_trace(
         tape, trace = _tape_of(trace) if tape is None else tape, [trace]
     elif tape is None:
         raise InputError("tape: expected the input tape, which pieces of a trace do not tell")
+    run = Transcript(construction.machine.vocabulary)
     pieces = iter(trace)
-    head = next(pieces)
+    head = next(pieces, None)
+    if head is None:
+        raise InputError("trace: expected at least one piece, got none")
     prompt = construction.encode({"machine": head.machine, "tape": tape})
+    run, stray = Transcript(construction.machine.vocabulary).extend(prompt), list[str]()
+    transcribe = functools.partial(_transcribe, construction.machine, run, stray)
     decoder = Decoder(*load(construction), engine=engine)
     if slow := decoder.plan.dense_heads():
         raise InputError(f"verification needs heads of known kinds, and not {', '.join(slow)}")
@@ -110,7 +121,7 @@ def verify_trace(
     wrong: list[int] = []
     mismatches = steps = 0
     lost = False
-    for tokens in _overlapping(map(construction.machine.transcribe, chain([head], pieces)), block):
+    for tokens in _overlapping(map(transcribe, chain([head], pieces)), block):
         if not steps:
             wrong = [0] if tokens[0] != expected else []
             steps, mismatches = 1, len(wrong)
@@ -124,7 +135,29 @@ def verify_trace(
             wrong = [steps + int(place)]
         mismatches, steps, lost = mismatches + int(count), steps + n, lost or bool(astray)
     first = wrong[0] if wrong else None
-    return Verification(steps, mismatches, first, lost, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Verification(steps, mismatches, first, lost, seconds, tuple(dict.fromkeys(stray)))
+
+
+def _transcribe(machine: MachineIO, run: Transcript, stray: list[str], piece: Trace) -> np.ndarray:
+    """The tokens of a piece; notes what it says of the machine after them and they do not.
+
+    Tokens tell a run's steps alone: state, head and cells of a trace could say anything.
+    """
+    try:
+        tokens = machine.transcribe(piece)
+        reached = run.extend(tokens).named(piece.machine)
+    except (ValueError, IndexError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"trace: expected codes of the machine's rules, got {reason}") from None
+    # A run that stops before its END token says nothing of a halt; the rules do.
+    read = reached["tape"][reached["head"] - reached["tape_start"]]
+    reached["halted"] = (reached["state"], read) not in piece.machine.delta
+    said = {name: getattr(piece, name) for name in _STANDING}
+    stray += [name for name, value in said.items() if reached[name] != value]
+    if not np.array_equal(piece.cells, run.span()):
+        stray.append("cells")
+    return tokens
 
 
 def verification_bytes(decoder: Decoder, block: int) -> int:
@@ -179,8 +212,14 @@ def _overlapping(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarra
 
 def _tape_of(trace: Trace) -> list[str]:
     """The input on the cells that the trace visits: what it found on its first visits."""
-    position = trace.position[::-1]
     found = np.zeros(len(trace.cells), np.intp)
-    # Of equal places the last assignment stays, which is the first visit.
-    found[position - trace.tape_start] = trace.symbol_read[::-1]
+    try:
+        position = trace.position[::-1]
+        # Of equal places the last assignment stays, which is the first visit.
+        found[position - trace.tape_start] = trace.symbol_read[::-1]
+    except IndexError:
+        raise InputError(
+            "trace: expected codes of the machine's rules, within its cells: pass the "
+            "interpreter's trace as it is"
+        ) from None
     return [trace.machine.alphabet[code] for code in found[max(0, -trace.tape_start) :]]

@@ -12,8 +12,9 @@ logits) is the uniform law; log-counts of a context without data then give what 
 by convention. NaN in a row makes that context's distance NaN, never a neighbor's. Subnormal
 probabilities count as zero: XLA flushes them on a CPU.
 
-Divergences are in nats. All distances refuse shapes that do not fit with InputError, and are
-float64 if an argument is, else float32.
+Divergences are in nats. All distances refuse shapes that do not fit, and numbers that are not real,
+with InputError, and are float64 if an argument is (JAX's x64 on or off), else float32. Rows that
+must be laws are checked to be, unless they are traced.
 """
 
 from __future__ import annotations

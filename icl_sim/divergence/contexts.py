@@ -119,6 +119,12 @@ def _trial(pair: Pair, distance: Distance) -> Callable[..., jax.Array]:
     # One function object for each pair, so that its code is compiled once.
     def trial(key: jax.Array, w_a: jax.Array, w_b: jax.Array, *args: Any) -> jax.Array:
         x, y = pair(jax.random.split(key, BLOCK), *args)
+        for states in (x, y):
+            if np.shape(states)[:-1] != (BLOCK,):
+                raise InputError(
+                    f"pair: expected hidden states [{BLOCK}, D], a row for each key, got "
+                    f"{list(np.shape(states))}"
+                )
         return distance(x, w_a, y, w_b)
 
     return trial

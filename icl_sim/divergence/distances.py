@@ -23,9 +23,10 @@ from icl_sim.divergence.measures import (
     KULLBACK_LEIBLER,
     TOP1,
     TOTAL_VARIATION,
+    Discrepancy,
     Divergence,
-    Top1,
 )
+from icl_sim.divergence.real_inputs import check_laws, precision, real_inputs
 from icl_sim.divergence.rows import BLOCK, DEVICE_BLOCK, Measure, blockwise
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
@@ -43,12 +44,12 @@ def total_variation(p: Any, q: Any) -> jax.Array:
       [..., m], float64 if an argument is float64, else float32.
 
     Raises:
-      InputError: the shapes do not fit, or V is 0.
+      InputError: the shapes do not fit, V is 0, or a row is no law (one with NaN has distance NaN).
 
     >>> total_variation([[0.5, 0.5], [1.0, 0.0]], [[0.5, 0.5], [0.0, 1.0]]).tolist()
     [0.0, 1.0]
     """
-    return _distances(TOTAL_VARIATION.of_laws, p, q)
+    return _distances(TOTAL_VARIATION.of_laws, p, q, laws=True)
 
 
 def total_variation_from_logits(a: Any, b: Any) -> jax.Array:
@@ -58,8 +59,8 @@ def total_variation_from_logits(a: Any, b: Any) -> jax.Array:
     sum_y |e(y) - f(y) E/F| / (2 E). Equal rows give exactly 0.
 
     Args:
-      a, b: logits, float [..., m, V], the axes before the last broadcast. Infinities are read
-        as the module says.
+      a, b: logits, float [..., m, V], the axes before the last broadcast; integers up to 2^24.
+        Infinities are read as the module says.
 
     Returns:
       [..., m], float64 if an argument is float64, else float32 (absolute error below 1e-6).
@@ -86,7 +87,7 @@ def kl_divergence(p: Any, q: Any) -> jax.Array:
     >>> [round(x, 4) for x in kl.tolist()]
     [0.0, 0.6931]
     """
-    return _distances(KULLBACK_LEIBLER.of_laws, p, q)
+    return _distances(KULLBACK_LEIBLER.of_laws, p, q, laws=True)
 
 
 def kl_from_logits(a: Any, b: Any) -> jax.Array:
@@ -124,7 +125,7 @@ def jensen_shannon(p: Any, q: Any) -> jax.Array:
 
     Source: J. Lin, Divergence measures based on the Shannon entropy, IEEE Trans. Inf. Theory 1991.
     """
-    return _distances(JENSEN_SHANNON.of_laws, p, q)
+    return _distances(JENSEN_SHANNON.of_laws, p, q, laws=True)
 
 
 def jensen_shannon_from_logits(a: Any, b: Any) -> jax.Array:
@@ -159,12 +160,14 @@ def top1_disagreement(p: Any, q: Any) -> jax.Array:
     return _distances(TOP1, p, q)
 
 
-def _distances(measure: Divergence | Top1 | Measure, p: Any, q: Any) -> Any:
+def _distances(measure: Discrepancy | Measure, p: Any, q: Any, *, laws: bool = False) -> Any:
     """The measure of each pair of rows, after a look at shapes and memory.
 
     Args:
       measure: of logits; or a function of rows of laws.
+      laws: whether the rows must be laws.
     """
+    p, q = real_inputs(p, q)
     first, second = np.shape(p), np.shape(q)
     try:
         if first[-1] != second[-1] or first[-1] == 0:
@@ -176,7 +179,11 @@ def _distances(measure: Divergence | Top1 | Measure, p: Any, q: Any) -> Any:
         ) from None
     on_cpu = jax.default_backend() == "cpu"
     require_memory(p, q, block=8 * BLOCK if on_cpu else 16 * DEVICE_BLOCK)
-    return of_rows(measure, jnp.asarray(p), jnp.asarray(q))
+    with precision(p, q):
+        p, q = jnp.asarray(p), jnp.asarray(q)
+        if laws:
+            check_laws(p, q)
+        return of_rows(measure, p, q)
 
 
 def require_memory(*arrays: Any, block: int) -> None:
@@ -197,13 +204,13 @@ def require_memory(*arrays: Any, block: int) -> None:
 
 
 @partial(jax.jit, static_argnums=0)
-def of_rows(measure: Divergence | Top1 | Measure, p: jax.Array, q: jax.Array) -> jax.Array:
+def of_rows(measure: Discrepancy | Measure, p: jax.Array, q: jax.Array) -> jax.Array:
     """Block after block; by the kernel for logits on a GPU or TPU."""
     p, q = jnp.broadcast_arrays(p, q)
     *lead, V = p.shape
     p, q = (x.reshape(-1, V) for x in (p, q))
     dtype = jnp.promote_types(jnp.result_type(p, q), jnp.float32)
-    of_block = measure.of_logits if isinstance(measure, Divergence | Top1) else measure
+    of_block = measure.of_logits if isinstance(measure, Discrepancy) else measure
 
     def piece(p: jax.Array, q: jax.Array) -> jax.Array:
         return of_block(p.astype(dtype), q.astype(dtype))

@@ -27,9 +27,9 @@ from icl_sim.divergence.measures import (
     KULLBACK_LEIBLER,
     TOP1,
     TOTAL_VARIATION,
-    Divergence,
-    Top1,
+    Discrepancy,
 )
+from icl_sim.divergence.real_inputs import precision, real_inputs
 from icl_sim.divergence.rows import blockwise, finite
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import placed
@@ -89,7 +89,8 @@ def top1_from_hidden(a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
     return _distances(TOP1, a, w_a, b, w_b)
 
 
-def _distances(measure: Divergence | Top1, a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+def _distances(measure: Discrepancy, a: Any, w_a: Any, b: Any, w_b: Any) -> jax.Array:
+    a, w_a, b, w_b = real_inputs(a, w_a, b, w_b)
     first, w_first, second, w_second = (np.shape(x) for x in (a, w_a, b, w_b))
     try:
         for shape, w in ((first, w_first), (second, w_second)):
@@ -106,7 +107,8 @@ def _distances(measure: Divergence | Top1, a: Any, w_a: Any, b: Any, w_b: Any) -
     # Both models' logits of a block, once more where they are made finite; and float32 copies.
     wide = sum(4 * math.prod(np.shape(w)) for w in (w_a, w_b) if _is_short(w))
     require_memory(a, b, block=placed(w_a, w_b) + wide + 16 * LOGITS)
-    return _blockwise(measure, *(jnp.asarray(x) for x in (a, w_a, b, w_b)))
+    with precision(a, w_a, b, w_b):
+        return _blockwise(measure, *(jnp.asarray(x) for x in (a, w_a, b, w_b)))
 
 
 def _is_short(array: Any) -> bool:
@@ -115,7 +117,7 @@ def _is_short(array: Any) -> bool:
 
 @partial(jax.jit, static_argnums=0)
 def _blockwise(
-    measure: Divergence | Top1, a: jax.Array, w_a: jax.Array, b: jax.Array, w_b: jax.Array
+    measure: Discrepancy, a: jax.Array, w_a: jax.Array, b: jax.Array, w_b: jax.Array
 ) -> jax.Array:
     dtype = jnp.promote_types(jnp.result_type(a, w_a, b, w_b), jnp.float32)
     lead = jnp.broadcast_shapes(a.shape[:-1], b.shape[:-1])
@@ -132,7 +134,7 @@ def _blockwise(
 
 
 def _whole(
-    measure: Divergence | Top1, x: jax.Array, y: jax.Array, *, w_a: jax.Array, w_b: jax.Array
+    measure: Discrepancy, x: jax.Array, y: jax.Array, *, w_a: jax.Array, w_b: jax.Array
 ) -> jax.Array:
     """[R] from hidden states [R, D] and [R, D'], all V outputs at once."""
     # Behind the barrier the products are not computed again by every block of the measure.
@@ -141,7 +143,7 @@ def _whole(
 
 
 def _cut(
-    measure: Divergence | Top1, x: jax.Array, y: jax.Array, *, w_a: jax.Array, w_b: jax.Array
+    measure: Discrepancy, x: jax.Array, y: jax.Array, *, w_a: jax.Array, w_b: jax.Array
 ) -> jax.Array:
     """[R] from hidden states [R, D] and [R, D'], U outputs at a time."""
     rows, V = x.shape[0], w_a.shape[1]

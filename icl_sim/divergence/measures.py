@@ -186,3 +186,5 @@ class Top1:
 
 
 TOP1 = Top1()
+
+Discrepancy = Divergence | Top1  # what is measured between two rows of logits

@@ -20,7 +20,7 @@ from constructions.machines.looped import looped
 from constructions.programs.subleq import SUBLEQ, SubleqProgram, run
 from constructions.spec import TransformerSpec
 from icl_sim.decoding.decoder import check_arithmetic
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
@@ -86,7 +86,7 @@ def find_program(name: str) -> SubleqProgram:
     if name not in SUBLEQ:
         raise InputError(
             f"machine: expected one of {', '.join(sorted(SUBLEQ))}, the programs of the looped "
-            f"construction, got {name!r}"
+            f"construction, got {name!r}" + did_you_mean(name, SUBLEQ)
         )
     return SUBLEQ[name]
 

@@ -22,7 +22,7 @@ from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript, Vocabulary
 from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
 from icl_sim.emulation.machine_files import read_machine
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
@@ -87,7 +87,7 @@ def find_machine(name: str) -> TuringMachine:
             return read_machine(name)
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {name!r} ({error})"
+            f"line, got {name!r} ({error})" + did_you_mean(name, PROGRAMS)
         ) from None
 
 
@@ -219,12 +219,16 @@ def _decode(
     transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
     saved = None if checkpoints is None else _Checkpoint(Path(checkpoints), machine, tape, built)
     if saved and resume:
-        state = saved.load(state, transcript)
-    expected = _interpreted(transcript.vocabulary, machine, tape, steps, skip=transcript.steps)
+        state = saved.load(state, transcript, most=steps)
+    reached: list[Trace] = []  # the interpreter's last piece
+    pieces = _noted(reached, machine.run_blocks(tape, steps, block=BLOCK))
+    expected = _interpreted(transcript.vocabulary, pieces, skip=transcript.steps)
     agrees, halted, rates = True, False, []
     while transcript.steps < steps and not transcript.halted:
         start = time.monotonic()
-        state, tokens = decoder.advance(state, min(BLOCK, steps - transcript.steps))
+        state, tokens = decoder.advance(
+            state, min(BLOCK - transcript.steps % BLOCK, steps - transcript.steps)
+        )
         seconds = time.monotonic() - start
         right, halted = next(expected, (tokens[:0], halted))
         agrees &= np.array_equal(tokens[tokens != END], right)
@@ -236,7 +240,9 @@ def _decode(
     if not transcript.halted:
         # Whether the machine has halted after the last step is the next token's to say.
         transcript.halted = bool(decoder.advance(state, 1)[1][0] == END)
-    agrees &= transcript.halted == halted
+    for _, ended in expected:  # to the interpreter's end, if a resumed run was there already
+        halted = ended
+    agrees &= transcript.halted == halted and _stands(transcript, machine, reached[-1])
     timed = rates[1:] or rates
     rate = sum(n for n, _ in timed) / max(sum(s for _, s in timed), 1e-9) if timed else 0.0
     return transcript, bool(agrees), rate
@@ -263,13 +269,27 @@ def _verify(
 
 
 def _interpreted(
-    vocabulary: Vocabulary, machine: TuringMachine, tape: str, steps: int, *, skip: int
+    vocabulary: Vocabulary, pieces: Iterator[Trace], *, skip: int
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """The interpreter's run after ``skip`` steps: tokens of each block, and whether it halted."""
-    for piece in machine.run_blocks(tape, steps, block=BLOCK):
+    for piece in pieces:
         if piece.steps > skip or piece.halted:  # a machine may halt without a further step
             done = max(skip - piece.steps + len(piece.codes), 0)
             yield vocabulary.transcribe(piece)[done : len(piece.codes)], piece.halted
+
+
+def _noted(last: list[Trace], pieces: Iterator[Trace]) -> Iterator[Trace]:
+    """The pieces, the newest of them kept in ``last``."""
+    for piece in pieces:
+        last[:] = [piece]
+        yield piece
+
+
+def _stands(transcript: Transcript, machine: TuringMachine, trace: Trace) -> bool:
+    """Whether steps, state, head and tape are those that the interpreter ended with."""
+    found = transcript.named(machine)
+    expected = (trace.steps, trace.state, trace.head, trace.tape_start, trace.tape)
+    return tuple(found[n] for n in ("steps", "state", "head", "tape_start", "tape")) == expected
 
 
 def _checked(call: Callable[[], Any]) -> Any:
@@ -291,17 +311,20 @@ class _Checkpoint:
         identity = hashlib.sha256(what.encode()).hexdigest()
         self._directory = directory / f"emulate-{identity[:16]}"
         self._config = {"run": identity}
+        self._longer = False  # it holds more steps than are asked for now, and keeps them
         self._going_on = False  # the directory holds earlier steps of this very run
 
     def save(self, state: State, transcript: Transcript) -> None:
+        if self._longer:
+            return
         if not self._going_on and self._directory.exists():
             discard(self._directory)
         with Checkpoints(self._directory, config=self._config) as checkpoints:
             checkpoints.save(transcript.steps, state, note=transcript.saved())
         self._going_on = True
 
-    def load(self, state: State, transcript: Transcript) -> State:
-        """The saved state; the given one, from the start, if no checkpoint is intact."""
+    def load(self, state: State, transcript: Transcript, *, most: int) -> State:
+        """The saved state; the given one, from the start, if none is intact and within ``most``."""
         if not self._directory.exists():
             return state
         try:
@@ -309,7 +332,8 @@ class _Checkpoint:
                 found = checkpoints.restore(state)
         except CheckpointError:
             return state
-        if found is None:
+        self._longer = found is not None and found[0] > most
+        if found is None or self._longer:
             return state
         transcript.restore(checkpoints.note)
         self._going_on = True

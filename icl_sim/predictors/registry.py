@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.halfspaces import hard_margin_svm, least_squares, perceptron
 from icl_sim.predictors.classifiers import (
     halfspace,
@@ -113,7 +113,10 @@ def get_predictor(name: str) -> Predictor:
       InputError: no such predictor.
     """
     if name not in PREDICTORS:
-        raise InputError(f"predictor: expected one of {', '.join(predictor_names())}, got {name}")
+        names = predictor_names()
+        raise InputError(
+            f"predictor: expected one of {', '.join(names)}, got {name}" + did_you_mean(name, names)
+        )
     return PREDICTORS[name]
 
 

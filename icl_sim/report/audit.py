@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -46,15 +46,6 @@ def looseness(statements: Sequence[Judgement]) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns of a table, words before numbers: records keep no order of keys.
-
-    >>> columns([{"eps": 0.1, "law": "uniform"}])
-    ['law', 'eps']
-    """
-    return sorted(rows[0], key=lambda name: not isinstance(rows[0][name], str))
 
 
 def _picture(

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator
 
-from icl_sim.report.plots import COLORS, MARKERS
+from icl_sim.report.plots import log_ticks, sizes
 
 Row = Mapping[str, Any]
 
 SHADES = ("#0072B2", "#009E73", "#E69F00", "#D55E00")  # of C = 1, 2, 4, 8
 OTHERS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+RINGS: dict[str, Any] = {"linestyle": "none", "marker": "o", "markerfacecolor": "none"}
 
 
 def sizes_against_all(eps: Axes, V: Axes, m: Axes, delta: Axes, rows: Sequence[Row]) -> None:
@@ -23,16 +23,7 @@ def sizes_against_all(eps: Axes, V: Axes, m: Axes, delta: Axes, rows: Sequence[R
     for name, axes in panels.items():
         mine = [row for row in rows if row["varied"] == name]
         x = [1 / float(row[name]) if name in ("eps", "delta") else row[name] for row in mine]
-        for formula in ("abstract", "mcdiarmid", "weissman", "exact", "lower"):
-            axes.plot(
-                x,
-                [row[formula] for row in mine],
-                label="exact n*" if formula == "exact" else formula,
-                color=COLORS[formula],
-                marker=MARKERS[formula],
-                markersize=4,
-                linewidth=1.2,
-            )
+        sizes(axes, x, mine, linewidth=1.2)
         for law, style in (("product", ":"), ("sum", "--")):
             scale = mine[0]["exact"] / _law(mine[0], law)
             axes.plot(
@@ -75,10 +66,8 @@ def hash_bit(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
                 [row["length"] for row in known],
                 [row["bayes_failure"] for row in known],
                 color=color,
-                linestyle="none",
-                marker="o",
                 markersize=5,
-                markerfacecolor="none",
+                **RINGS,
             )
         axes.axhline(0.05, color="#777777", linestyle=":", label="delta = 0.05")
         axes.set(xlabel="output tokens, l", ylabel="failure probability", title=f"V = {vocab}")
@@ -100,7 +89,9 @@ def retrieval(axes: Axes, rows: Sequence[Row]) -> None:
                 label=f"{answer}, {kind}",
             )
     axes.set(xlabel="demonstrations in the prompt, K", ylabel="mean total variation")
-    _log_log(axes, sorted({row["K"] for row in rows}))
+    axes.set(xscale="log", yscale="log")
+    log_ticks(axes, sorted({row["K"] for row in rows}))
+    axes.legend(fontsize=8)
 
 
 def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
@@ -117,26 +108,13 @@ def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
             [row["n"] for row in mine],
             [row["mean"] for row in mine],
             color=color,
-            linestyle="none",
-            marker="o",
-            markerfacecolor="none",
             markersize=7,
             label=answer,
+            **RINGS,
         )
     axes.set(
         xlabel=f"demonstrations of each context's {rows[0]['pool']}, n",
         ylabel="mean total variation",
         ylim=(0, None),
     )
-    axes.legend(fontsize=8)
-
-
-def _log_log(axes: Axes, ticks: Sequence[int]) -> None:
-    axes.set(xscale="log", yscale="log")
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.minorticks_off()
-    low, high = axes.get_ylim()
-    if high < 100 * low:  # too few decades for powers of ten alone to be read
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
     axes.legend(fontsize=8)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -18,6 +17,7 @@ from constructions.construction import Construction
 from constructions.residual import Residual
 from icl_sim.errors import InputError
 from icl_sim.report.plots import svg
+from icl_sim.report.templating import template
 
 TICKS = 24  # slices that can be named along one side of a small heat map
 
@@ -37,18 +37,10 @@ def write_card(built: Construction, path: str | Path) -> Path:
 
 def render_card(built: Construction) -> str:
     """The card as text: self-contained, figures as inline SVG, no script."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("icl_sim.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     certificate = built.certificate
     size = sum(leaf.size for leaf in built.params.values())
     nonzero = sum(int(np.count_nonzero(leaf)) for leaf in built.params.values())
-    page = environment.get_template("card.html")
-    return page.render(
+    return template("card.html").render(
         built=built,
         error=f"{certificate.error(**certificate.limits):.2g}",
         limits={name: f"{limit:,}" for name, limit in certificate.limits.items()},

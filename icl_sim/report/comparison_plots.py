@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator
 
 from icl_sim.comparison.result import Comparison
+from icl_sim.report.plots import log_ticks
 
 # Okabe and Ito's palette for the routes that most comparisons show; the others follow in gray tones
 # of their own, told apart by their markers.
@@ -60,12 +60,7 @@ def against_size(axes: Axes, comparison: Comparison, column: str) -> None:
         axes.plot(sizes, law, color="#999999", linestyle=":", label="slope -1/2")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.minorticks_off()
-    low, high = axes.get_ylim()
-    if high < 100 * low:  # too few decades for powers of ten alone to be read
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
+    log_ticks(axes, sizes)
     axes.set(xlabel="demonstrations, N", ylabel=f"mean total variation to {column}")
     axes.legend(loc="best", fontsize=8)
 

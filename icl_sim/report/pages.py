@@ -7,15 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from icl_sim.claims.claim import Audit
 from icl_sim.comparison.result import Comparison
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, curves, plots
-from icl_sim.report.audit import columns, looseness, pictures
+from icl_sim.report.audit import looseness, pictures
 from icl_sim.report.findings import Findings
+from icl_sim.report.templating import template
 from icl_sim.storage.json_form import json_form
 
 
@@ -51,25 +51,11 @@ def write_report(findings: Findings, out: str | Path) -> Path:
 
 def render_audit(audit: Audit) -> str:
     """The audit as text; all that came from data is escaped."""
-    page = _environment().get_template("audit.html")
-    return page.render(
+    return template("audit.html").render(
         audit=audit,
         pictures={s.statement.id: pictures(s.outcome.figures) for s in audit.statements},
         looseness=looseness(audit.statements),
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("icl_sim.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["number"] = number
-    environment.filters["columns"] = columns
-    return environment
 
 
 def render(findings: Findings) -> str:
@@ -110,8 +96,7 @@ def render(findings: Findings) -> str:
                 "svg": Markup(plots.svg(curves.pretraining_loss, made)),  # noqa: S704
             }
         )
-    page = _environment().get_template("report.html")
-    return page.render(
+    return template("report.html").render(
         findings=findings,
         pictures=drawings,
         costs=[asdict(cost) for cost in findings.costs],
@@ -144,14 +129,3 @@ def _compared(comparison: Comparison) -> list[dict[str, Any]]:
             "tables": comparison_plots.tables(comparison),
         },
     ]
-
-
-def number(value: Any) -> str:
-    """A table cell: integers with separators, floats with four significant digits."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 # Okabe and Ito's palette: told apart under every color blindness.
 COLORS = {
@@ -63,20 +64,36 @@ def svg(
     return f'{tag} style="max-width: {33 * across}rem"{text[end:]}'
 
 
+def sizes(axes: Axes, x: Sequence[float], rows: Sequence[Row], **look: Any) -> None:
+    """Exact n* and every formula over ``x``, a point a row."""
+    for name in ("abstract", "mcdiarmid", "weissman", "exact", "lower"):
+        axes.plot(
+            x,
+            [row[name] for row in rows],
+            label="exact n*" if name == "exact" else name,
+            color=COLORS[name],
+            marker=MARKERS[name],
+            markersize=4,
+            **look,
+        )
+
+
+def log_ticks(axes: Axes, x: Sequence[float]) -> None:
+    """Ticks at every ``x``, and on the logarithmic y axis as many as can be read."""
+    axes.set_xticks(x, [str(value) for value in x])
+    axes.minorticks_off()
+    low, high = axes.get_ylim()
+    if high < 100 * low:  # too few decades for powers of ten alone to be read
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+
+
 def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
     """Exact n* beside the formulas over the number of contexts, and its growth beside two laws."""
     largest = max(row["vocab"] for row in rows)
     chosen = [row for row in rows if row["vocab"] == largest]
     m = [row["contexts"] for row in chosen]
-    for name in ("abstract", "mcdiarmid", "weissman", "exact", "lower"):
-        left.plot(
-            m,
-            [row[name] for row in chosen],
-            label="exact n*" if name == "exact" else name,
-            color=COLORS[name],
-            marker=MARKERS[name],
-            markersize=4,
-        )
+    sizes(left, m, chosen)
     left.set(xscale="log", yscale="log", xlabel="contexts, m", ylabel="demonstrations per context")
     left.set_title(f"V = {largest}, eps = {chosen[0]['eps']}, delta = {chosen[0]['delta']}")
     left.legend(fontsize=8)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -14,6 +13,7 @@ from constructions.construction import Construction
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.reference import forward
 from icl_sim.errors import InputError
+from icl_sim.report.templating import template
 
 # The reference pass that shows the heads costs O(T^2); the picture has a row a step.
 LONGEST = 400
@@ -102,12 +102,6 @@ def _look(scores: np.ndarray) -> list[Any]:
 
 def render(data: dict[str, Any]) -> str:
     """The page as text; the data stand in it as JSON that cannot end its element."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("icl_sim.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    page = environment.get_template("viewer.html")
-    return page.render(title=data["machine"], data=Markup(text))  # noqa: S704
+    return template("viewer.html").render(title=data["machine"], data=Markup(text))  # noqa: S704

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.errors import InputError
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.trials import iter_blocks
 from icl_sim.statistics.intervals import (
     CERTIFIED,
@@ -81,12 +82,11 @@ def check_lemma(
         raise InputError(f"delta, alpha: expected numbers in (0, 1), got {delta} and {alpha}")
     if not isinstance(max_trials, Integral) or not 1 <= max_trials < 2**32:
         raise InputError(f"max_trials: expected an integer in [1, 2^32), got {max_trials!r}")
-    if not isinstance(seed, Integral):
-        raise InputError(f"seed: expected an integer, got {seed!r}")
+    seed = checked_seed(seed)
 
     failures = trials = 0
     status = INCONCLUSIVE
-    for errors in _errors(trial, int(seed), int(max_trials)):
+    for errors in _errors(trial, seed, int(max_trials)):
         k = failures + np.cumsum(~(errors <= _rounded(bound, errors.dtype)))
         n = trials + np.arange(1, len(errors) + 1)
         against, in_favor = log_e_values(k, n, delta=delta)

@@ -2,7 +2,8 @@
 
 A record file is JSON lines, {"crc32": "<8 hex digits>", "record": {...}}, where the checksum is of
 the record's bytes. The first record is the header: the schema, and the configuration that the
-results belong to. Each further one is a `Record`.
+results belong to. Each further one is a `Record`. Each line tells its number, so that a lost one is
+noticed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from icl_sim.errors import InputError
 
 SCHEMA = 1
 
+_START = b'{"crc32":"'
 _LINE = re.compile(rb'\{"crc32":"([0-9a-f]{8})","record":(.*)\}')
 
 
@@ -46,6 +49,8 @@ class RecordFile:
     header: {"schema", "config", "info"}, or None if the file is empty.
     size: bytes up to the end of the last whole line.
     torn: bytes after it, of a line that was being written when its run died.
+    lines: whole lines, those that were lost too.
+    lost: how many lines are missing between others.
     """
 
     path: Path
@@ -53,6 +58,8 @@ class RecordFile:
     records: list[Record]
     size: int
     torn: int
+    lines: int = 0
+    lost: int = 0
 
 
 def canonical_json(value: Any) -> str:
@@ -106,7 +113,10 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     match = _LINE.fullmatch(line)
     if match is None or int(match[1], 16) != zlib.crc32(match[2]):
         return None
-    return json.loads(match[2])
+    try:
+        return json.loads(match[2])
+    except (ValueError, RecursionError):
+        return None
 
 
 def read_file(path: Path) -> RecordFile:
@@ -117,17 +127,35 @@ def read_file(path: Path) -> RecordFile:
         schema is another one.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to read a pipe would be to wait
+            raise InputError(f"{path}: expected a file of records, got none: move it elsewhere")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     *lines, torn = content.split(b"\n")
-    decoded = []
+    if torn.strip(b"\0") and not (torn.startswith(_START) or _START.startswith(torn)):
+        raise InputError(
+            f"{path}: expected records, found {torn[:40]!r}; it is no file of a run: move it "
+            "elsewhere, or choose another directory"
+        )
+    decoded: list[Any] = []
+    place, lost = 0, 0
     for number, line in enumerate(lines, start=1):
         record = decode_line(line)
         if record is None:
             raise InputError(
                 f"{path}, line {number}: expected a record that matches its checksum, found "
                 f"{line[:40]!r}; delete that line to have its result computed again"
+            )
+        told = record.pop("line", None) if isinstance(record, dict) else None
+        place += 1
+        if type(told) is int and told > place:
+            place, lost = told, lost + told - place
+        if not _is_record(record, first=not decoded):
+            raise InputError(
+                f"{path}, line {number}: expected {'a record' if decoded else 'the header'}, found "
+                f"{line[28:68]!r}; the file is not what one run wrote: delete the lines from there "
+                "on to have their results computed again"
             )
         decoded.append(record)
     if decoded and decoded[0].get("schema") != SCHEMA:
@@ -141,6 +169,21 @@ def read_file(path: Path) -> RecordFile:
         records=[Record(**record) for record in decoded[1:]],
         size=len(content) - len(torn),
         torn=len(torn),
+        lines=place,
+        lost=lost,
+    )
+
+
+def _is_record(value: Any, *, first: bool) -> bool:
+    """Whether a line's value is the header, which comes first and once, or a record."""
+    if not isinstance(value, dict):
+        return False
+    if first:
+        return "schema" in value and (value["schema"] != SCHEMA or "config" in value)
+    return (
+        {"key", "result"} <= value.keys() <= {"key", "result", "info"}
+        and isinstance(value["key"], str)
+        and isinstance(value.get("info", {}), dict)
     )
 
 

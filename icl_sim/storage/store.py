@@ -18,6 +18,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 import time
@@ -53,7 +54,8 @@ class Store:
 
     Attributes:
       directory: its Path.
-      recovered: one line for each unfinished last line that was dropped on opening.
+      recovered: one line for each file with an unfinished last line, which was dropped on
+        opening, or with missing ones; logged too.
 
     Raises:
       InputError: the directory cannot be written, is in use by another run, holds results that
@@ -76,6 +78,7 @@ class Store:
         self.directory = Path(directory)
         self._path = self.directory / "records-0.jsonl"
         self._lock = self._file = -1
+        self._lines = 0
         self.recovered: tuple[str, ...] = ()
         self._records: dict[str, Record] = {}
         try:
@@ -105,8 +108,15 @@ class Store:
             f"{file.path}: dropped an unfinished last line of {file.torn} bytes"
             for file in files
             if file.torn
+        ) + tuple(
+            f"{file.path}: {file.lost} lines are missing; their results are computed again"
+            for file in files
+            if file.lost
         )
+        for line in self.recovered:
+            logging.getLogger(__name__).warning(line)
         own = next((file for file in files if file.path == self._path), None)
+        self._lines = 0 if own is None else own.lines
         with _one_line("open", self._path):
             self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             os.ftruncate(self._file, 0 if own is None else own.size)
@@ -137,7 +147,8 @@ class Store:
             )
 
     def _write(self, fields: Mapping[str, Any]) -> None:
-        line = encode_line(fields)
+        self._require_place()
+        line = encode_line({**fields, "line": self._lines + 1})
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
             with _one_line("write", self._path):
@@ -145,12 +156,26 @@ class Store:
                 while written < len(line):
                     written += os.write(self._file, line[written:])
                 _sync(self._file)
+            self._lines += 1
         except BaseException:  # after a full disk or Ctrl-C, no half line may stay before the next
             try:
                 os.ftruncate(self._file, end)
             except OSError:
                 self.close()
             raise
+
+    def _require_place(self) -> None:
+        """Raises InputError if the open file is not the one that the directory shows."""
+        here = os.fstat(self._file)
+        try:
+            there = os.stat(self._path)
+        except OSError:
+            there = None
+        if there is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
+            raise InputError(
+                f"{self._path} was removed or replaced while the run was writing to it; its "
+                "results are lost: run again, and leave the directory alone"
+            )
 
     def has(self, key: str) -> bool:
         """Whether a result is recorded."""
@@ -191,8 +216,12 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *exception: object) -> None:
+        try:
+            if kind is None and self._file >= 0:
+                self._require_place()
+        finally:
+            self.close()
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Weights on disk: a safetensors file, and a JSON sidecar that says what they are.
 
 safetensors alone accepts flipped bits, a name twice, and names like ``../x``. Here the sidecar
-states the file's SHA-256 and the spec, and the header is read by us: the leaves must be those of
-the spec, float32, one after another, with nothing between or behind them.
+states the file's SHA-256, the spec and its own SHA-256, and the header is read by us: the leaves
+must be those of the spec, float32, one after another, with nothing between or behind them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 
 Arrays = dict[str, np.ndarray]
+SEAL = "sidecar_sha256"
 
 
 def save_weights(
@@ -37,7 +38,8 @@ def save_weights(
       about: more for the sidecar, JSON values.
 
     Raises:
-      InputError: params that do not fit the spec, or files that cannot be written.
+      InputError: params that do not fit the spec or are not finite, or files that cannot be
+        written.
     """
     raw, sidecar = pack(spec, params, **about)
     files = Path(f"{path}.safetensors"), Path(f"{path}.json")
@@ -54,8 +56,8 @@ def load_weights(path: str | Path) -> tuple[TransformerSpec, Arrays, dict[str, A
     """What `save_weights` wrote at ``path`` (without a suffix): spec, params, sidecar.
 
     Raises:
-      InputError: a missing or damaged file, one that memory does not last for, or leaves that are
-        not those of the spec.
+      InputError: a missing, damaged or changed file, one that memory does not last for, or leaves
+        that are not those of the spec.
     """
     try:
         files = Path(f"{path}.safetensors"), Path(f"{path}.json")
@@ -78,7 +80,15 @@ def pack(spec: TransformerSpec, params: Mapping[str, Any], **about: Any) -> tupl
     _check(spec, leaves, "params")
     raw = safetensors.numpy.save(leaves)
     sidecar = about | {"sha256": hashlib.sha256(raw).hexdigest(), "spec": asdict(spec)}
+    sidecar[SEAL] = sealed(sidecar)
     return raw, json.dumps(sidecar, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def sealed(about: Mapping[str, Any]) -> str:
+    """The SHA-256 of a sidecar, all of it but for this sum itself."""
+    rest = {name: value for name, value in about.items() if name != SEAL}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def unpack(
@@ -91,11 +101,14 @@ def unpack(
     """
     try:
         about = json.loads(sidecar, object_pairs_hook=_unique)
-        expected, spec = about["sha256"], _spec(about["spec"])
+        expected, seal, own = about["sha256"], about[SEAL], sealed(about)
+        if seal != own:
+            raise ValueError(f"{SEAL} {str(seal)[:12]}..., and not {own[:12]}...: it was changed")
+        spec = _spec(about["spec"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{name}.json: expected a sidecar with sha256 and spec, got {type(error).__name__}: "
-            f"{' '.join(str(error).split())}"
+            f"{name}.json: expected a sidecar with sha256 and spec, sealed by {SEAL}, got "
+            f"{type(error).__name__}: {' '.join(str(error).split())[:200]}; write it again"
         ) from None
     found = hashlib.sha256(raw).hexdigest()
     if found != expected:
@@ -142,6 +155,9 @@ def _check(spec: TransformerSpec, leaves: Arrays, name: str) -> None:
     wrong = sorted(leaf for leaf, value in leaves.items() if value.dtype != np.float32)
     if wrong:
         raise InputError(f"{name}: expected float32, got {leaves[wrong[0]].dtype} for {wrong[0]}")
+    for leaf, value in leaves.items():
+        if not np.isfinite(value).all():
+            raise InputError(f"{name}: expected finite weights, got NaN or infinity in {leaf}")
 
 
 def _spec(fields: dict[str, Any]) -> TransformerSpec:

@@ -25,7 +25,7 @@ from icl_sim.data.bayes import posterior_predictive
 from icl_sim.data.tasks import Demonstrations, empirical_law, random_table, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
-from icl_sim.storage.weights import load_weights, save_weights
+from icl_sim.storage.weights import SEAL, load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig
 from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS, OUTPUTS, interleaved
 from icl_sim.transformer import Params, forward, load_params
@@ -125,7 +125,7 @@ def save_base(base: Base, path: str | Path) -> None:
     Raises:
       InputError: they cannot be written.
     """
-    about = {name: base.about[name] for name in base.about.keys() - {"sha256", "spec"}}
+    about = {name: base.about[name] for name in base.about.keys() - {"sha256", "spec", SEAL}}
     save_weights(path, base.spec, base.params, **about | {"window": base.window})
 
 

@@ -27,14 +27,8 @@ from icl_sim.execution.row_blocks import RowBlocks, join_rows, map_rows, split_r
 from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples
-from icl_sim.training.fine_tuning import (
-    State,
-    advance,
-    begin,
-    finish,
-    require_finite,
-    training_bytes,
-)
+from icl_sim.training.fine_tuning import advance, begin, finish, training_bytes
+from icl_sim.training.guarded import State, require_finite
 from icl_sim.transformer import Params, Transformer
 
 if TYPE_CHECKING:  # Orbax takes a second to import

@@ -18,12 +18,16 @@ from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.transformer import Params, forward
 
+# The counts that float32 holds exactly, and the least weight that its sums do not lose.
+MOST, LEAST = 2**24, 1e-20
+
 
 class Examples(NamedTuple):
     """E prompts of T tokens and what followed each of them.
 
     inputs: int32 [E, T].
-    counts: float or int [E, V], how often symbol v came after prompt e; zero leaves it out.
+    counts: float or int [E, V], how often symbol v came after prompt e; zero leaves it out, any
+      other number is from 1e-20 to 2^24.
     """
 
     inputs: Any
@@ -96,5 +100,11 @@ def check_examples(spec: TransformerSpec, examples: Examples) -> None:
             f"inputs of the examples: expected 0 to {spec.input_size - 1}, the vocabulary of the "
             f"model, got {inputs.min()} to {inputs.max()}"
         )
-    if counts.size and not (np.isfinite(counts).all() and counts.min() >= 0):
-        raise InputError("counts of the examples: expected finite numbers >= 0")
+    if counts.dtype.kind not in "biuf" and counts.dtype != jnp.bfloat16:
+        raise InputError(f"counts of the examples: expected real numbers, {shapes}")
+    fine = (counts == 0) | ((counts >= LEAST) & (counts <= MOST))
+    if not fine.all():
+        raise InputError(
+            f"counts of the examples: expected 0, or finite numbers from {LEAST:g} to {MOST}, "
+            f"got {counts[~fine][0]}: divide all by one number"
+        )

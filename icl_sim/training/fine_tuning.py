@@ -1,8 +1,7 @@
 """Genuine fine-tuning: Optax on the leaves of the one Transformer class.
 
-`train` is the pure loop, to be jitted and vmapped; `fine_tune` runs it for one model.
-A step whose loss, gradient or update is not finite is not taken, nor is any later one
-(`optax.apply_if_finite` lets NaN through after its limit).
+`train` is the pure loop, to be jitted and vmapped; `fine_tune` runs it for one model, on counts or
+on prompts and completions.
 """
 
 from __future__ import annotations
@@ -14,30 +13,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from constructions.spec import TransformerSpec
 from icl_sim.execution.memory_guard import require
-from icl_sim.training.adapters import merge, trainable, trainable_names, trainable_size
+from icl_sim.training.adapters import merge, trainable, trainable_size
+from icl_sim.training.completions import Completions
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, check_examples, draw, loss
+from icl_sim.training.guarded import State, guarded_update, require_finite
+from icl_sim.training.sequence_tuning import tune_sequences
 from icl_sim.transformer import Params, Transformer, gradient_bytes
-
-
-class State(NamedTuple):
-    """A run between two steps.
-
-    leaves: flat dict of the leaves that are trained, see `icl_sim.training.adapters`.
-    optimizer: Optax's state.
-    fault: int32, the first step whose update was not finite (training stopped there, the leaves are
-      those before it), or -1.
-    leaf: int32, index among the sorted names of ``leaves`` of the first that was not finite.
-    """
-
-    leaves: dict[str, jax.Array]
-    optimizer: Any
-    fault: jax.Array
-    leaf: jax.Array
+from icl_sim.transformer.leaves import check_leaves
 
 
 class Trained(NamedTuple):
@@ -83,29 +69,6 @@ def begin(params: Params, config: TrainConfig, key: jax.Array) -> State:
     return State(leaves, optimizer, jnp.int32(-1), jnp.int32(0))
 
 
-def guarded_update(
-    state: State,
-    value: jax.Array,
-    gradient: Any,
-    step: jax.Array,
-    transformation: optax.GradientTransformation,
-) -> State:
-    """The state after one step, or unchanged but for the fault if anything is not finite."""
-    updates, optimizer = transformation.update(gradient, state.optimizer, state.leaves)
-    leaves = optax.apply_updates(state.leaves, updates)
-    finite = jnp.stack([jnp.isfinite(leaves[name]).all() for name in sorted(leaves)])
-    fine = finite.all() & jnp.isfinite(value) & (state.fault < 0)
-    first_fault = (state.fault < 0) & ~fine
-    new, old = (leaves, optimizer), (state.leaves, state.optimizer)
-    leaves, optimizer = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
-    return State(
-        leaves,
-        optimizer,
-        jnp.where(first_fault, step, state.fault),
-        jnp.where(first_fault, jnp.argmin(finite).astype(jnp.int32), state.leaf),
-    )
-
-
 def advance(
     spec: TransformerSpec,
     params: Params,
@@ -149,7 +112,7 @@ def finish(
 
     Without data there is nothing to fit, so the base comes back: weight decay must not move it.
     """
-    no_data = jnp.sum(jnp.asarray(examples.counts)) == 0
+    no_data = ~jnp.any(jnp.asarray(examples.counts) != 0)  # a sum of int32 may wrap to 0
     merged = merge(params, state.leaves, config)
     return {name: jnp.where(no_data, params[name], merged[name]) for name in params}
 
@@ -181,7 +144,7 @@ _train_jit = jax.jit(train, static_argnums=(0, 3))
 def fine_tune(
     model: Transformer,
     params: Params,
-    examples: Examples,
+    examples: Examples | Completions,
     *,
     config: TrainConfig | None = None,
     key: jax.Array,
@@ -190,8 +153,9 @@ def fine_tune(
 
     Args:
       model, params: the base; its readout must be logits.
-      examples: inputs int32 [E, T] and counts [E, V] of what followed. Without any count the base
-        comes back unchanged.
+      examples: inputs int32 [E, T] and counts [E, V] of what followed, without any of which the
+        base comes back unchanged; or prompts and completions of any lengths, as
+        `icl_sim.training.completions` makes them (see `tune_sequences` for more options).
       config: how; by default 300 full-batch steps of Adam on all leaves, cosine schedule.
       key: consumed; it draws the mini-batches and LoRA's start.
 
@@ -211,8 +175,11 @@ def fine_tune(
     >>> np.abs(context_laws(model.spec, tuned, 2) - np.array([[0.9, 0.1], [0, 1]])).max() < 1e-2
     np.True_
     """
-    check_examples(model.spec, examples)
+    check_leaves(model.spec, params)
     config = TrainConfig() if config is None else config
+    if isinstance(examples, Completions):
+        return tune_sequences(model, params, examples, config=config, key=key).params
+    check_examples(model.spec, examples)
     *lead, tokens = np.shape(examples.inputs)
     cost = partial(training_bytes, model.spec, config)
     require("fine-tuning", cost, examples=math.prod(lead), tokens=tokens)
@@ -220,17 +187,3 @@ def fine_tune(
     result = _train_jit(model.spec, params, examples, config, key)
     require_finite(params, config, result.fault, result.leaf)
     return result.params
-
-
-def require_finite(params: Params, config: TrainConfig, fault: Any, leaf: Any) -> None:
-    """Raises FloatingPointError, naming step and leaf, if a run (or one of several) stopped."""
-    faults, leaves = np.atleast_1d(np.asarray(fault)), np.atleast_1d(np.asarray(leaf))
-    stopped = np.flatnonzero(faults >= 0)
-    if stopped.size:
-        copy = int(stopped[0])
-        where = f" of copy {copy} of {faults.size}" if faults.size > 1 else ""
-        raise FloatingPointError(
-            f"training{where} stopped at step {faults[copy]}: "
-            f"{trainable_names(params, config)[leaves[copy]]} or the loss is not finite; lower the "
-            "learning rate"
-        )

@@ -26,9 +26,11 @@ from icl_sim.errors import InputError
 from icl_sim.execution.hosts import on_all_devices
 from icl_sim.execution.memory_guard import require, sharing
 from icl_sim.execution.progress import Progress
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.trials import device_mesh
 from icl_sim.training.config import TrainConfig
-from icl_sim.training.fine_tuning import State, begin, guarded_update, require_finite
+from icl_sim.training.fine_tuning import begin
+from icl_sim.training.guarded import State, guarded_update, require_finite
 from icl_sim.training.pretraining_sequences import ALPHABET, Batch, long_block, short_block
 from icl_sim.transformer import Params, Transformer, forward, gradient_bytes, init
 
@@ -66,7 +68,8 @@ def start(spec: TransformerSpec, seed: int) -> dict[str, jax.Array]:
     there neither pays: from an even start the loss rests on the unigram plateau for hundreds of
     steps (seen at step 200: TV to Bayes 0.32; with the hint 0.09 at step 300).
     """
-    params = init(Transformer(spec), jax.random.fold_in(jax.random.key(seed), 0))
+    root = jax.random.key(checked_seed(seed))
+    params = init(Transformer(spec), jax.random.fold_in(root, 0))
     if spec.layers[0].window > 1:
         params["layer_0.bias"] = params["layer_0.bias"].at[0, 1].set(HINT)
     return params
@@ -144,8 +147,7 @@ def pretraining_bytes(spec: TransformerSpec, length: int, devices: int = 1) -> i
 def _check(spec: TransformerSpec, seed: int, config: TrainConfig) -> None:
     if config.adapt != "full" or config.batch is not None:
         raise InputError("pretraining trains all leaves on batches of its own: leave adapt, batch")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed: expected 0 to 2^31 - 1, got {seed}")
+    checked_seed(seed, most=2**31 - 1)
     found = (spec.inputs, spec.input_size, spec.output_size, spec.readout)
     if found != ("tokens", ALPHABET, ALPHABET, "logits"):
         raise InputError(

@@ -25,6 +25,7 @@ from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.storage.checkpoints import Checkpoints, discard
 from icl_sim.storage.json_form import json_form
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
@@ -72,7 +73,7 @@ def train_base(
     """
     config = replace(RECIPE, steps=steps, warmup=min(RECIPE.warmup, steps))
     gates, facts = {}, {}
-    for one in range(seed, seed + 1 + replicas):
+    for one in range(checked_seed(seed), seed + 1 + replicas):
         base, figures = _pretrained(Path(out), one, config, resume, progress)
         gates[one] = gate(base)
         if one == seed:
@@ -186,6 +187,7 @@ def train_sft(
       out: checkpoints go there while the run lasts; None keeps none.
       resume: go on from the checkpoints that a stopped run left in ``out``.
     """
+    checked_seed(seed)
     config = CONFIGS["full"] if config is None else config
     for name, value in (("tasks", tasks), ("seeds", seeds), ("every", every)):
         if value < 1:

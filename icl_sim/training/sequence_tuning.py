@@ -10,17 +10,19 @@ Letters: E rows of data, B rows of a step, D devices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
+from icl_sim.execution.progress import Progress, quiet
 from icl_sim.training.adapters import merge, trainable
 from icl_sim.training.completions import (
     Completions,
@@ -29,14 +31,14 @@ from icl_sim.training.completions import (
     completion_scores,
 )
 from icl_sim.training.config import TrainConfig
-from icl_sim.training.fine_tuning import State, guarded_update, require_finite
+from icl_sim.training.guarded import State, guarded_update, require_finite
 from icl_sim.transformer import Arithmetic, Params, Transformer, stack_layers, unstack_layers
 from icl_sim.transformer.arithmetic import CERTIFIED
 
 if TYPE_CHECKING:  # Orbax takes a second to import
     from icl_sim.storage.checkpoints import Checkpoints
 
-Progress = Callable[[str, int, int], None]
+Place: TypeAlias = Any  # a jax.Device, or a Mesh
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,10 @@ def tune_sequences(
     patience: int | None = None,
     parts: int = 1,
     devices: Sequence[jax.Device] | None = None,
+    mesh: Mesh | None = None,
     checkpoints: Checkpoints | None = None,
     how: Arithmetic = CERTIFIED,
-    progress: Progress = lambda label, done, total: None,
+    progress: Progress = quiet,
 ) -> Tuned:
     """The model fine-tuned on prompts and completions.
 
@@ -88,6 +91,9 @@ def tune_sequences(
       patience: stop after this many looks without a new best.
       parts: pieces of a step whose gradients are added, to save memory; it divides B.
       devices: where the pieces are computed, in turn; all of this process by default.
+      mesh: of one axis, instead of ``devices``: leaves, moments and rows are shared out over it,
+        not copied, for models that one device cannot hold. Sums are then XLA's, and last bits may
+        depend on its size.
       checkpoints: the run is taken up from the newest.
       how: the arithmetic.
       progress: called as progress(label, steps done, steps).
@@ -107,11 +113,14 @@ def tune_sequences(
         raise InputError("patience: expected held-out rows to look at, got none")
     base = {name: jnp.asarray(leaf) for name, leaf in params.items()}
     base = stack_layers(spec, base) if how.scan else base
-    devices = tuple(jax.local_devices() if devices is None else devices)
-    run = _Run(spec, config, how, devices, parts, {} if config.adapt == "full" else base)
+    if mesh is not None and devices is not None:
+        raise InputError("tune_sequences: expected devices or a mesh, got both")
+    places: Sequence[Place] = jax.local_devices() if devices is None else devices
+    places = places if mesh is None else [mesh]
+    run = _Run(spec, config, how, places, parts, {} if config.adapt == "full" else base)
     order_key, start_key = jax.random.split(key)
     # A copy: the state is given away at every step, the base is not.
-    leaves = jax.tree.map(jnp.copy, trainable(base, config, start_key))
+    leaves = _put(jax.tree.map(jnp.copy, trainable(base, config, start_key)), places[0])
     state = State(leaves, config.transformation().init(leaves), jnp.int32(-1), jnp.int32(0))
     best = {} if held_out is None else jax.tree.map(jnp.copy, leaves)
     losses, looks = np.zeros(config.steps, np.float32), np.full(config.steps // every + 2, np.nan)
@@ -142,9 +151,11 @@ def tune_sequences(
             checkpoints.save(last, (state, best, losses, looks, counters))
     taken = int(counters[2])
     steps = (*range(every, config.steps, every), config.steps)[:taken]
-    merged = merge(base, best or state.leaves, config)
+    # The stacked copy goes before the merged one comes.
+    own = unstack_layers(spec, best or state.leaves)
+    del run, base, state
     return Tuned(
-        unstack_layers(spec, merged),
+        merge({name: jnp.asarray(leaf) for name, leaf in params.items()}, own, config),
         losses[: counters[0]],
         steps,
         tuple(looks[:taken].tolist()),
@@ -218,27 +229,30 @@ class _Run:
         spec: TransformerSpec,
         config: TrainConfig,
         how: Arithmetic,
-        devices: tuple[jax.Device, ...],
+        places: Sequence[Place],
         parts: int,
         frozen: Params,
     ) -> None:
         self._spec, self._config, self._how = spec, config, how
-        self._devices, self._parts = devices, parts
-        self._frozen = [jax.device_put(dict(frozen), device) for device in devices]
+        self._places, self._parts = places, parts
+        self._frozen = [_put(dict(frozen), place) for place in places]
 
     def step(self, state: State, rows: Completions, s: int) -> tuple[State, float]:
         """The next state, and the loss before it."""
         total = jnp.float32(np.asarray(rows.weights).sum())
-        size, home = len(rows.tokens) // self._parts, self._devices[0]
+        size, home = len(rows.tokens) // self._parts, self._places[0]
         found = []
         for part in range(self._parts):
-            d = part % len(self._devices)
+            d = part % len(self._places)
             here = jax.tree.map(lambda x, p=part: x[p * size : (p + 1) * size], rows)
-            leaves, here = jax.device_put((state.leaves, here), self._devices[d])
+            leaves, here = (
+                _put(state.leaves, self._places[d]),
+                _put(here, self._places[d], rows=True),
+            )
             found.append(_gradient(self._spec, self._how, leaves, self._frozen[d], here))
-        loss, gradient = jax.device_put(found[0], home)
+        loss, gradient = _put(found[0], home)
         for more in found[1:]:
-            loss, gradient = _add((loss, gradient), jax.device_put(more, home))
+            loss, gradient = _add((loss, gradient), _put(more, home))
         state, value = _update(self._config, state, loss, gradient, total, jnp.int32(s))
         return state, float(value)
 
@@ -249,6 +263,23 @@ class _Run:
             here = jax.tree.map(lambda x, i=i: np.asarray(x)[i : i + batch], rows)
             total += float(_loss(self._spec, self._how, leaves, self._frozen[0], here))
         return total / float(np.asarray(rows.weights).sum())
+
+
+def _put(tree: Any, place: Place, *, rows: bool = False) -> Any:
+    """The arrays on a device, or shared out over a mesh: rows by number, leaves by an axis."""
+    if not isinstance(place, Mesh):
+        return jax.device_put(tree, place)
+    (axis,) = place.axis_names
+
+    def sharding(x: Any) -> NamedSharding:
+        shape = np.shape(x)
+        fits = [i for i, n in enumerate(shape) if n % place.size == 0 and n]
+        if not fits or (rows and fits[0] != 0):
+            return NamedSharding(place, PartitionSpec())
+        i = 0 if rows else max(fits, key=lambda i: shape[i])
+        return NamedSharding(place, PartitionSpec(*[None] * i, axis))
+
+    return jax.tree.map(lambda x: jax.device_put(x, sharding(x)), tree)
 
 
 def _loss_of(

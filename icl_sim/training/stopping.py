@@ -16,7 +16,8 @@ from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.training.config import TrainConfig
 from icl_sim.training.examples import Examples, loss
-from icl_sim.training.fine_tuning import State, advance, begin, finish, train
+from icl_sim.training.fine_tuning import advance, begin, finish, train
+from icl_sim.training.guarded import State
 from icl_sim.transformer import Params
 
 Measure = Callable[[dict[str, jax.Array]], jax.Array]  # params -> scalar, the smaller the better

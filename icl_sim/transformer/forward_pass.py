@@ -17,8 +17,10 @@ import numpy as np
 
 from constructions.spec import Layer, TransformerSpec, feature_kind, feature_size
 from icl_sim.errors import InputError
+from icl_sim.execution.integers import int32, is_traced
 from icl_sim.transformer.activation_memory import require_memory
 from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
+from icl_sim.transformer.leaves import check_leaves
 from icl_sim.transformer.sublayers import (
     LORA_SCALE,
     Params,
@@ -57,7 +59,8 @@ def forward(
       Logits or laws (see `TransformerSpec.readout`), [..., T, V].
 
     Raises:
-      InputError: inputs of the wrong rank or kind, or more of them than memory lasts for.
+      InputError: inputs of the wrong rank or kind, tokens out of range (traced ones become NaN),
+        params that are not the spec's, or more inputs than memory lasts for.
 
     >>> import numpy as np
     >>> from constructions.spec import blank
@@ -66,6 +69,7 @@ def forward(
     >>> forward(spec, params, np.array([1, 0])).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
+    check_leaves(spec, params)
     require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
     x = hidden(spec, params, inputs, prefix=prefix, offset=offset, segments=segments, how=how)
@@ -109,7 +113,7 @@ def embed(
       index: int32 [T] or [..., T], the tokens' positions; 0, 1, ... by default.
     """
     require_known(spec)
-    x = _embed(spec, params["embed"], jnp.asarray(inputs), how)
+    x = _embed(spec, params["embed"], inputs, how)
     if how.dtype is not None:
         x = x.astype(how.dtype)
     if spec.embed_scale != 1:
@@ -193,14 +197,15 @@ def unembedding(spec: TransformerSpec, params: Params) -> jax.Array:
 def positions(length: int, offset: Any, segments: Any) -> jax.Array:
     """The index of each token: int32 [T], or [..., T] with segments, all from ``offset``."""
     place = jnp.arange(length, dtype=jnp.int32)
+    offset = jnp.asarray(int32(offset, name="offset"))
     if segments is None:
-        return place + jnp.asarray(offset, jnp.int32)
-    segments = jnp.asarray(segments)
+        return place + offset
+    segments = jnp.asarray(int32(segments, name="segments"))
     place = lift(place, segments.ndim)
     first = jnp.ones((*segments.shape[:-1], 1), bool)
     starts = jnp.concatenate([first, segments[..., 1:] != segments[..., :-1]], axis=-1)
     start = jax.lax.cummax(jnp.where(starts, place, 0), axis=segments.ndim - 1)
-    return place - start + jnp.asarray(offset, jnp.int32)
+    return place - start + offset
 
 
 def position_features(spec: TransformerSpec, index: jax.Array, dtype: Any) -> jax.Array:
@@ -276,14 +281,24 @@ def _starting(params: Params, start: str) -> dict[str, jax.Array]:
     return {name.removeprefix(start): leaf for name, leaf in found.items()}
 
 
-def _embed(spec: TransformerSpec, embed: jax.Array, inputs: jax.Array, how: Arithmetic) -> Any:
+def _embed(spec: TransformerSpec, embed: jax.Array, inputs: Any, how: Arithmetic) -> Any:
+    if not hasattr(inputs, "dtype"):
+        inputs = np.asarray(inputs)
+    kinds = (np.integer,) if spec.inputs == "tokens" else (np.integer, np.floating, np.bool_)
+    if not any(jnp.issubdtype(inputs.dtype, kind) for kind in kinds):
+        wanted = "integers [..., T]" if spec.inputs == "tokens" else "real numbers [..., T, I]"
+        raise InputError(f"inputs: expected {wanted}, got {inputs.dtype} {inputs.shape}")
     if spec.inputs == "vectors":
         if inputs.ndim < 2 or inputs.shape[-1] != spec.input_size:
             raise InputError(
                 f"inputs: expected shape [..., T, {spec.input_size}], got {inputs.shape}"
             )
-        return dot(inputs.astype(embed.dtype), embed, how)
-    if inputs.ndim < 1 or not jnp.issubdtype(inputs.dtype, jnp.integer):
+        return dot(jnp.asarray(inputs).astype(embed.dtype), embed, how)
+    if inputs.ndim < 1:
         raise InputError(f"inputs: expected integers [..., T], got {inputs.dtype} {inputs.shape}")
-    # Out-of-range tokens become NaN instead of the last row, so that they cannot pass unseen.
-    return embed.at[inputs].get(mode="fill", fill_value=jnp.nan)
+    tokens = inputs
+    if not is_traced(inputs):
+        most = spec.input_size - 1
+        tokens = jnp.asarray(int32(inputs, name="inputs", least=0, most=most, what="the tokens"))
+    # Traced tokens out of range become NaN instead of a row, so that they cannot pass unseen.
+    return embed.at[tokens].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)

@@ -14,6 +14,16 @@ from icl_sim.bounds.tightness.witnesses import (
 
 _HALVES = "a pool of two equal halves"
 
+
+def _tail(bound: str) -> Case:
+    given = {"vocab": 2, "pool": 40_000, "n": 8000, "eps": "0.1"}
+    return (
+        "tail",
+        f"{_HALVES}, 8000 of 40,000, eps = .1",
+        lambda: (getattr(partial, bound)(**given), subset_tail(40_000, 8000, 0.1)),
+    )
+
+
 CASES: dict[str, Case] = {
     "subset_mean_error": (
         "upper",
@@ -23,22 +33,8 @@ CASES: dict[str, Case] = {
             partial.subset_expected_total_variation(pool=[1, 1], n=1),
         ),
     ),
-    "subset_failure_mcdiarmid": (
-        "tail",
-        f"{_HALVES}, 8000 of 40,000, eps = .1",
-        lambda: (
-            partial.subset_failure_mcdiarmid(vocab=2, pool=40_000, n=8000, eps="0.1"),
-            subset_tail(40_000, 8000, 0.1),
-        ),
-    ),
-    "subset_failure_serfling": (
-        "tail",
-        f"{_HALVES}, 8000 of 40,000, eps = .1",
-        lambda: (
-            partial.subset_failure_serfling(vocab=2, pool=40_000, n=8000, eps="0.1"),
-            subset_tail(40_000, 8000, 0.1),
-        ),
-    ),
+    "subset_failure_mcdiarmid": _tail("subset_failure_mcdiarmid"),
+    "subset_failure_serfling": _tail("subset_failure_serfling"),
     "subset_size": (
         "sufficient",
         f"{_HALVES} of 5000, eps = .1, delta = {TINY}",

@@ -1,0 +1,42 @@
+"""The door by which a predictor's laws enter a comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from icl_sim.divergence.real_inputs import SUM_TOLERANCE
+from icl_sim.errors import InputError
+
+
+def checked_laws(values: Any, *, name: str, shown: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A predictor's laws, float32 [..., m, V], if they are laws.
+
+    Args:
+      values: what it returned.
+      name: of the predictor.
+      shown: what it was shown, for the message.
+      shape: [..., m, V].
+
+    Raises:
+      FloatingPointError: a law is not finite.
+      InputError: one is not >= 0, does not sum to 1, or the laws are of another shape.
+    """
+    who = f"{name}, {shown}"
+    raw = np.asarray(values)
+    if raw.dtype.kind not in "biuf" or raw.shape != shape:
+        raise InputError(
+            f"{who}: expected laws, real numbers {list(shape)}, got {raw.dtype} {list(raw.shape)}"
+        )
+    laws = raw.astype(np.float32)
+    if not np.isfinite(laws).all():
+        raise FloatingPointError(f"{who}: a law is not finite")
+    sums = laws.sum(axis=-1, dtype=np.float64)
+    bad = (laws.min(axis=-1) < 0) | (np.abs(sums - 1) > SUM_TOLERANCE)
+    if bad.any():
+        raise InputError(
+            f"{who}: expected laws, numbers >= 0 that sum to 1, got a least of "
+            f"{laws[bad].min():g} and a sum of {sums[bad].flat[0]:g}: normalize what it returns"
+        )
+    return laws

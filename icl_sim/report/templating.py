@@ -1,0 +1,46 @@
+"""The pages' templates, ready to be filled; what is filled in is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+
+
+def template(name: str) -> jinja2.Template:
+    """The template of this file name; a name that it uses and is not given is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("icl_sim.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = number
+    environment.filters["columns"] = columns
+    return environment.get_template(name)
+
+
+def number(value: Any) -> str:
+    """A table cell: integers with separators, floats with four significant digits.
+
+    >>> number(1234567), number(0.123456), number(True), number(None)
+    ('1,234,567', '0.1235', 'yes', '')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of a table, words before numbers: records keep no order of keys.
+
+    >>> columns([{"eps": 0.1, "law": "uniform"}])
+    ['law', 'eps']
+    """
+    return sorted(rows[0], key=lambda name: not isinstance(rows[0][name], str))
