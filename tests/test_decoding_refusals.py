@@ -63,8 +63,8 @@ def test_bad_requests_are_refused_in_one_line(small, change, reason):
     request = {"prompt": [0, 1], "steps": 1} | change
     with pytest.raises(InputError, match=reason):
         generate(*load(small), request.pop("prompt"), **request)
+    request = {"prompt": [0, 1], "steps": 1} | change
     with pytest.raises(InputError, match=reason):
-        request = {"prompt": [0, 1], "steps": 1} | change
         generate_batch(*load(small), [request.pop("prompt")], **request)
 
 

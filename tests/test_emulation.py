@@ -139,9 +139,7 @@ def test_a_resumed_run_takes_the_steps_that_are_asked_for(first, then, tmp_path,
     assert (found.steps, found.tape, found.agrees) == (then, trace.tape, True)
     if then < first:  # the longer run is not lost
         seen = []
-        emulate(
-            machine, max_steps=1500, resume=True, progress=lambda *a: seen.append(a[1]), **kept
-        )
+        emulate(machine, max_steps=1500, resume=True, progress=lambda *a: seen.append(a[1]), **kept)
         assert seen[0] == 1500
 
 

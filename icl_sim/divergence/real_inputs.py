@@ -52,7 +52,7 @@ def real_inputs(*arrays: Any) -> list[Any]:
 def precision(*arrays: Any) -> contextlib.AbstractContextManager[None]:
     """Computes in float64 within, if an array is float64 and none is traced."""
     wide = any(x.dtype == np.float64 for x in arrays)
-    if not wide or jax.config.jax_enable_x64 or any(map(is_traced, arrays)):
+    if not wide or jax.config.read("jax_enable_x64") or any(map(is_traced, arrays)):
         return contextlib.nullcontext()
     return jax.enable_x64(True)
 
