@@ -316,21 +316,6 @@ def test_bad_requests_are_refused_in_one_line(small, change, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_transformers_that_cannot_decode_are_refused():
-    reasons = {
-        "vectors": r"inputs vectors \(known: tokens\)",
-        "prefix mask": r"layer 0: mask prefix \(known: causal\)",
-        "prefix of nothing": r"layer 0: mask prefix \(known: causal\)",
-        "relative bias and prefix": r"layer 0: mask prefix \(known: causal\)",
-    }
-    refused = {name for name, case in ARCHITECTURES.items() if not decodable(case.spec)}
-    assert refused == set(reasons)
-    for name, reason in reasons.items():
-        case = ARCHITECTURES[name]
-        with pytest.raises(InputError, match=f"cached decoding: .*{reason}"):
-            Decoder(Transformer(case.spec), case.params())
-
-
 def test_machines_of_different_prompts_compile_once(small):
     before = decoder_module._advance._cache_size()
     rng = np.random.default_rng(8)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import ARCHITECTURES
+from test_decoding import decodable
 
 from constructions import CONSTRUCTIONS, TuringMachine
-from icl_sim.decoding import generate, generate_batch, verify_trace
+from icl_sim.decoding import Decoder, generate, generate_batch, verify_trace
 from icl_sim.errors import InputError
-from icl_sim.transformer import load
+from icl_sim.transformer import Transformer, load
 
 BB2 = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ")
 
@@ -75,3 +77,40 @@ def test_weights_that_are_not_finite_are_not_decoded(small, engine, value):
     params = params | {"w_out": params["w_out"].at[0, 0].set(value)}
     with pytest.raises(InputError, match="w_out: expected finite weights"):
         generate(model, params, [0, 1], steps=1, engine=engine)
+
+
+def test_transformers_that_cannot_decode_are_refused():
+    reasons = {
+        "vectors": r"inputs vectors \(known: tokens\)",
+        "prefix mask": r"layer 0: mask prefix \(known: causal\)",
+        "prefix of nothing": r"layer 0: mask prefix \(known: causal\)",
+        "relative bias and prefix": r"layer 0: mask prefix \(known: causal\)",
+        # Switches of stock decoders, which the cache of keys and values decodes.
+        "post norm": "post_norm True",
+        "post layer norm": "post_norm True",
+        "head norm": "layer 0: head_norm True",
+        "rotary": "layer 0: rotary Rotary",
+        "rotary linear": "layer 0: rotary Rotary",
+        "rotary llama3": "layer 0: rotary Rotary",
+        "rotary yarn": "layer 0: rotary Rotary",
+        "equal layers": "layer 1: rotary Rotary",
+        "grouped heads": "layer 0: kv_heads 2",
+        "grouped heads, hardmax": "layer 0: kv_heads 1",
+        "reach": "layer 0: reach 3",
+        "plain mlp": "layer 0: mlp plain",
+        "gelu": "layer 0: mlp plain",
+        "mlp without bias": "layer 0: mlp_bias none",
+        "mlp with every bias": "layer 0: mlp_bias all",
+        "qkv bias": "layer 0: projection_bias qkv",
+        "every projection bias": "layer 0: projection_bias all",
+        "tied": "readout tied",
+        "learned positions": "position_rows 14",
+        "gpt2": "readout tied.*layer 1: mlp plain",
+        "gemma": "post_norm True.*layer 1: kv_heads 2",
+    }
+    refused = {name for name, case in ARCHITECTURES.items() if not decodable(case.spec)}
+    assert refused == set(reasons)
+    for name, reason in reasons.items():
+        case = ARCHITECTURES[name]
+        with pytest.raises(InputError, match=f"cached decoding: .*{reason}"):
+            Decoder(Transformer(case.spec), case.params())

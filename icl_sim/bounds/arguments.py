@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +11,11 @@ from numbers import Integral
 
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+
+# Numbers are parsed only if they are short, with exponents that no fraction grows huge by.
+_LONGEST, _EXPONENT = 400, 400
+LEAST = Fraction(1, 10**100)  # of a probability; its square is still a float
+MOST = 2**63 - 1  # of a size
 
 Exact = float | str | Fraction | Decimal
 
@@ -24,10 +30,14 @@ def exact_fraction(value: Exact, *, name: str) -> Fraction:
     Fraction(3, 20)
     """
     try:
+        text = str(value)  # of an integer beyond 4,300 digits a ValueError
+        exponent = re.search(r"[eE]([+-]?[0-9_]+)", text)
+        if len(text) > _LONGEST or (exponent and abs(int(exponent[1])) > _EXPONENT):
+            raise ValueError
         return Fraction(value if isinstance(value, Fraction | Decimal | str) else str(value))
     except (ValueError, OverflowError, ZeroDivisionError):
         raise InputError(
-            f"{name}: expected a finite number such as 0.1 or '1/3', got {value!r}"
+            f"{name}: expected a finite number such as 0.1 or '1/3', got {_shown(value)}"
         ) from None
 
 
@@ -36,19 +46,32 @@ def probability(value: Exact, *, name: str) -> Fraction:
     number = exact_fraction(value, name=name)
     if not 0 < number < 1:
         raise InputError(f"{name}: expected a number strictly between 0 and 1, got {value}")
+    if number < LEAST:
+        raise InputError(f"{name}: expected at least 1e-100, got {_shown(value)}: raise it")
     return number
 
 
 def whole(value: int, *, name: str, least: int) -> int:
     """An integer that is at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
+        raise InputError(f"{name}: expected an integer of at least {least}, got {_shown(value)}")
+    if value > MOST:
+        raise InputError(f"{name}: expected at most 2^63 - 1, got {_shown(value)}: lower it")
     return int(value)
 
 
 def symbols_and_tokens(vocab: int, length: int) -> tuple[int, int]:
     """V, at least 2, and the length l of an output, at least 1."""
     return whole(vocab, name="vocab", least=2), whole(length, name="length", least=1)
+
+
+def _shown(value: object) -> str:
+    """The value, cut where it is long: an integer may have more digits than Python prints."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "an integer of thousands of digits"
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def require_table(what: str, n: int) -> None:

@@ -36,6 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from scipy.special import gammainc, gammaincc
@@ -129,11 +130,22 @@ def _upper_tail(k: int, n: int, p: Fraction) -> float:
     """P(Binomial(n, p) >= k) for k above the mean: the terms fall, by known ratios."""
     if k > n or p == 0:
         return 0.0
-    terms = math.ceil(12 * math.sqrt(n * p * (1 - p))) + 80
+    require("an exact tail", partial(_tail_bytes, p), host=True, n=n)
+    terms = _tail_terms(p, n)
     c = np.arange(k, min(n, k + terms), dtype=np.float64)
     ratios = (n - c) / (c + 1) * float(p / (1 - p))
     first = log_binomial(k, n, float(p), float(1 - p))
     return math.exp(first) * (1 + float(np.cumprod(ratios).sum()))
+
+
+def _tail_terms(p: Fraction, n: int) -> int:
+    """Terms of a binomial tail: 12 standard deviations."""
+    return math.ceil(12 * math.sqrt(n * p * (1 - p))) + 80
+
+
+def _tail_bytes(p: Fraction, n: int) -> int:
+    """Memory of `_upper_tail` at its peak: counts, ratios and their products, and between them."""
+    return 40 * min(n, _tail_terms(p, n))
 
 
 def uniform_tails(vocab: int, sizes: range, eps: Fraction) -> np.ndarray:

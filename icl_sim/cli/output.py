@@ -51,7 +51,7 @@ def show(findings: Findings, arguments: Any, **more: Any) -> None:
         outcome = "passed" if check.passed else "FAILED"
         why = f"{check.name}: {check.value:.2g} (limit {check.limit:g})"
         table.add_row("check", outcome, "", "", why)
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names are no markup
     console.print(table)
     if findings.audit:
         console.print(f"seed {findings.audit.seed}, digest {findings.audit.digest}")

@@ -99,6 +99,9 @@ def compare(
         raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
     if tasks < 1 or seeds < 1:
         raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")
+    for name, value, least in (("contexts", contexts, 1), ("vocab", vocab, 2)):
+        if not classes and value < least:
+            raise InputError(f"--{name}: expected at least {least}, got {value}")
     about: dict[str, Any] = {
         "task": task,
         "sizes": tuple(sizes),

@@ -51,7 +51,8 @@ def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
     where = f"machine file {_show(str(path), 200)}"
     text = _read(path, where)
     try:
-        return parse_machine(text, name=path.stem)
+        stem = "".join(c if c.isprintable() else "?" for c in path.stem)  # for the terminal
+        return parse_machine(text, name=stem)
     except ValueError as error:
         raise InputError(f"{where}: {error}") from error
 

@@ -22,6 +22,7 @@ class ProgressBar:
             MofNCompleteColumn,
             ProgressColumn,
             Task,
+            TextColumn,
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bars
@@ -32,7 +33,7 @@ class ProgressBar:
 
         console = Console(stderr=True)
         self._bars = Bars(
-            "{task.description}",
+            TextColumn("{task.description}", markup=False),  # names are no markup
             BarColumn(),
             MofNCompleteColumn(),
             Speed(),

@@ -138,8 +138,8 @@ def read_file(path: Path) -> RecordFile:
             f"{path}: expected records, found {torn[:40]!r}; it is no file of a run: move it "
             "elsewhere, or choose another directory"
         )
-    decoded: list[Any] = []
-    place, lost = 0, 0
+    decoded: list[dict[str, Any]] = []
+    place = lost = 0
     for number, line in enumerate(lines, start=1):
         record = decode_line(line)
         if record is None:
