@@ -124,7 +124,10 @@ def test_export_refuses_what_is_unknown_or_does_not_fit(capsys, tmp_path):
         ((tmp_path, "svm"), "svm: expected a stock architecture"),
         ((tmp_path, "magic"), "NAME: expected one of"),
         (("--option", "states=x", tmp_path, "stock"), "KEY=N"),
-        (("--option", "width=3", tmp_path, "stock"), "expected one that stock has"),
+        (
+            ("--option", "width=3", tmp_path, "stock"),
+            "width: expected one of the options",
+        ),
         (("--option", "bits=40", tmp_path, "stock"), "2 to 12 bits"),
         (("--option", "bits=4", tmp_path), "expected one NAME"),
     ):

@@ -173,8 +173,6 @@ def _build(name: str, chosen: Sequence[str], options: Mapping[str, int]) -> Cons
         raise InputError(f"--option: expected one NAME that it is for, got {len(chosen)}")
     try:
         return CONSTRUCTIONS[name](**options)
-    except TypeError as error:
-        raise InputError(f"--option: expected one that {name} has, got another: {error}") from None
     except ValueError as error:
         raise InputError(f"{name}: {error}") from None
 
