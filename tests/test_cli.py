@@ -82,7 +82,7 @@ def test_bad_numbers_give_one_line_and_code_2(capsys, change, word):
     ("arguments", "word"),
     [
         (("nonsense",), "nonsense"),
-        ((), "COMMAND"),
+        (("--json",), "COMMAND"),
         (("sample-size",), "--vocab"),
         (("verify", "C99"), "C99"),
         (("verify", "C1", "--profile", "huge"), "huge"),
