@@ -92,7 +92,7 @@ def test_without_sizes_a_task_takes_those_that_all_its_problems_have(tmp_path, t
     options = {"predictors": ("least-squares",), "tasks": 3, "key": jax.random.key(0)}
     with Store(tmp_path, config={}) as store:
         result = compare(task, store=store, **options)
-        assert result["sizes"] == sizes
+        assert result.sizes == tuple(sizes)
         with pytest.raises(InputError, match=r"at most (98|105) examples"):
             compare(task, sizes=(16, 106), store=store, **options)
 

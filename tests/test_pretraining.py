@@ -253,7 +253,7 @@ def test_a_fault_names_step_and_leaf(monkeypatch):
     [
         ({"config": TrainConfig(adapt="head")}, "all leaves"),
         ({"config": TrainConfig(batch=3)}, "batches of its own"),
-        ({"seed": -1}, "seed: expected 0"),
+        ({"seed": -1}, "seed: expected an integer from 0"),
         ({"spec": SPEC.__class__(16, 8, 15, SPEC.layers)}, "16 symbols"),
     ],
 )

@@ -56,7 +56,8 @@ def test_tables_of_other_sizes_exist_and_impossible_ones_are_refused():
     with pytest.raises(InputError, match="expected contexts >= 1"):
         english_table(contexts=0)
     with pytest.raises(
-        InputError, match="expected one of english, markov, tables, text, got french"
+        InputError,
+        match="expected one of english, markov, tables, text, which are tables, .* got french",
     ):
         make_task("french")
 

@@ -211,15 +211,18 @@ def _overlapping(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarra
 
 
 def _tape_of(trace: Trace) -> list[str]:
-    """The input on the cells that the trace visits: what it found on its first visits."""
-    found = np.zeros(len(trace.cells), np.intp)
+    """The input on the cells that the trace visits: what it found on its first visits.
+
+    Where the head stands last it may never have read: there the trace's own cells are believed.
+    """
+    found = np.array(trace.cells, np.intp)
     try:
         position = trace.position[::-1]
         # Of equal places the last assignment stays, which is the first visit.
         found[position - trace.tape_start] = trace.symbol_read[::-1]
+        return [trace.machine.alphabet[code] for code in found[max(0, -trace.tape_start) :]]
     except IndexError:
         raise InputError(
             "trace: expected codes of the machine's rules, within its cells: pass the "
             "interpreter's trace as it is"
         ) from None
-    return [trace.machine.alphabet[code] for code in found[max(0, -trace.tape_start) :]]

@@ -52,7 +52,8 @@ def int32(
         if not wide:  # integers beyond int64 make an array of objects
             raise InputError(f"{name}: expected integers, got {array.dtype} {array.shape}")
     if array.size and not is_traced(array):
-        low, high = array.min(), array.max()
+        known = np.asarray(array)  # under a trace JAX's own minimum would be traced
+        low, high = known.min(), known.max()
         if not least <= low <= high <= most:
             odd = low if low < least else high
             about = f", {what}," if what else ","

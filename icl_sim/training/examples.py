@@ -105,6 +105,6 @@ def check_examples(spec: TransformerSpec, examples: Examples) -> None:
     fine = (counts == 0) | ((counts >= LEAST) & (counts <= MOST))
     if not fine.all():
         raise InputError(
-            f"counts of the examples: expected 0, or finite numbers from {LEAST:g} to {MOST}, "
+            f"counts of the examples: expected finite numbers >= 0, of 0 or {LEAST:g} to {MOST}, "
             f"got {counts[~fine][0]}: divide all by one number"
         )
