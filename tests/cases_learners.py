@@ -101,7 +101,7 @@ def machine_run(rng, cells, *, states, symbols):
 
 
 def ring_run(rng, cells, *, ring=16):
-    """A run of a machine with three states that stays on so many cells."""
+    """A run of a machine with three states that stays on a number of cells."""
     machine = random_machine(rng, 3, 2)
     while len(machine.working) < 3:
         machine = random_machine(rng, 3, 2)

@@ -128,7 +128,7 @@ def stock(
 
 
 def check_run(certificate: Certificate, machine: TuringMachine, tape: Any, steps: int) -> None:
-    """Raises ValueError if a run of so many steps is not certified, by running it."""
+    """Raises ValueError if a run of ``steps`` steps is not certified, by running it."""
     tape = list(tape)
     certificate.check(cells=len(tape), steps=steps)
     trace = machine.run(tape, steps)

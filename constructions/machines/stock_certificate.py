@@ -186,7 +186,7 @@ def errors(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> Errors:
 
 
 def gamma(terms: int) -> float:
-    """Relative error of a float32 sum of so many terms."""
+    """Relative error of a float32 sum of ``terms`` terms."""
     share = terms * UNIT["float32"]
     return share / (1 - share)
 

@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
     flags.add_ring(parser)
     parser.add_argument("--tape", default="", metavar="T", help="input, a character a symbol")
     parser.add_argument(
-        "--max-steps", type=int, default=0, metavar="N", help="refuse if so many are not certain"
+        "--max-steps", type=int, default=0, metavar="N", help="refuse if they are not certain"
     )
 
 

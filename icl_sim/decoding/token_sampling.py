@@ -36,7 +36,7 @@ class Sampling:
 
     Args:
       temperature: divides the logits; 0 is greedy, the first of equal maxima.
-      top_k: only so many largest logits take part (0: all).
+      top_k: only the k largest logits take part (0: all).
       top_p: only the most likely tokens take part, as few as hold this mass.
 
     Raises:

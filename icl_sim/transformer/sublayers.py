@@ -163,10 +163,10 @@ def attention(
 def join_heads(layer: Layer, leaf: Params, head: jax.Array, how: Arithmetic) -> jax.Array:
     """[..., H, T, U] -> [..., T, D]: the sum of the heads' outputs."""
     out = einsum("...htu,hud->...td", head, leaf["w_o"], how=how)
-    side_by_side = jnp.swapaxes(head, -2, -3)
-    side_by_side = side_by_side.reshape(*side_by_side.shape[:-2], -1)
-    low = low_rank(side_by_side, leaf, "w_o", how)
-    out = out if low is None else out + low
+    if "w_o.a" in leaf:
+        rows = jnp.swapaxes(head, -2, -3)
+        low = low_rank(rows.reshape(*rows.shape[:-2], -1), leaf, "w_o", how)
+        out = out if low is None else out + low
     if layer.projection_bias != "all":
         return out
     return out + lift(leaf["b_o"].astype(out.dtype), out.ndim)
