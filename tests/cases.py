@@ -81,6 +81,17 @@ ARCHITECTURES = {
     ),
 }
 
+LLAMA_LAYER = Layer(
+    heads=2,
+    kv_heads=1,
+    key_size=8,
+    value_size=8,
+    hidden=32,
+    scale=8**-0.5,
+    rotary=Rotary(100.0),
+    mlp_bias="none",
+    gate="silu",
+)
 # What stock decoders need, each switch alone, then the families' own combinations.
 _HALVES = {"key_size": 4, "value_size": 4, "scale": 0.25}
 _NORMED = replace(_with_layer(gate="silu", scale=0.25), norm="rms")

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import stock_models
+from cases import LLAMA_LAYER
 from stock_models import CASES
 
 from constructions import CONSTRUCTIONS
 from constructions.rotary import Rotary
-from constructions.spec import Layer, TransformerSpec, param_shapes
+from constructions.spec import TransformerSpec, param_shapes
 from icl_sim import Transformer, forward, from_pretrained, to_pretrained
 from icl_sim.errors import InputError
 from icl_sim.pretrained import FAMILIES, read_config, stock_config
@@ -223,17 +224,7 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_not_written(tmp_path):
 
 
 def test_heads_equal_in_number_are_one_spec(tmp_path):
-    layer = Layer(
-        heads=2,
-        kv_heads=2,
-        key_size=4,
-        value_size=4,
-        hidden=6,
-        scale=0.5,
-        gate="silu",
-        rotary=Rotary(),
-        mlp_bias="none",
-    )
+    layer = replace(LLAMA_LAYER, kv_heads=2)
     spec = TransformerSpec(5, 8, 5, (layer,), norm="rms")
     params = init(Transformer(spec), jax.random.key(1))
     folder = to_pretrained(Transformer(spec), tmp_path, params=params)

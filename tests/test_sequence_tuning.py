@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import LLAMA_LAYER
 
-from constructions.rotary import Rotary
-from constructions.spec import Layer, TransformerSpec
+from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.execution.trials import device_mesh
 from icl_sim.storage.checkpoints import Checkpoints
@@ -21,18 +21,7 @@ from icl_sim.training.sequence_tuning import score, tune_sequences
 from icl_sim.transformer import FAST, Transformer, forward, init, stack_layers
 
 V = 5
-LAYER = Layer(
-    heads=2,
-    kv_heads=1,
-    key_size=8,
-    value_size=8,
-    hidden=32,
-    scale=8**-0.5,
-    rotary=Rotary(100.0),
-    mlp_bias="none",
-    gate="silu",
-)
-SPEC = TransformerSpec(2 * V, 16, 2 * V, (LAYER, LAYER), norm="rms")
+SPEC = TransformerSpec(2 * V, 16, 2 * V, (LLAMA_LAYER, LLAMA_LAYER), norm="rms")
 MODEL = Transformer(SPEC)
 PARAMS = init(MODEL, jax.random.key(0))
 # The sum of two digits: it depends on an earlier token than the last.
@@ -226,7 +215,7 @@ def test_what_does_not_fit_is_refused():
     beyond = completions([([1], [10])])
     with pytest.raises(InputError, match="tokens: expected 0 to 9"):
         tune_sequences(MODEL, PARAMS, beyond, config=config, key=key)
-    prefixed = tied_and_prefixed({"layers": (replace(LAYER, mask="prefix"),)})
+    prefixed = tied_and_prefixed({"layers": (replace(LLAMA_LAYER, mask="prefix"),)})
     with pytest.raises(InputError, match="causal"):
         tune_sequences(*prefixed, rows, config=config, key=key)
     tied = tied_and_prefixed({"readout": "tied"})
