@@ -9,12 +9,15 @@ from typing import Any
 from constructions.spec import TransformerSpec, feature_kind
 
 # Fields that say how large something is; every other field is a switch.
-SIZES = {"input_size", "width", "output_size", "layers", "epsilon", "embed_scale"}
-SIZES |= {"heads", "key_size", "value_size", "hidden", "scale"}
+SIZES = frozenset(
+    ("input_size", "width", "output_size", "layers", "epsilon", "embed_scale")
+    + ("heads", "key_size", "value_size", "hidden", "scale")
+)
 # Switches that mean nothing without heads, and without hidden units.
-OF_HEADS = {"attend", "mask", "window", "kv_heads", "reach", "rotary", "head_norm"}
-OF_HEADS |= {"projection_bias"}
-OF_HIDDEN = {"gate", "mlp", "mlp_bias"}
+OF_HEADS = frozenset(
+    ("attend", "mask", "window", "kv_heads", "reach", "rotary", "head_norm", "projection_bias")
+)
+OF_HIDDEN = frozenset(("gate", "mlp", "mlp_bias"))
 
 # What an engine computes: the values of each switch. ANY stands for all that the spec allows.
 ANY = None
@@ -38,8 +41,9 @@ def unsupported(spec: TransformerSpec, *, known: Known) -> list[str]:
     """
     faults = list(_unknown(spec, known))
     for i, layer in enumerate(spec.layers):
-        absent = set() if layer.heads else OF_HEADS
-        absent |= set() if layer.hidden else OF_HIDDEN
+        absent = (frozenset() if layer.heads else OF_HEADS) | (
+            frozenset() if layer.hidden else OF_HIDDEN
+        )
         faults += [f"layer {i}: {fault}" for fault in _unknown(layer, known, absent)]
     return faults
 
