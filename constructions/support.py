@@ -10,9 +10,8 @@ from constructions.spec import TransformerSpec, feature_kind
 
 # Fields that say how large something is; every other field is a switch.
 SIZES = frozenset(
-    ("input_size", "width", "output_size", "layers", "epsilon", "embed_scale")
-    + ("heads", "key_size", "value_size", "hidden", "scale")
-)
+    ("input_size", "width", "output_size", "layers", "epsilon", "embed_scale", "heads")
+) | frozenset(("key_size", "value_size", "hidden", "scale"))
 # Switches that mean nothing without heads, and without hidden units.
 OF_HEADS = frozenset(
     ("attend", "mask", "window", "kv_heads", "reach", "rotary", "head_norm", "projection_bias")

@@ -175,13 +175,13 @@ def test_what_only_matrices_know_is_not_specialised(monkeypatch):
 def test_switches_of_absent_parts_do_not_count():
     spec = replace(BASE, layers=(Layer(hidden=3, mask="prefix"), Layer(gate="silu")))
     assert unsupported(spec, known={}) == []
+    assert unsupported(replace(spec, positions=("bits3",)), known={}) == [
+        "positions bits (known: none)"
+    ]
     # Nor does one layer's lack hide another's switch, in this call or a later one.
     spec = replace(BASE, layers=(Layer(), Layer(hidden=3, gate="silu")))
     for _ in range(2):
         assert unsupported(spec, known={}) == ["layer 1: gate silu (known: hard_sigmoid)"]
-    assert unsupported(replace(spec, positions=("bits3",)), known={}) == [
-        "positions bits (known: none)"
-    ]
 
 
 @pytest.mark.parametrize("gate", GATES)
