@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from constructions.spec import Layer, TransformerSpec
+from constructions.support import require_supported
 from icl_sim.errors import InputError
-from icl_sim.transformer import Arithmetic, Params
+from icl_sim.transformer import Arithmetic, Params, switches
 from icl_sim.transformer.arithmetic import CERTIFIED
 from icl_sim.transformer.forward_pass import embed, layer_runs, run_leaves, unembed
 from icl_sim.transformer.sublayers import (
@@ -30,6 +31,9 @@ from icl_sim.transformer.sublayers import (
     weigh,
 )
 from icl_sim.transformer.switches import norm
+
+# The forward pass's own sublayers, so all that it knows but what cannot be read token by token.
+KNOWN = {**switches.KNOWN, "inputs": ("tokens",), "mask": ("causal",)}
 
 
 class KeyValues(NamedTuple):
@@ -64,14 +68,8 @@ class KVCache(NamedTuple):
 
 def check_decodable(spec: TransformerSpec) -> None:
     """Raises InputError unless the spec decodes tokens one after another."""
-    faults = [] if spec.inputs == "tokens" else [f"inputs {spec.inputs}"]
-    faults += [
-        f"layer {i}: mask {layer.mask}"
-        for i, layer in enumerate(spec.layers)
-        if layer.heads and layer.mask != "causal"
-    ]
-    if faults:
-        raise InputError(f"kv cache: expected tokens and causal masks, got {'; '.join(faults)}")
+    instead = "compute the whole sequence with forward"
+    require_supported(spec, known=KNOWN, engine="kv cache", instead=instead, error=InputError)
 
 
 def cache_bytes(spec: TransformerSpec, *, batch: int, room: int, itemsize: int = 4) -> int:
