@@ -14,10 +14,20 @@ from pathlib import Path
 import pytest
 
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
-from icl_sim.claims import CLAIMS, c1, judge, select
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN
+from icl_sim.claims import CLAIMS, _outcome, c1, judge, select
+from icl_sim.claims.claim import (
+    FALSE,
+    HOLDS,
+    LOOSE,
+    OPEN,
+    SHARE,
+    STATEMENTS,
+    Outcome,
+    Statement,
+)
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import quiet
+from icl_sim.statistics.intervals import ALPHA
 from icl_sim.storage.store import Store
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -88,6 +98,43 @@ def test_selection_by_claim_and_statement():
     assert len(select([])) == sum(len(claim.statements) for claim in CLAIMS.values())
     with pytest.raises(InputError, match="expected one of C0, .*got C9"):
         select(["C9"])
+
+
+def statement(experiment):
+    return Statement("X.y", "s", "r", "TEST", HOLDS, "none", experiment)
+
+
+@pytest.mark.parametrize(
+    ("tests", "confidence"),
+    [([], 1.0), ([SHARE], 1 - SHARE), ([SHARE / 2, SHARE / 2], 1 - SHARE)],
+)
+def test_the_confidence_is_what_the_tests_leave(run, tests, confidence):
+    def experiment(run):
+        for alpha in tests:
+            run.spend(alpha)
+        return Outcome(verdict=HOLDS, why="because")
+
+    assert _outcome(statement(experiment), run)["confidence"] == confidence
+
+
+def test_two_tests_at_the_whole_share_are_refused(run):
+    def experiment(run):
+        run.spend(SHARE)
+        run.spend(SHARE)
+        return Outcome(verdict=HOLDS, why="because")
+
+    with pytest.raises(ValueError, match=r"X\.y: expected tests that share .* split alpha among 2"):
+        _outcome(statement(experiment), run)
+
+
+def test_the_whole_audit_has_confidence_95_percent():
+    sampled = [s for claim in CLAIMS.values() for s in claim.statements if "TEST" in s.basis]
+    assert len(sampled) <= STATEMENTS
+    assert pytest.approx(ALPHA) == SHARE * STATEMENTS
+    audit = judge(["C1.sum", "C4.statistic", "C1.prefixes"])
+    exact = {s.statement.id: s.outcome.confidence for s in audit.statements}
+    assert exact == {"C1.sum": 1.0, "C4.statistic": 1.0, "C1.prefixes": 1 - SHARE}
+    assert audit.confidence == 1 - SHARE
 
 
 def test_an_unknown_profile_is_refused(tmp_path):

@@ -29,6 +29,20 @@ def test_the_abstract_s_sizes_are_refuted_for_whole_sequences(run, experiment):
         assert any(row["failure"] > 0.05 for row in mine)
 
 
+def test_at_fixed_length_real_vocabularies_refute(run):
+    # l = 2 against C1's size, and l = 1, the setting of C1.token, against C2's.
+    first = c1.sequence_experiment(run).figures["vocabulary"]
+    assert {row["length"] for row in first} == {2}
+    smol = [row for row in first if row["vocab"] == 49_152]
+    assert [row["failure"] for row in smol] == [1.0] * 4
+    assert smol[0]["n"] == 14_724_624
+    second = c2.sequence_experiment(run).figures["vocabulary"]
+    smol = [row for row in second if row["vocab"] == 49_152]
+    assert (smol[0]["n"], smol[0]["necessary"]) == (3237, 18_382)
+    assert [round(row["failure"], 3) for row in smol] == [1, 1, 1, 0.083]
+    assert all(row["failure"] == 1 for row in second if row["vocab"] == 131_072)
+
+
 def test_bayes_rule_fails_where_every_estimator_must(run):
     rows = c2.sequence_experiment(run).figures["hash-bit"]
     known = [row for row in rows if row["bayes_failure"] is not None]
@@ -39,7 +53,8 @@ def test_bayes_rule_fails_where_every_estimator_must(run):
 @pytest.mark.parametrize("experiment", [c1.sequence_experiment, c2.sequence_experiment])
 def test_a_size_of_the_true_order_is_not_refuted(run, experiment):
     def true_order(*, vocab, eps, delta, length=20, contexts=1):
-        return mcdiarmid(vocab=vocab**length, eps=eps, delta=delta, contexts=contexts)
+        outputs = min(vocab**length, 1 << 44)  # enough, and C n stays below 2^63
+        return mcdiarmid(vocab=outputs, eps=eps, delta=delta, contexts=contexts)
 
     assert experiment(run, size=true_order).verdict == OPEN
 

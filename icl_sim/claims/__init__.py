@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
-from icl_sim.claims.claim import Audit, Claim, Judgement, Outcome, Run, Statement
+from icl_sim.claims.claim import SHARE, Audit, Claim, Judgement, Outcome, Run, Statement
 from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
@@ -92,4 +93,15 @@ def judge(
 
 
 def _outcome(statement: Statement, run: Run) -> dict[str, Any]:
-    return asdict(statement.experiment(run))
+    """Its outcome, with the confidence that the tests of its run leave.
+
+    Raises:
+      ValueError: they spend more than a statement's share, as no experiment may.
+    """
+    found = statement.experiment(run)
+    if math.fsum(run.spent) > SHARE * (1 + 1e-9):
+        raise ValueError(
+            f"{statement.id}: expected tests that share an error probability of {SHARE:g}, got "
+            f"{math.fsum(run.spent):g}: split alpha among {len(run.spent)} of them"
+        )
+    return asdict(replace(found, confidence=min(found.confidence, run.confidence)))

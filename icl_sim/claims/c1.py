@@ -34,7 +34,7 @@ from icl_sim.claims.scaling import scaling
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
 from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell
-from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
+from icl_sim.statistics.intervals import CERTIFIED, REFUTED
 
 ABSTRACT = (
     "For text generation tasks with fixed output length l, datasets of size "
@@ -85,7 +85,6 @@ def token_experiment(run: Run, *, size: Size = abstract) -> Outcome:
         )
     return Outcome(
         verdict=verdict,
-        confidence=1 - ALPHA,
         replicates=sum(cell.trials for cell in sampled),
         why=why,
         figures={"exact": rows, "sampled": [asdict(cell) for cell in sampled]},
@@ -246,7 +245,7 @@ def sequence_experiment(
         del length
         return size(**options)
 
-    return refute(run, "C1.sequence", without_length, failure=failure)
+    return refute(run, "C1.sequence", without_length, fixed=2, failure=failure)
 
 
 CLAIM = Claim(
@@ -289,9 +288,11 @@ CLAIM = Claim(
         Statement(
             id="C1.sequence",
             statement="A constant times (V/eps^2) ln(m/delta) whole outputs for each of m prompts "
-            "give total variation <= eps over all l tokens.",
-            reading="The size is the abstract's, per context. Here m counts the prompts only, and "
-            "the distance is total variation between laws on V^l outputs.",
+            "give total variation <= eps over all l tokens, at fixed l for every V, or at fixed V "
+            "for every l.",
+            reading="The size is the abstract's, per context; l is fixed in its words, so V grows "
+            "first (l = 2), then l (V = 2, 4). Here m counts the prompts only, and the distance is "
+            "total variation between laws on V^l outputs.",
             premises="n independent outputs of l tokens for each prompt; any estimator; m = 1.",
             formula="n = C (V/eps^2) ln(m/delta), C in {1, 2, 4, 8}.",
             lower="P(TV > eps) >= ((1 - 2/k)^n/2 - eps)/(1 - eps), k = V^l (C2.sequence).",

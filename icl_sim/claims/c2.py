@@ -52,7 +52,7 @@ def sequence_experiment(
     failure: Callable[..., float] = hash_bit_failure,
 ) -> Outcome:
     """C2.sequence: does a constant times (l ln V/eps^2) ln(1/delta) suffice over l tokens?"""
-    return refute(run, "C2.sequence", size, failure=failure)
+    return refute(run, "C2.sequence", size, fixed=1, failure=failure)
 
 
 def few_masses(outputs: int) -> dict[str, dict[Fraction, int]]:
@@ -213,8 +213,10 @@ CLAIM = Claim(
         Statement(
             id="C2.sequence",
             statement="A constant times (l ln V/eps^2) ln(1/delta) samples give total variation "
-            "<= eps over all l tokens with probability 1 - delta.",
-            reading=READING + "Here total variation between laws on V^l outputs, one context.",
+            "<= eps over all l tokens with probability 1 - delta, at fixed l for every V, or at "
+            "fixed V for every l.",
+            reading=READING + "Here total variation between laws on V^l outputs, one context; l is "
+            "fixed in its words, so V grows first (l = 1, the setting of C1.token), then l.",
             premises="n independent outputs of l tokens from the fine-tuned law; any estimator.",
             formula="n = C (l ln V/eps^2) ln(1/delta), C in {1, 2, 4, 8}.",
             lower="P(TV > eps) >= ((1 - 2/k)^n/2 - eps)/(1 - eps), k = V^l: at least "

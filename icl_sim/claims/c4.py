@@ -22,11 +22,20 @@ from icl_sim.bounds.classification import (
 )
 from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.tokens import two_coins
-from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import (
+    FALSE,
+    HOLDS,
+    LOOSE,
+    OPEN,
+    SHARE,
+    Claim,
+    Outcome,
+    Run,
+    Statement,
+)
 from icl_sim.claims.evidence import CONSTANTS, Size, tell, trials, upheld, uphold
 from icl_sim.halfspaces import SOLVERS, error_trial, margin
 from icl_sim.statistics.cells import MeanCell, TailCell
-from icl_sim.statistics.intervals import ALPHA
 
 ABSTRACT = (
     "For linear classification, datasets of size O(d/eps) or, with fixed context, "
@@ -180,7 +189,7 @@ def margin_experiment(
         for some in few
     ]
     tail, mean = (
-        run.sweep(f"C4.margin/{kind}", cells, replicates=replicates[run.profile], alpha=ALPHA / 2)
+        run.sweep(f"C4.margin/{kind}", cells, replicates=replicates[run.profile], alpha=SHARE / 2)
         for kind, cells, replicates in (
             ("tail", tail_cells, TAIL_REPLICATES),
             ("mean", mean_cells, MEAN_REPLICATES),
@@ -198,7 +207,6 @@ def margin_experiment(
     )
     return Outcome(
         verdict=uphold(broken=broken, sampled=tail, loose=loose),
-        confidence=1 - ALPHA,
         replicates=trials(tail, mean),
         why=(
             f"err <= eps: {len(tails) - len(broken)} of {len(tails)} atomic laws keep delta "

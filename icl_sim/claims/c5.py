@@ -27,7 +27,7 @@ from icl_sim.claims.access_replicates import (
     prompts,
     subset_trial,
 )
-from icl_sim.claims.claim import FALSE, HOLDS, REPLICATES, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import FALSE, HOLDS, REPLICATES, SHARE, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import Bound, tell, upheld
 from icl_sim.execution.trials import BLOCK, run_blocks
 from icl_sim.predictors import get_predictor
@@ -98,7 +98,7 @@ def random_experiment(
         ),
     ]
     mean_cells, tail_cells = (
-        run.sweep(f"C5.random/{kind}", cells, replicates=REPLICATES[run.profile])
+        run.sweep(f"C5.random/{kind}", cells, replicates=REPLICATES[run.profile], alpha=SHARE / 2)
         for kind, cells in (("mean", means), ("tail", tails))
     )
     partial = [

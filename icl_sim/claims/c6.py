@@ -18,7 +18,7 @@ from icl_sim.claims.access_replicates import (
     retrieval_trial,
     same_answer_trial,
 )
-from icl_sim.claims.claim import HOLDS, Claim, Outcome, Run, Statement
+from icl_sim.claims.claim import HOLDS, SHARE, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import Bound, tell, upheld
 from icl_sim.data.tasks import random_table
 from icl_sim.execution.trials import run_blocks
@@ -82,7 +82,7 @@ def retrieval_experiment(
     ]
     replicates = REPLICATES[run.profile]
     sampled, gain = (
-        run.sweep(f"C6.retrieval/{kind}", family, replicates=many)
+        run.sweep(f"C6.retrieval/{kind}", family, replicates=many, alpha=SHARE / 2)
         for kind, family, many in (("error", cells, replicates), ("gain", gains, replicates // 4))
     )
     broken = [row for row in same if row["tv"] > row["allowed"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,11 @@ LOOSE = "HOLDS-LOOSE"  # true, and a better bound is given
 FALSE = "FALSE-AS-STATED"  # with a counterexample family and a corrected statement
 OPEN = "INCONCLUSIVE"
 
+# The error probability of the whole audit is shared by its sampled statements, 20 at most, so that
+# all of them together have confidence 1 - ALPHA; inside a statement its tests share its part.
+STATEMENTS = 20
+SHARE = ALPHA / STATEMENTS
+
 # Trials of a sampled cell, where a statement has no reason for others.
 REPLICATES = {"smoke": 400, "standard": 1000, "full": 10_000}
 
@@ -37,12 +43,24 @@ class Run:
       key: root key of the statement; its randomness comes from nowhere else.
       store: where every Monte-Carlo result is recorded, and found again on resuming.
       progress: called as progress(label, done, total).
+      spent: the error probability of each test so far.
     """
 
     profile: str
     key: jax.Array
     store: ResultStore
     progress: Progress
+    spent: list[float] = field(default_factory=list, repr=False)
+
+    @property
+    def confidence(self) -> float:
+        """1 - the error probabilities of all tests so far; 1 if nothing was tested by sampling."""
+        return 1 - math.fsum(self.spent)
+
+    def spend(self, alpha: float) -> float:
+        """Counts a test of this error probability, and returns it."""
+        self.spent.append(alpha)
+        return alpha
 
     def stream(self, *name: str | int) -> np.random.Generator:
         """`icl_sim.execution.streams.stream` of this run's key."""
@@ -54,16 +72,21 @@ class Run:
         cells: Sequence[TailCell | MeanCell],
         *,
         replicates: int,
-        alpha: float = ALPHA,
+        alpha: float = SHARE,
     ) -> list[CellVerdict]:
-        """`icl_sim.statistics.sweep.sweep` of these cells, with this run's key and store."""
+        """`icl_sim.statistics.sweep.sweep` of these cells, with this run's key and store.
+
+        Args:
+          name, cells, replicates: see there.
+          alpha: the error probability that it spends; a statement with k tests gives SHARE / k.
+        """
         return sweep(
             name,
             cells,
             key=self.key,
             replicates=replicates,
             store=self.store,
-            alpha=alpha,
+            alpha=self.spend(alpha),
             progress=self.progress,
         )
 
@@ -74,7 +97,7 @@ class Outcome:
 
     Args:
       verdict: one of HOLDS, HOLDS-LOOSE, FALSE-AS-STATED, INCONCLUSIVE.
-      confidence: 1 for proofs and exact values, 1 - alpha over the family for sampled cells.
+      confidence: 1 for proofs and exact values; `judge` takes off what the tests of the run spent.
       replicates: trials drawn; 0 if nothing was sampled.
       why: the decisive figures, in a sentence or two.
       figures: tables for the report and the JSON output.
@@ -164,6 +187,11 @@ class Audit:
     digest: str
     claims: tuple[Claim, ...]
     statements: tuple[Judgement, ...]
+
+    @property
+    def confidence(self) -> float:
+        """That all sampled verdicts are right at once: 1 - the sum of what each may err."""
+        return 1 - math.fsum(1 - s.outcome.confidence for s in self.statements)
 
     @property
     def surprises(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from icl_sim.bounds.elicitation import (
     elicitation_size,
     misspecified_size,
 )
-from icl_sim.claims.claim import REPLICATES, Outcome, Run
+from icl_sim.claims.claim import REPLICATES, SHARE, Outcome, Run
 from icl_sim.claims.evidence import Size, tell, upheld
 from icl_sim.claims.prompt_families import (
     PromptFamily,
@@ -90,8 +90,9 @@ def elicitation_experiment(
             outside.append(_cell(cell_id, robust_rule, n, found, target, 3 * tau + eps))
             row = {"family": found.name, "target": label, "tau": tau, "allowed": 3 * tau + eps}
             misses.append(row | {"n": n})
+    replicates = REPLICATES[run.profile]
     within, beyond = (
-        run.sweep(f"C2.elicitation/{kind}", cells, replicates=REPLICATES[run.profile])
+        run.sweep(f"C2.elicitation/{kind}", cells, replicates=replicates, alpha=SHARE / 2)
         for kind, cells in (("exact", exact), ("outside", outside))
     )
     return upheld(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, OPEN, Figures, Outcome
-from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
+from icl_sim.statistics.intervals import CERTIFIED, REFUTED
 from icl_sim.statistics.sweep import CellVerdict
 
 # What is judged: the sizes and the bounds of `icl_sim.bounds`, or others in their place.
@@ -53,7 +53,6 @@ def upheld(
     cells = [cell for sweep in sweeps for cell in sweep]
     return Outcome(
         verdict=uphold(broken=broken, sampled=cells, loose=loose),
-        confidence=1 - ALPHA if sweeps else 1.0,
         replicates=trials(cells),
         why=why,
         figures=figures,

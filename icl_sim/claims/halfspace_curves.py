@@ -65,8 +65,13 @@ def paired_trial(law: Law, learners: tuple[str, ...], rows: int) -> Callable[...
     return trial
 
 
-def gaussian_curves(run: Run, first: str) -> tuple[Rows, Rows]:
+def gaussian_curves(run: Run, first: str, *, alpha: float) -> tuple[Rows, Rows]:
     """Mean errors over n, and exponents: of the learner named first, then of the others.
+
+    Args:
+      run: spends alpha.
+      first: the learner that is judged.
+      alpha: error probability of its interval; each of the others has its own.
 
     Returns:
       curves: a row a learner and size, beside what is known in closed form.
@@ -80,6 +85,7 @@ def gaussian_curves(run: Run, first: str) -> tuple[Rows, Rows]:
         sizes,
         key=run.key,
         replicates=replicates,
+        alpha=run.spend(alpha),
         store=run.store,
         progress=run.progress,
     )

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from icl_sim.bounds.angles import one_step_mean_error
-from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Outcome, Run
+from icl_sim.claims.claim import FALSE, HOLDS, OPEN, SHARE, Outcome, Run
 from icl_sim.claims.evidence import CONSTANTS, Bound, trials
 from icl_sim.claims.halfspace_curves import gaussian_curves
 from icl_sim.halfspaces import SOLVERS, error_trial, gaussian
 from icl_sim.statistics.cells import MeanCell
-from icl_sim.statistics.intervals import ALPHA, CERTIFIED, REFUTED
+from icl_sim.statistics.intervals import CERTIFIED, REFUTED
 
 # Of a mean, at the first look; up to eight times as many follow.
 MEAN_REPLICATES = {"smoke": 1000, "standard": 2000, "full": 10_000}
@@ -35,8 +35,9 @@ def one_step_experiment(
     n = math.ceil(2 / eps)
     trial = error_trial(gaussian(2), SOLVERS[learner], n)
     cells = [MeanCell(f"gaussian(d=2)/{learner}/n={n}", trial, (np.int32(n),), eps)]
-    sampled = run.sweep("C3.one-step", cells, replicates=MEAN_REPLICATES[run.profile])
-    curves, slopes = gaussian_curves(run, learner)
+    replicates = MEAN_REPLICATES[run.profile]
+    sampled = run.sweep("C3.one-step", cells, replicates=replicates, alpha=SHARE / 2)
+    curves, slopes = gaussian_curves(run, learner, alpha=SHARE / 2)
     slope = slopes[0]
     slow, fast = slope["low"] > -0.75, slope["high"] < -0.75
     above = all(row["mean"] > row["eps"] for row in rows)
@@ -52,7 +53,6 @@ def one_step_experiment(
     )
     return Outcome(
         verdict=verdict,
-        confidence=1 - ALPHA,
         replicates=trials(sampled) + slope["trials"],
         why=(
             f"E err/eps at n = C d/eps, d = 2, exactly: {exactly or 'not known'}; sampled "

@@ -15,7 +15,7 @@ from icl_sim.bounds.sequences import (
     tied_mean_divergence,
     trajectory_size,
 )
-from icl_sim.claims.claim import REPLICATES, Outcome, Run
+from icl_sim.claims.claim import REPLICATES, SHARE, Outcome, Run
 from icl_sim.claims.evidence import Size, tell, upheld
 from icl_sim.claims.sequence_replicates import prefix_contexts, prefix_laws, sequence_trial
 from icl_sim.statistics.cells import MeanCell, TailCell
@@ -61,7 +61,7 @@ def prefixes_experiment(
             trial = sequence_trial(V, length, "contexts", "empirical")
             tails.append(TailCell(f"{where}/n={n}", trial, (np.int32(n), laws), tail_eps, DELTA))
     mean, sampled = (
-        run.sweep(f"C1.prefixes/{kind}", cells, replicates=REPLICATES[run.profile])
+        run.sweep(f"C1.prefixes/{kind}", cells, replicates=REPLICATES[run.profile], alpha=SHARE / 2)
         for kind, cells in (("mean", means), ("tail", tails))
     )
     broken = [row for row in rows if max(row["contexts"], row["trajectories"]) > row["allowed"]]

@@ -45,7 +45,8 @@ def show(findings: Findings, arguments: Any, **more: Any) -> None:
     table = Table("statement", "verdict", "confidence", "replicates", "why", box=None)
     for judgement in findings.statements:
         found = judgement.outcome
-        confidence, replicates = f"{found.confidence:.0%}", f"{found.replicates:,}"
+        confidence = "exact" if found.confidence == 1 else f"{found.confidence:.2%}"
+        replicates = f"{found.replicates:,}"
         table.add_row(judgement.statement.id, found.verdict, confidence, replicates, found.why)
     for check in findings.checks:
         outcome = "passed" if check.passed else "FAILED"

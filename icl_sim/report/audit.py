@@ -82,6 +82,13 @@ PICTURES: dict[str, tuple[str, str, Callable[..., None], int]] = {
         audit_plots.hash_bit,
         2,
     ),
+    "vocabulary": (
+        "Hash bits: failure over the size of the vocabulary",
+        "The same at a fixed length of the output; the dashed lines are the vocabularies of "
+        "Llama 2, SmolLM2 and Mistral NeMo.",
+        audit_plots.vocabulary,
+        1,
+    ),
     "retrieval": (
         "Retrieved against random demonstrations",
         "Mean total variation to the truth with K demonstrations in the prompt.",

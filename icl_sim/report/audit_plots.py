@@ -74,6 +74,26 @@ def hash_bit(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
         axes.legend(fontsize=8, loc="center left")
 
 
+def vocabulary(axes: Axes, rows: Sequence[Row]) -> None:
+    """Failure over V for each C, at one length."""
+    for C, color in zip((1, 2, 4, 8), SHADES, strict=True):
+        mine = [row for row in rows if row["C"] == C]
+        axes.plot(
+            [row["vocab"] for row in mine],
+            [row["failure"] for row in mine],
+            color=color,
+            marker="o",
+            markersize=4,
+            label=f"C = {C}",
+        )
+    for vocab in (32_000, 49_152, 131_072):
+        axes.axvline(vocab, color="#777777", linestyle="--", linewidth=0.8)
+    axes.axhline(0.05, color="#777777", linestyle=":", label="delta = 0.05")
+    axes.set(xlabel="symbols, V", ylabel="failure probability", title=f"l = {rows[0]['length']}")
+    axes.set_xscale("log")
+    axes.legend(fontsize=8, loc="center left")
+
+
 def retrieval(axes: Axes, rows: Sequence[Row]) -> None:
     """Total variation over K, retrieved and random, of each model."""
     for answer, color in zip(sorted({row["answer"] for row in rows}), OTHERS, strict=False):

@@ -15,9 +15,10 @@ import numpy as np
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import run_blocks
+from icl_sim.statistics.intervals import ALPHA
 from icl_sim.storage.result_store import ResultStore
 
-RESAMPLES = 2000
+RESAMPLES = 10_000  # so that limits at alpha / 2 = 0.0006 are some resamples from the end
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Slope:
 
     Args:
       exponent: least-squares slope of ln(mean error) on ln(n).
-      low, high: bootstrap percentile interval at 95 %, resampling replicates at each size.
+      low, high: bootstrap percentile interval, resampling replicates at each size.
       means: mean error at each size.
       trials: replicates in all.
     """
@@ -46,6 +47,7 @@ def measured_slopes(
     key: jax.Array,
     replicates: int,
     store: ResultStore,
+    alpha: float = ALPHA,
     progress: Progress = quiet,
 ) -> dict[str, Slope]:
     """Measure how mean errors fall with the number of examples.
@@ -57,6 +59,7 @@ def measured_slopes(
       key: root key; not consumed.
       replicates: at each size; at least 2.
       store: the errors at each size are a record.
+      alpha: error probability of each interval.
       progress: called as progress(label, done, total).
 
     Returns:
@@ -80,12 +83,14 @@ def measured_slopes(
         found.append(store.result(f"{name}/slope/{n}/{replicates}", partial(run, n)))
         progress(name, done + 1, len(sizes))
     return {
-        label: _slope(f"{name}/{label}", sizes, np.array([errors[label] for errors in found]))
+        label: _slope(
+            f"{name}/{label}", sizes, np.array([errors[label] for errors in found]), alpha
+        )
         for label in found[0]
     }
 
 
-def _slope(name: str, sizes: Sequence[int], errors: np.ndarray) -> Slope:
+def _slope(name: str, sizes: Sequence[int], errors: np.ndarray, alpha: float) -> Slope:
     """The slope of errors [sizes, replicates], with its bootstrap interval."""
     if not (errors.mean(axis=1) > 0).all():
         raise InputError(f"{name}: expected positive mean errors, got {errors.mean(axis=1)}")
@@ -94,7 +99,8 @@ def _slope(name: str, sizes: Sequence[int], errors: np.ndarray) -> Slope:
     resampled = [  # one size at a time: [RESAMPLES, replicates] fits in memory
         row[rng.integers(0, replicates, (RESAMPLES, replicates))].mean(axis=1) for row in errors
     ]
-    low, high = np.quantile(_exponent(sizes, np.array(resampled)), (0.025, 0.975)).tolist()
+    limits = (alpha / 2, 1 - alpha / 2)
+    low, high = np.quantile(_exponent(sizes, np.array(resampled)), limits).tolist()
     means = tuple(math.fsum(row) / replicates for row in errors)
     return Slope(float(_exponent(sizes, np.array(means))), low, high, means, errors.size)
 
