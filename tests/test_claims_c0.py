@@ -12,7 +12,8 @@ import pytest
 from constructions.certificate import digest
 from constructions.programs.training_machines import TRAINING
 from constructions.reference import forward
-from icl_sim.claims import c0, coin_sampling, controls
+from icl_sim.bounds.prompts import prompt_length_necessary
+from icl_sim.claims import c0, coin_sampling, controls, prompt_length
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN
 
 
@@ -148,12 +149,10 @@ def test_the_distance_of_sequences_is_that_of_independent_coins():
     assert coin_sampling.sequence_error([third] * 3, 1, 2, coin_sampling.rounded) == Fraction(7, 36)
 
 
-def test_no_base_model_of_the_three_families_will_do(run):
+def test_no_base_model_of_the_two_families_will_do(run):
     outcome = c0.arbitrary_experiment(run)
     assert outcome.verdict == FALSE
     assert outcome.figures["zero output layer"][0]["least_tv"] == 0.75
-    assert outcome.figures["short prompts"][-1]["prompts"] == 63
-    assert outcome.figures["short prompts"][-1]["table_with_m_tokens"] == 64
 
 
 @pytest.mark.parametrize(
@@ -164,7 +163,6 @@ def test_no_base_model_of_the_three_families_will_do(run):
             "one attention head",
             lambda rng: controls.convex_hull(rng, layers=(controls.ATTENTION,) * 2, longest=2),
         ),
-        ("short prompts", lambda rng: controls.too_few_prompts(rng, shortfall=0, largest=2)),
     ],
 )
 def test_a_model_that_is_not_in_its_family_does_not_stand(run, name, fixed):
@@ -180,7 +178,7 @@ def test_every_seed_finds_an_output_that_one_head_cannot_be_prompted_to():
 
 
 def test_the_table_reads_its_prompt():
-    spec, params = controls.table(3)
+    spec, params = prompt_length.table(3, 1)
     for prompt in ([1, 0, 1], [1], []):
         answers = [
             int(forward(spec, params, np.array([*prompt, 2 + c]))[-1].argmax()) for c in range(3)
@@ -192,4 +190,30 @@ def test_the_statements_say_what_they_are_derived_to_be():
     assert [(s.id, s.derived) for s in c0.CLAIM.statements] == [
         ("C0.universal", HOLDS),
         ("C0.arbitrary", FALSE),
+        ("C0.prompt-length", HOLDS),
     ]
+
+
+def test_prompts_must_be_as_long_as_counting_says_and_that_is_enough(run):
+    outcome = prompt_length.prompt_length_experiment(run)
+    assert outcome.verdict == HOLDS
+    row = outcome.figures["enumerated"][-1]
+    assert (row["contexts"], row["alphabet"], row["necessary"], row["maps"]) == (6, 4, 3, 64)
+    assert row["reached_by_table"] < 64 == row["reached_with_enough"]
+
+
+@pytest.mark.parametrize("off", [1, -2])
+def test_another_length_is_not_the_least(run, off):
+    # One token more: prompts called too short reach all maps. Two fewer: not what suffices.
+    def other(**options):
+        return max(0, prompt_length_necessary(**options) + off)
+
+    assert prompt_length.prompt_length_experiment(run, necessary=other).verdict == FALSE
+
+
+def test_a_table_that_ignores_its_prompt_reaches_one_map(run):
+    def blind(contexts, each):
+        spec, params = prompt_length.table(contexts, each)
+        return spec, params | {"layer_0.w_v": np.zeros_like(params["layer_0.w_v"])}
+
+    assert prompt_length.prompt_length_experiment(run, model=blind).verdict == FALSE

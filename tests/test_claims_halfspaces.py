@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import jax
 import numpy as np
 import pytest
@@ -75,14 +77,16 @@ def test_d_over_eps_has_no_tail(run):
     outcome = c3.tail_experiment(run)
     assert outcome.verdict == FALSE
     found = {
-        row["C"]: row["failure"] for row in outcome.figures["two-point"] if row["delta"] == 0.05
+        row["C"]: row["failure"]
+        for row in outcome.figures["two-point"]
+        if (row["dim"], row["eps"], row["delta"]) == (2, "0.05", 0.05)
     }
     assert [f"{found[C]:.2g}" for C in (1, 2, 4, 8)] == ["0.063", "0.0079", "0.00013", "3.1e-08"]
 
 
 def test_a_size_with_its_delta_or_a_light_mass_below_eps_is_not_refuted(run):
     assert c3.tail_experiment(run, size=halfspace_tail_size).verdict == OPEN
-    assert c3.tail_experiment(run, light_mass="0.0495").verdict == OPEN
+    assert c3.tail_experiment(run, light=Fraction(99, 100)).verdict == OPEN
 
 
 def test_the_corrected_tail_holds(run):
@@ -168,6 +172,13 @@ def test_a_learner_without_the_margin_is_refuted(run, monkeypatch):
     outcome = c4.margin_experiment(run, learner="reversed")
     assert outcome.verdict == FALSE
     assert refuted(outcome)
+
+
+def test_a_learner_of_one_example_is_refuted_at_the_margin(run, monkeypatch):
+    monkeypatch.setitem(SOLVERS, "hasty", lambda inputs, labels: labels[0] * inputs[0])
+    outcome = c4.margin_experiment(run, learner="hasty")
+    assert outcome.verdict == FALSE
+    assert refuted(outcome)  # better than chance, and still not within eps
 
 
 # --- Curves and data -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from icl_sim.bounds import (
+    agnostic,
     angles,
     classification,
     coins,
@@ -16,6 +17,7 @@ from icl_sim.bounds import (
     exact,
     hash_bit,
     partial,
+    prompts,
     retrieval,
     sequences,
     sizes,
@@ -26,14 +28,14 @@ from icl_sim.bounds.tightness import CASES
 from icl_sim.bounds.tightness.table import LIMITS, tightness
 
 MODULES = (
-    *(angles, classification, coins, elicitation, exact, hash_bit, partial, retrieval),
-    *(sequences, sizes, suprema, tokens),
+    *(agnostic, angles, classification, coins, elicitation, exact, hash_bit, partial, prompts),
+    *(retrieval, sequences, sizes, suprema, tokens),
 )
 # Not bounds: equalities, limits, inverses of a bound, sizes that a claim is judged by, and tools.
 # tests/test_bounds*.py and tests/test_exact.py compare them with enumeration or sampling.
 OTHERS = {
-    "abstract_sequence_size",
     "absorbing_mean_divergence",
+    "abstract_sequence_size",
     "add_one_mean_divergence",
     "affordable",
     "basis_failure",
@@ -55,6 +57,8 @@ OTHERS = {
     "least_size",
     "least_squares_error",
     "log_events",
+    "log_growth",
+    "noisy_basis_excess",
     "occupancies",
     "occupancy_law",
     "one_step_failure",

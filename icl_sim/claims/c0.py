@@ -15,9 +15,9 @@ from constructions.programs.program import TrainingProgram
 from constructions.programs.training_machines import TRAINING
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import trace_of
-from icl_sim.claims import coin_sampling
+from icl_sim.claims import coin_sampling, prompt_length
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, SHARE, Claim, Outcome, Run, Statement
-from icl_sim.claims.controls import Control, constant_law, convex_hull, too_few_prompts
+from icl_sim.claims.controls import Control, constant_law, convex_hull
 from icl_sim.decoding import Decoder
 from icl_sim.errors import InputError
 from icl_sim.statistics.intervals import upper_limit
@@ -250,14 +250,13 @@ def _random_law(rng: np.random.Generator, vocab: int) -> list[Fraction]:
 CONTROLS: Mapping[str, Callable[[np.random.Generator], Control]] = {
     "zero output layer": constant_law,
     "one attention head": convex_hull,
-    "short prompts": too_few_prompts,
 }
 
 
 def arbitrary_experiment(
     run: Run, *, controls: Mapping[str, Callable[[np.random.Generator], Control]] = CONTROLS
 ) -> Outcome:
-    """C0.arbitrary: do the three families of base models fail for every prompt, as proved?"""
+    """C0.arbitrary: do the two families of base models fail for every prompt, as proved?"""
     found = {}
     for done, (name, control) in enumerate(controls.items()):
         found[name] = control(run.stream(name))
@@ -292,7 +291,7 @@ CLAIM = Claim(
             premises="Programs of finite precision within the transformer's certified steps and "
             "cells; the whole data set in the prompt.",
             formula="TV <= l V 2^-(b+1) over l tokens.",
-            lower="C0.arbitrary: some maps on m contexts need prompts of m tokens.",
+            lower="m ln V/ln A tokens of prompt, A their kinds: C0.prompt-length.",
             basis="EXACT, TEST",
             derived=HOLDS,
             sources="Qiu et al. 2025 (arXiv:2411.01992); Perez et al. 2021; docs/c0.md",
@@ -305,13 +304,14 @@ CLAIM = Claim(
             "prompts may be chosen with full knowledge of the target.",
             premises="Prompts of any content; the target is one deterministic model.",
             formula="TV >= 1 - 1/V (zero output layer); TV >= 1/(1 + e^g), g the greatest logit "
-            "gap in the hull (one head); (V^m - 1)/(V - 1) prompts for V^m maps.",
-            lower="m tokens of prompt to reach all maps on m contexts.",
+            "gap in the hull (one head).",
+            lower="The distances of the formula, for prompts of any length.",
             basis="PROOF, EXACT",
             derived=FALSE,
             corrected="There is a base transformer, a universal one, that will do: C0.universal.",
             sources="Petrov et al. 2023 (arXiv:2310.19698); docs/c0.md",
             experiment=arbitrary_experiment,
         ),
+        prompt_length.STATEMENT,
     ),
 )

@@ -16,6 +16,7 @@ from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.hash_bit import hash_bit_failure
 from icl_sim.bounds.sizes import sample_size
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
+from icl_sim.claims import other_laws
 from icl_sim.claims.claim import (
     FALSE,
     HOLDS,
@@ -317,5 +318,8 @@ CLAIM = Claim(
             sources="Krichevsky and Trofimov 1981; Agrawal 2020 (arXiv:1904.02291); docs/c1.md",
             experiment=prefixes_experiment,
         ),
+        other_laws.ALLOTMENT,
+        other_laws.SHIFT,
+        other_laws.KL,
     ),
 )

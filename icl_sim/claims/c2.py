@@ -19,6 +19,7 @@ from icl_sim.bounds.sequences import (
     sup_norm_size,
 )
 from icl_sim.bounds.suprema import independent_events_failure, sup_norm_failure_probability
+from icl_sim.claims import many_at_once
 from icl_sim.claims.claim import FALSE, HOLDS, LOOSE, REPLICATES, Claim, Outcome, Run, Statement
 from icl_sim.claims.elicitation import elicitation_experiment
 from icl_sim.claims.evidence import Size, tell, upheld
@@ -277,5 +278,6 @@ CLAIM = Claim(
             sources="Hoeffding 1963; docs/c2.md",
             experiment=events_experiment,
         ),
+        many_at_once.CONTEXTS_STATEMENT,
     ),
 )

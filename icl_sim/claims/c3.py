@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from icl_sim.bounds.classification import (
     halfspace_necessary_tail,
     halfspace_tail_size,
 )
+from icl_sim.claims import agnostic, fixed_constants
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statement
 from icl_sim.claims.evidence import CONSTANTS, Bound, Size, tell, upheld
 from icl_sim.claims.halfspace_curves import (
@@ -58,6 +61,9 @@ LAWS: dict[str, list[tuple[Law, tuple[int, ...], str]]] = {
 TAIL_REPLICATES = {"smoke": 200, "standard": 400, "full": 4000}
 
 DELTA = 0.1  # of the sampled tails
+# Dimension and eps of the two-point law, and the delta at which each C is tried.
+TWO_POINT = ((2, "0.05"), (2, "0.2"), (2, "0.01"), (5, "0.05"), (20, "0.05"), (20, "0.01"))
+TINY_DELTAS = (0.05, *(10.0**-k for k in range(2, 14)), *(10.0**-k for k in range(16, 81, 8)))
 
 
 def mean_experiment(
@@ -140,35 +146,54 @@ def mean_size(*, dim: int, eps: Any, delta: Any) -> int:
     return halfspace_mean_size(dim=dim, eps=eps)
 
 
-def tail_experiment(run: Run, *, size: Size = mean_size, light_mass: str = "0.0505") -> Outcome:
+def tail_experiment(
+    run: Run, *, size: Size = mean_size, light: Fraction = Fraction(101, 100)
+) -> Outcome:
     """C3.tail: is there a constant C with which C d/eps examples give err <= eps w.p. 1 - delta?
 
     Refuted if every C of {1, 2, 4, 8} fails at some delta, exactly, on the two-point law, whose
     failure is (1 - q)^n / 2 for every learner: positive for every C, so each has its delta.
     """
-    eps = "0.05"
-    deltas = [0.05, *(10.0**-k for k in range(2, 14))]
     rows = []
-    for C in CONSTANTS:
-        for delta in deltas:
-            n = C * size(dim=2, eps=eps, delta=delta)
-            failure = basis_failure(light=1, light_mass=light_mass, n=n, eps=eps)
-            necessary = halfspace_necessary_tail(eps=eps, delta=delta)
-            rows.append(
-                {"C": C, "delta": delta, "n": n, "failure": failure, "necessary": necessary}
-            )
+    for (d, eps), C, delta in product(TWO_POINT, CONSTANTS, TINY_DELTAS):
+        n = C * size(dim=d, eps=eps, delta=delta)
+        mass = Fraction(eps) * light
+        rows.append(
+            {
+                "dim": d,
+                "eps": eps,
+                "C": C,
+                "delta": delta,
+                "n": n,
+                "failure": basis_failure(light=1, light_mass=mass, n=n, eps=eps),
+                "necessary": halfspace_necessary_tail(eps=eps, delta=delta),
+            }
+        )
     failing = {
-        C: [row for row in rows if row["C"] == C and row["failure"] > row["delta"]]
-        for C in CONSTANTS
+        (d, eps, C): next(
+            (
+                row
+                for row in rows
+                if (row["dim"], row["eps"], row["C"]) == (d, eps, C)
+                and row["failure"] > row["delta"]
+            ),
+            None,
+        )
+        for (d, eps), C in product(TWO_POINT, CONSTANTS)
     }
     first = "; ".join(
-        f"C = {C}: {found[0]['failure']:.3g} > {found[0]['delta']:g} at n = {found[0]['n']}"
-        for C, found in failing.items()
-        if found
+        f"C = {C}: {found['failure']:.3g} > {found['delta']:g} at n = {found['n']}"
+        for (d, eps, C), found in failing.items()
+        if found and (d, eps) == TWO_POINT[0]
     )
+    failed = sum(found is not None for found in failing.values())
     return Outcome(
-        verdict=FALSE if all(failing.values()) else OPEN,
-        why=f"two-point law, d = 2, eps = {eps}: {first or 'no failure above delta'}",
+        verdict=FALSE if failed == len(failing) else OPEN,
+        why=(
+            f"two-point law in {len(TWO_POINT)} settings of d and eps: {failed} of {len(failing)} "
+            f"constants fail at some delta; d = {TWO_POINT[0][0]}, eps = {TWO_POINT[0][1]}: "
+            f"{first or 'no failure above delta'}"
+        ),
         figures={"two-point": rows},
     )
 
@@ -290,5 +315,7 @@ CLAIM = Claim(
             sources="von Oswald et al. 2023; docs/c3.md",
             experiment=one_step_experiment,
         ),
+        fixed_constants.FIXED_DELTA,
+        agnostic.STATEMENT,
     ),
 )

@@ -22,6 +22,7 @@ from icl_sim.bounds.classification import (
 )
 from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.tokens import two_coins
+from icl_sim.claims import fixed_constants, many_at_once
 from icl_sim.claims.claim import (
     FALSE,
     HOLDS,
@@ -54,6 +55,7 @@ MEANS = ("0.5", "0.49", "0.3", "0.1", "0.01")
 ATOMS = {"smoke": (4, 25), "standard": (4, 25, 100), "full": (4, 25, 100, 400)}
 DIMENSIONS = {"smoke": (100,), "standard": (10, 100, 200), "full": (10, 100, 1000)}
 MARGIN = 0.2
+TAIL_EPS = "0.3"  # well below chance, so that a learner can miss it
 # First looks at the tail and at the mean; up to eight times as many follow.
 TAIL_REPLICATES = {"smoke": 100, "standard": 128, "full": 1000}
 MEAN_REPLICATES = {"smoke": 256, "standard": 256, "full": 4000}
@@ -164,16 +166,16 @@ def margin_experiment(
         ]
         means += [_mean_row(k, n, better(**given, dim=10**6, n=n)) for n in (k // 4, k, 4 * k)]
     delta = 0.1
-    n = size(radius=1, margin=MARGIN, eps="0.5", delta=delta)
+    n = size(radius=1, margin=MARGIN, eps=TAIL_EPS, delta=delta)
     few = (30, 60)
-    rows = max(n, *few, margin_size(radius=1, margin=MARGIN, eps="0.5", delta=delta))
+    rows = max(n, *few, margin_size(radius=1, margin=MARGIN, eps=TAIL_EPS, delta=delta))
     laws = [margin(d, MARGIN) for d in DIMENSIONS[run.profile]]
     tail_cells = [
         TailCell(
             id=f"{law.name}/{learner}/n={n}",
             trial=error_trial(law, SOLVERS[learner], rows),
             args=(np.int32(n),),
-            eps=0.5,
+            eps=float(TAIL_EPS),
             delta=delta,
         )
         for law in laws
@@ -302,5 +304,7 @@ CLAIM = Claim(
             sources="Bartlett and Mendelson 2002; Vapnik 1998; docs/c4.md",
             experiment=margin_experiment,
         ),
+        fixed_constants.FIXED_DIMENSION,
+        many_at_once.FINITE_STATEMENT,
     ),
 )

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from constructions.reference import forward
-from constructions.spec import Layer, Params, TransformerSpec, blank, param_shapes
+from constructions.spec import Layer, Params, TransformerSpec, param_shapes
 
 ATTENTION = Layer(heads=1, key_size=4, value_size=4)
 
@@ -136,82 +136,6 @@ def convex_hull(
         f"no prefix of any length comes nearer than {hardest['bound_at_any_length']:.3g} to output "
         f"{hardest['target']}",
         rows=rows,
-    )
-
-
-def too_few_prompts(
-    rng: np.random.Generator, *, shortfall: int = 1, largest: int = 6, models: int = 2
-) -> Control:
-    """Prompts of fewer than m tokens of V kinds are fewer than the V^m maps of m contexts.
-
-    There are sum over k < m of V^k < V^m of them, and each gives one map. A table that is read off
-    its prompt reaches all maps with m tokens, so m is the exact number.
-
-    Args:
-      rng: draws the weights of the random models.
-      shortfall: prompts have up to m - shortfall tokens; the proof is about 1.
-      largest: the greatest m; V = 2.
-      models: how many random models stand beside the table.
-    """
-    rows = []
-    for m in range(1, largest + 1):
-        layer = Layer(heads=2, key_size=4, value_size=4, hidden=16, gate="relu")
-        spec = TransformerSpec(2 + m, 16, 2, (layer, layer), positions=("index",))
-        candidates = [(spec, random_params(spec, rng)) for _ in range(models)] + [table(m)]
-        prompts = list(_prompts(2, 0, m - shortfall))
-        reached = [len({_map(*model, prompt, m) for prompt in prompts}) for model in candidates]
-        whole = [*prompts, *_prompts(2, m, m)]
-        rows.append(
-            {
-                "contexts": m,
-                "maps": 2**m,
-                "prompts": len(prompts),
-                "reached_by_random_models": max(reached[:-1]),
-                "reached_by_table": reached[-1],
-                "table_with_m_tokens": len({_map(*candidates[-1], p, m) for p in whole}),
-            }
-        )
-    columns = ("reached_by_random_models", "reached_by_table")
-    fewer = all(row[name] < row["maps"] for row in rows for name in columns)
-    last = rows[-1]
-    return Control(
-        stands=fewer and all(row["table_with_m_tokens"] == row["maps"] for row in rows),
-        why=f"{last['prompts']} prompts reach at most {max(last[name] for name in columns)} of the "
-        f"{last['maps']} maps on m = {last['contexts']} contexts, and m tokens reach "
-        f"{last['table_with_m_tokens']}",
-        rows=tuple(rows),
-    )
-
-
-def table(contexts: int) -> tuple[TransformerSpec, Params]:
-    """A transformer that reads the answer for context c off its prompt's token c.
-
-    Tokens 0 and 1 are outputs, 2 + c is context c. The score of the token at p is
-    2 c p - p^2 = c^2 - (p - c)^2, best at p = c. After a prompt that is too short the query itself
-    is nearest, and has no value: output 0.
-    """
-    columns = {"output": [0, 1], "index": [2], "square": [3], "twice": [4], "minus": [5]}
-    layer = Layer(heads=1, key_size=2, value_size=2, attend="hardmax")
-    spec = TransformerSpec(2 + contexts, 8, 2, (layer,), positions=("index", "square"))
-    params = blank(spec)
-    params["embed"][[0, 1], columns["output"]] = 1
-    params["embed"][2:, columns["twice"]] = 2 * np.arange(contexts)[:, None]
-    params["embed"][2:, columns["minus"]] = -1
-    params["positions"][[0, 1], columns["index"] + columns["square"]] = 1
-    params["layer_0.w_q"][0][columns["twice"] + columns["minus"], [0, 1]] = 1
-    params["layer_0.w_k"][0][columns["index"] + columns["square"], [0, 1]] = 1
-    params["layer_0.w_v"][0][columns["output"], [0, 1]] = 1
-    params["layer_0.w_o"][0][[0, 1], [6, 7]] = 1
-    params["w_out"][[6, 7], [0, 1]] = 1
-    return spec, params
-
-
-def _map(
-    spec: TransformerSpec, params: Params, prompt: np.ndarray, contexts: int
-) -> tuple[int, ...]:
-    """The output of largest logit for each context after this prompt."""
-    return tuple(
-        int(forward(spec, params, np.append(prompt, 2 + c))[-1].argmax()) for c in range(contexts)
     )
 
 

@@ -1,8 +1,8 @@
-"""Cases of partial data, retrieval and rounded weights (claims C5 and C6)."""
+"""Cases of prompts, partial data, retrieval and rounded weights (claims C0, C5 and C6)."""
 
 from __future__ import annotations
 
-from icl_sim.bounds import coins, partial, retrieval
+from icl_sim.bounds import coins, partial, prompts, retrieval
 from icl_sim.bounds.tightness.case import TINY, Case
 from icl_sim.bounds.tightness.witnesses import (
     leaked_weight,
@@ -25,6 +25,11 @@ def _tail(bound: str) -> Case:
 
 
 CASES: dict[str, Case] = {
+    "prompt_length_necessary": (
+        "necessary",
+        "a table with two outputs a token: 6 contexts, 2 outputs, 4 kinds of token",
+        lambda: (prompts.prompt_length_necessary(contexts=6, vocab=2, alphabet=4), 3),
+    ),
     "subset_mean_error": (
         "upper",
         "one of a pool of two different symbols",

@@ -5,16 +5,33 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from icl_sim.bounds import angles, classification, tokens
+from icl_sim.bounds import agnostic, angles, classification, tokens
 from icl_sim.bounds.tightness.case import COIN, TINY, Case
 from icl_sim.bounds.tightness.witnesses import (
     atoms_needed,
     coin_size,
     hardest_basis_size,
+    hidden_bias,
     least_mean_size,
 )
 
 CASES: dict[str, Case] = {
+    "agnostic_mean_bound": (
+        "upper",
+        "one noisy atom, n = 1000, its bias the hardest",
+        lambda: (
+            agnostic.agnostic_mean_bound(dim=1, n=1000),
+            agnostic.noisy_basis_excess(dim=1, n=1000, bias=0.375 / math.sqrt(1000)),
+        ),
+    ),
+    "agnostic_tail_bound": (
+        "upper",
+        f"one noisy atom, n = 10^5, delta = {TINY}: twice the largest bias that stays hidden",
+        lambda: (
+            agnostic.agnostic_tail_bound(dim=1, n=10**5, delta=TINY),
+            2 * hidden_bias(10**5, float(TINY)),
+        ),
+    ),
     "halfspace_mean_bound": (
         "upper",
         "two equal atoms, one example, a tie counted as an error",

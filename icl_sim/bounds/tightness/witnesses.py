@@ -111,3 +111,14 @@ def atoms_needed(atoms: int, eps: str, delta: float) -> int:
     return tokens.least_size(
         lambda n: basis_failure(light=atoms, light_mass=1, n=n, eps=eps, miss=1.0) <= delta
     )
+
+
+def hidden_bias(n: int, delta: float) -> float:
+    """The largest b at which the majority of n tosses of 1/2 + b errs with probability > delta."""
+    low, high = 0.0, 0.5
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if float(tokens.hidden_coin(n, middle)) > delta else (low, middle)
+        )
+    return low
