@@ -69,6 +69,14 @@ def test_subset_bounds_hold_for_every_subset_size(pool):
                 assert failure <= bound(vocab=V, pool=N, n=n, eps=eps) + 1e-12
 
 
+def test_serflings_bound_counts_one_draw_less_than_n():
+    # 3 of two halves of 3, all alike: chance .1. With n/N for (n-1)/N the bound were .0997.
+    values, weights = subset_law((3, 3), 3)
+    failure = weights[values > 0.4999].sum()
+    np.testing.assert_allclose(failure, 0.1, rtol=1e-12)
+    assert failure <= subset_failure_serfling(vocab=2, pool=6, n=3, eps="0.4999")
+
+
 def test_the_mean_is_sharp_for_one_draw_of_two_symbols():
     for N in (2, 10, 40):
         values, weights = subset_law((N // 2, N // 2), 1)

@@ -130,6 +130,21 @@ def test_family_verdicts_are_holms_on_four_times_the_least_p_value():
     assert alone == [CERTIFIED, CERTIFIED, REFUTED, INCONCLUSIVE]
 
 
+def test_the_looks_count_in_both_directions():
+    # P(Bin(40, .05) >= 6) = .0139 and .95^72 = .0249: below .05, and above it times four looks.
+    assert 0.0125 < binom.sf(5, 40, 0.05) < 0.05
+    assert family_verdicts([[(6, 40)]], [0.05]) == [INCONCLUSIVE]
+    assert 0.0125 < 0.95**72 < 0.05
+    assert family_verdicts([[(0, 72)]], [0.05]) == [INCONCLUSIVE]
+
+
+def test_the_constant_of_maurer_and_pontil_is_seven_thirds():
+    # Without variance the second term stands alone; theorem 4 has 7 ln(2/alpha)/(3 (n - 1)).
+    low, high = mean_limits(np.full(101, 1.0), top=2.0, alpha=0.05)
+    spread = 7 * 2 * math.log(2 / 0.05) / 300
+    np.testing.assert_allclose([low, high], [1 - spread, 1 + spread], **F64)
+
+
 def test_more_cells_need_more_evidence():
     cell = [(0, 100)]  # 4 * .95^100 = .024
     assert family_verdicts([cell], [0.05]) == [CERTIFIED]

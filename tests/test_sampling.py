@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
+from icl_sim.data.sampling import integer_thresholds, multinomial_counts, scaled_total_variation
 
 SKEWED = np.array([0.4, 0.0, 0.3, 0.0, 0.15, 0.1, 0.05, 1e-6], np.float32)
 SKEWED /= SKEWED.sum()
@@ -29,6 +29,15 @@ many_counts = jax.jit(jax.vmap(multinomial_counts, in_axes=(0, None, None)))
 def draw(seed, trials, n, law):
     keys = jax.random.split(jax.random.key(seed), trials)
     return np.asarray(many_counts(keys, np.int32(n), jnp.asarray(law)), np.int64)
+
+
+def test_the_remainder_goes_to_the_likeliest_and_never_to_an_empty_category():
+    # Sevenths in float32 do not add up to 1: some parts of 2^31 are left, too few to be sampled.
+    law = jnp.array([1, 1, 2, 1, 1, 1, 0], jnp.float32) / 7
+    weights = np.diff(np.asarray(integer_thresholds(law), np.int64), prepend=0)
+    cut = np.floor(np.asarray(law, np.float64) * 2**31)
+    assert weights.sum() == 2**31 != cut.sum()
+    assert (weights - cut).nonzero()[0].tolist() == [2]
 
 
 @pytest.mark.parametrize("name", LAWS)

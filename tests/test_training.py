@@ -210,6 +210,25 @@ def test_lora_starts_at_the_base_and_adds_a_product_of_its_rank():
     assert (merged["embed"] == base["embed"]).all()
 
 
+def test_counts_that_a_float32_sum_would_round_are_not_drawn_from():
+    # 3 and 5 behind 2^24 would be drawn like 4 and 4; the whole gradient has no such sum.
+    heavy = np.zeros((6, 5))
+    heavy[0, 0], heavy[1, 1], heavy[2, 2] = 2**24, 3, 5
+    tune = partial(fine_tune, MODEL, BASE, table_examples(heavy), key=jax.random.key(0))
+    with pytest.raises(InputError, match=r"at most 2\^24 in all .* train without batch"):
+        tune(config=TrainConfig(steps=1, batch=4))
+    tune(config=TrainConfig(steps=1))
+
+
+def test_lora_draws_each_leaf_from_a_key_of_its_own():
+    base = init(Transformer(replace(SPEC, layers=(HEADS,))), jax.random.key(0))
+    leaves = trainable(base, TrainConfig(adapt="lora", rank=2), jax.random.key(0))
+    noise = {name: np.asarray(leaf).ravel()[:8] for name, leaf in leaves.items() if name[-1] == "a"}
+    assert len(noise) > 3
+    scaled = {tuple((values / values[0]).round(4).tolist()) for values in noise.values()}
+    assert len(scaled) == len(noise)
+
+
 def test_the_head_alone_moves_under_head():
     config = TrainConfig(adapt="head", steps=3)
     tuned = fine_tune(MODEL, BASE, table_examples(COUNTS), config=config, key=jax.random.key(0))

@@ -90,7 +90,7 @@ def fine_tune_copies(
       InputError, FloatingPointError: as `fine_tune`; the latter also names the copy.
     """
     config = TrainConfig() if config is None else config
-    check_examples(model.spec, examples)
+    check_examples(model.spec, examples, drawn=config.batch is not None)
     inputs, counts = (np.shape(field) for field in examples)
     copies = counts[0]
     if len(counts) != 3 or keys.shape != (copies,):

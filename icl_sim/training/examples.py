@@ -20,6 +20,7 @@ from icl_sim.transformer import Params, forward
 
 # The counts that float32 holds exactly, and the least weight that its sums do not lose.
 MOST, LEAST = 2**24, 1e-20
+DRAWN = 2**24  # of a float32 sum of whole counts
 
 
 class Examples(NamedTuple):
@@ -78,10 +79,16 @@ def context_laws(spec: TransformerSpec, params: Params, contexts: int) -> jax.Ar
     return jax.nn.softmax(forward(spec, params, prompts)[:, -1, :], axis=-1)
 
 
-def check_examples(spec: TransformerSpec, examples: Examples) -> None:
+def check_examples(spec: TransformerSpec, examples: Examples, *, drawn: bool) -> None:
     """Raises InputError unless the examples fit a model of this spec.
 
     Leading axes (one entry for each copy that is trained) may precede [E, T] and [E, V].
+
+    Args:
+      spec: of the model.
+      examples: inputs and counts.
+      drawn: whether batches are drawn by `draw`, whose cumulative sum in float32 holds whole counts
+        up to 2^24 in all; beyond, their shares would silently be rounded.
     """
     if spec.readout != "logits":
         raise InputError(f"fine-tuning needs a readout of logits, got {spec.readout}")
@@ -107,4 +114,10 @@ def check_examples(spec: TransformerSpec, examples: Examples) -> None:
         raise InputError(
             f"counts of the examples: expected finite numbers >= 0, of 0 or {LEAST:g} to {MOST}, "
             f"got {counts[~fine][0]}: divide all by one number"
+        )
+    total = counts.astype(np.float64).sum(axis=(-2, -1)).max(initial=0)
+    if drawn and total > DRAWN:
+        raise InputError(
+            f"counts of the examples: expected at most 2^24 in all to draw batches from, got "
+            f"{total:g}: train without batch, or on fewer demonstrations"
         )

@@ -179,7 +179,7 @@ def fine_tune(
     config = TrainConfig() if config is None else config
     if isinstance(examples, Completions):
         return tune_sequences(model, params, examples, config=config, key=key).params
-    check_examples(model.spec, examples)
+    check_examples(model.spec, examples, drawn=config.batch is not None)
     *lead, tokens = np.shape(examples.inputs)
     cost = partial(training_bytes, model.spec, config)
     require("fine-tuning", cost, examples=math.prod(lead), tokens=tokens)
