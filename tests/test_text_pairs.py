@@ -13,23 +13,23 @@ TASK = TextTask("answers", POOL, POOL[:10], choices=("no", "yes"))
 
 
 @pytest.mark.parametrize(
-    "text", ["{prompt} {completion}", "a {prompt}\n", "x{prompt}:{completion}."]
+    ("text", "whole"),
+    [
+        ("{prompt} {completion}", "{completion} {prompt}\n"),
+        ("x {prompt}:{completion}.", "x {completion}:{prompt}."),
+        ('{"q": "{prompt}",\n "a": {completion}}', '{"q": "{completion}",\n "a": {prompt}}'),
+    ],
 )
-def test_a_pair_is_the_template_filled_in(text):
-    if "{completion}" not in text:
-        with pytest.raises(InputError, match=r"expected \{completion\} once"):
-            Template(text)
-        return
+def test_a_pair_is_the_template_filled_in(text, whole):
     pair, template = TextPair("{completion}", "{prompt}"), Template(text)
-    whole = template.demonstration(pair)
-    filled = text.replace("{prompt}", "1").replace("{completion}", "2")
-    filled = filled.replace("1", pair.prompt, 1)[::-1].replace("2", pair.completion[::-1], 1)[::-1]
-    assert whole in (filled, filled + "\n")
+    assert template.demonstration(pair) == whole
     assert whole.startswith(template.head(pair.prompt) + template.completion(pair.completion))
     assert not template.head("p").endswith((" ", "\n"))
 
 
-@pytest.mark.parametrize("text", ["{completion} {prompt}", "{prompt} {prompt} {completion}", ""])
+@pytest.mark.parametrize(
+    "text", ["{completion} {prompt}", "{prompt} {prompt} {completion}", "{prompt}", ""]
+)
 def test_templates_that_a_model_cannot_answer_are_refused(text):
     with pytest.raises(InputError, match="template: expected"):
         Template(text)
@@ -64,8 +64,8 @@ def test_splits_are_nested_without_replacement_and_fixed_by_the_seed():
         ({"pool": ()}, "expected one or more demonstrations"),
         ({"held_out": ()}, "expected one or more held-out pairs"),
         ({"laws": np.full((5, 3), 1 / 3)}, "expected laws \\[5, 2\\]"),
-        ({"laws": np.full((5, 2), 1 / 3)}, "whose rows sum to one"),
-        ({"laws": np.tile([2.0, -1.0], (5, 1))}, "whose rows sum to one"),
+        ({"laws": np.full((5, 2), 1 / 3)}, "sums off by 3.3e-01"),
+        ({"laws": np.tile([2.0, -1.0], (5, 1))}, "the least entry -1.0e"),
     ],
 )
 def test_tasks_that_do_not_hold_together_are_refused(change, message):
