@@ -116,8 +116,16 @@ def test_a_sample_of_a_large_file_is_uniform_and_in_order(tmp_path, monkeypatch)
     assert hits.sum() == 20 * 500
     # Quarters of the file: 2,500 each of the 10,000 drawn, standard error 39.
     assert (abs(hits.reshape(4, 500).sum(axis=1) - 2500) < 200).all()
-    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 6 * 100)
-    assert len(read_pairs(path).pool) == 75
+
+
+def test_a_sample_bounded_in_characters_is_a_sample(tmp_path, monkeypatch):
+    rows = [("x" * (1 + 99 * (i % 2)) + str(i), f"y{i % 3}") for i in range(400)]
+    path = write(tmp_path / "rows.csv", rows)
+    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 100 * 40)
+    long = [sum(len(p.prompt) > 50 for p in read_pairs(path, seed=s).pool) for s in range(40)]
+    most = [len(read_pairs(path, seed=s).pool) for s in range(40)]
+    # Half of what is kept, but for the short ones that still fit behind the last long one.
+    assert 0.4 * sum(most) < sum(long) < 0.55 * sum(most)
 
 
 DAMAGED = {
