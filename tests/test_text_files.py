@@ -118,14 +118,16 @@ def test_a_sample_of_a_large_file_is_uniform_and_in_order(tmp_path, monkeypatch)
     assert (abs(hits.reshape(4, 500).sum(axis=1) - 2500) < 200).all()
 
 
-def test_a_sample_bounded_in_characters_is_a_sample(tmp_path, monkeypatch):
-    rows = [("x" * (1 + 99 * (i % 2)) + str(i), f"y{i % 3}") for i in range(400)]
-    path = write(tmp_path / "rows.csv", rows)
-    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 100 * 40)
-    long = [sum(len(p.prompt) > 50 for p in read_pairs(path, seed=s).pool) for s in range(40)]
-    most = [len(read_pairs(path, seed=s).pool) for s in range(40)]
-    # Half of what is kept, but for the short ones that still fit behind the last long one.
-    assert 0.4 * sum(most) < sum(long) < 0.55 * sum(most)
+def test_a_sample_is_the_rows_of_least_priority_that_fit(monkeypatch):
+    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 4000)
+    lengths = np.random.default_rng(0).integers(1, 300, 400)
+    pairs = [TextPair("x" * n, "") for n in lengths]
+    for seed in range(20):
+        order = np.random.default_rng(seed).random(400).argsort()
+        fitting = order[lengths[order].cumsum() <= 4000]
+        kept, total = text_files._sample(enumerate(pairs), np.random.default_rng(seed))
+        assert kept == [pairs[i] for i in sorted(fitting)]
+        assert total == 400
 
 
 DAMAGED = {
