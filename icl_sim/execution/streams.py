@@ -25,6 +25,7 @@ class Fixed(enum.IntEnum):
     TABLES = 7
     TEXT = 11
     TEACHERS = 13
+    SPLITS = 17
 
     def stream(self, *numbers: int) -> np.random.Generator:
         """The generator of this purpose and these numbers.
