@@ -26,6 +26,10 @@ class Fixed(enum.IntEnum):
     TEXT = 11
     TEACHERS = 13
     SPLITS = 17
+    WORDS = 19
+    PAIRS = 23
+    RATINGS = 29
+    TOPICS = 31
 
     def stream(self, *numbers: int) -> np.random.Generator:
         """The generator of this purpose and these numbers.
