@@ -115,7 +115,8 @@ class Answer:
       hidden: float32 [m, D], the normalized residual stream at the end of each prompt; None if no
         model was asked.
       readout: [D, V] that makes logits of it; None: the base's own.
-      trained: tokens read in training, each backward pass as two forward passes more.
+      trained: tokens read in training.
+      adapted: numbers that are trained.
       shared, own: tokens of a prompt that all queries share, and of a query alone, on average.
       figures: what else the route says of itself, by name.
     """
@@ -124,6 +125,7 @@ class Answer:
     hidden: np.ndarray | None = None
     readout: jax.Array | None = None
     trained: int = 0
+    adapted: int = 0
     shared: int = 0
     own: float = 0.0
     figures: dict[str, float] = field(default_factory=dict)

@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.decoding.kv_cache import KVCache, empty_cache, extend_stream
-from icl_sim.execution.progress import Progress, quiet
 from icl_sim.predictors.language_model import (
     Answer,
     Prompts,
@@ -137,12 +136,12 @@ def _adapted(
         stream = _by_leaves(spec, how)
     rows, _ = targets(items)
     tuned = tune_targets(stream, leaves, frozen, rows, config=config, key=order_key, how=how)
-    trained = _tokens(rows, config)
+    about = {"trained": _tokens(rows, config), "adapted": _size(tuned)}
     if in_context:
-        return ask(question, params={**params, **tuned}, trained=trained)
+        return ask(question, params={**params, **tuned}, **about)
     found = _ask_stream(question, stream, tuned, frozen)
     own = None if config.adapt == "lora" else _readout(stream, tuned, frozen)
-    return replace(found, readout=own, trained=trained)
+    return replace(found, readout=own, **about)
 
 
 def prefix(question: Question, key: jax.Array) -> Answer:
@@ -191,7 +190,12 @@ def _virtual(question: Question, key: jax.Array, stream: Stream, leaves: Params)
     how, frozen = question.base.how, dict(question.base.params)
     tuned = tune_targets(stream, leaves, frozen, rows, config=config, key=key, how=how)
     found = _ask_stream(question, stream, tuned, frozen)
-    return replace(found, trained=_tokens(rows, config), own=found.own + VIRTUAL)
+    about = {"trained": _tokens(rows, config), "adapted": _size(tuned)}
+    return replace(found, own=found.own + VIRTUAL, **about)
+
+
+def _size(leaves: Params) -> int:
+    return sum(leaf.size for leaf in leaves.values())
 
 
 def _tokens(rows: Targets, config: Any) -> int:

@@ -119,9 +119,7 @@ def log_probabilities(
     if size <= CHUNK:
         return chunk(flat, targets).reshape(asked.shape)
     pad = -size % CHUNK
-    parts = (
-        jnp.pad(y, ((0, pad), (0, 0))).reshape(-1, CHUNK, y.shape[1]) for y in (flat, targets)
-    )
+    parts = (jnp.pad(y, ((0, pad), (0, 0))).reshape(-1, CHUNK, y.shape[1]) for y in (flat, targets))
     found = jax.lax.map(lambda part: chunk(*part), tuple(parts))
     return found.reshape(-1, asked.shape[2])[:size].reshape(asked.shape)
 
