@@ -30,6 +30,7 @@ class Fixed(enum.IntEnum):
     PAIRS = 23
     RATINGS = 29
     TOPICS = 31
+    HELD_OUT = 37
 
     def stream(self, *numbers: int) -> np.random.Generator:
         """The generator of this purpose and these numbers.
