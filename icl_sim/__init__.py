@@ -53,6 +53,7 @@ _HOME = {
     "Verification": "decoding",
     "check_lemma": "statistics.lemmas",
     "compare": "comparison",
+    "compare_language": "comparison",
     "completions": "training.completions",
     "costs": "comparison",
     "distances_over": "divergence",
@@ -106,6 +107,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.comparison import MeanInterval as MeanInterval
     from icl_sim.comparison import Rate as Rate
     from icl_sim.comparison import compare as compare
+    from icl_sim.comparison import compare_language as compare_language
     from icl_sim.comparison import costs as costs
     from icl_sim.data.tasks import Demonstrations as Demonstrations
     from icl_sim.data.tasks import Task as Task

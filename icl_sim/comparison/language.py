@@ -1,5 +1,4 @@
-"""Every route through one language model, from the same demonstrations: how far is prompting from
-fine-tuning?
+"""Every route through one language model: how far is prompting from fine-tuning?
 
 A cell is one size, task and draw of demonstrations. Its answers, and the distances between them on
 the whole vocabulary, are recorded one by one; all else is computed from the records.
@@ -44,8 +43,8 @@ from icl_sim.predictors.language_model import (
     LanguageModel,
     Question,
     load_language_model,
-    prompts,
 )
+from icl_sim.predictors.language_prompts import prompts
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 from icl_sim.training import TrainConfig
 from icl_sim.transformer import unembedding
@@ -89,11 +88,11 @@ class Cell:
     seen: np.ndarray
 
 
-def compare_language(
+def compare_tasks(
     base: str | LanguageModel,
     tasks: Sequence[TextTask],
     *,
-    sizes: Sequence[int] = SIZES,
+    sizes: Sequence[int] | None = None,
     predictors: Sequence[str] = ROUTES,
     seeds: int = 1,
     tuning: TrainConfig = TUNING,
@@ -106,10 +105,11 @@ def compare_language(
     Args:
       base: a model, or what `load_language_model` takes.
       tasks: tasks of one family, or splits of one file; intervals resample them.
-      sizes: N, demonstrations in all.
+      sizes: N, demonstrations in all; by default those of SIZES that the tasks have, or all that
+        they have if these are fewer.
       predictors: names of kind ``language``.
       seeds: draws of demonstrations of each task.
-      tuning: how routes are tuned that are; the record of a run does not know it.
+      tuning: how routes are tuned that are; what is recorded was tuned so.
       seed: root of all randomness.
       store: each answer is recorded there, and found again on resuming.
       progress: called as progress(label, answers done, answers).
@@ -120,6 +120,9 @@ def compare_language(
       FloatingPointError: a law that is not finite, a training step that is not.
     """
     store = MemoryStore() if store is None else store
+    if sizes is None:
+        most = min((len(task.pool) for task in tasks), default=0)
+        sizes = tuple(size for size in SIZES if size <= most) or (most,)
     _check(tasks, sizes, predictors, seeds)
     base = load_language_model(base) if isinstance(base, str) else base
     cells = list(itertools.product(sizes, range(len(tasks)), range(seeds)))
@@ -263,16 +266,14 @@ class _Work:
             }
             for measure, distance in WHOLE.items()
         }
-        found["noise"] = {
-            name: {
+        found["noise"] = {}
+        for name in seen:
+            found["noise"][name] = {
                 noise: _listed(
-                    total_variation_from_hidden(*states(name, noise, moved), *seen[name])
+                    total_variation_from_hidden(*states(name, noise, answer), *seen[name])
                 )
-                for noise, moved in by_noise.items()
+                for noise, answer in noises[name].items()
             }
-            for name, by_noise in noises.items()
-            if name in seen
-        }
         return found
 
 

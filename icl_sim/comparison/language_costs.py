@@ -54,14 +54,14 @@ def route_costs(
     # Training reads short rows: no attention between them.
     for name, answer in asked.items():
         if answer.trained:
-            rows = max(1, round(answer.trained / max(answer.own, 1)))
-            once[name] = 3 * rows * read_flops(spec, answer.own)
+            read = max(1, round(answer.trained / max(answer.own, 1)))
+            once[name] = 3 * read * read_flops(spec, answer.own)
     cached = {n: read_flops(spec, a.own, a.shared) for n, a in asked.items()}
     whole = {n: read_flops(spec, a.own + a.shared) for n, a in asked.items()}
     rows = []
     for name, answer in asked.items():
         prefix = read_flops(spec, answer.shared) if answer.shared else 0
-        even = None, None
+        even: tuple[int | None, int | None] = (None, None)
         if reference in asked and name != reference and not answer.trained:
             first = once[reference]
             even = (

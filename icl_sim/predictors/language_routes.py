@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from icl_sim.data.text_pairs import choice_counts
-from icl_sim.predictors.language_model import Answer, Question, ask
+from icl_sim.predictors.language_asking import ask
+from icl_sim.predictors.language_model import Answer, Question
 from icl_sim.predictors.language_tuning import Route, adapted, distilled, prefix, soft_prompt
 
 SHOWN = 8  # demonstrations in a prompt that cannot hold all
@@ -47,7 +48,7 @@ def random_choice(question: Question, key: jax.Array) -> Answer:
     """``SHOWN`` of the demonstrations, the same for every query."""
     data = question.data
     N = len(data.demonstrations)
-    rows = np.sort(np.asarray(jax.random.permutation(key, N))[:SHOWN]) if N else []
+    rows = sorted(np.asarray(jax.random.permutation(key, N))[:SHOWN].tolist())
     shown = tuple(data.demonstrations[i] for i in rows)
     return ask(question._replace(data=data._replace(demonstrations=shown)))
 

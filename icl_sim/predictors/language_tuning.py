@@ -22,16 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.decoding.kv_cache import KVCache, empty_cache, extend_stream
-from icl_sim.predictors.language_model import (
-    Answer,
-    Prompts,
-    Question,
-    ask,
-    laws_of,
-    prompts,
-    read_shared,
-    rows_of,
-)
+from icl_sim.predictors.language_asking import ask, laws_of, read_shared, rows_of
+from icl_sim.predictors.language_model import Answer, Question
+from icl_sim.predictors.language_prompts import Prompts, common, prompts
 from icl_sim.training.adapters import trainable
 from icl_sim.training.targets import Stream, Targets, log_probabilities, targets, tune_targets
 from icl_sim.transformer import Arithmetic, Params, embed, hidden, loop, norm, unembedding
@@ -126,21 +119,26 @@ def _adapted(
     if not items:
         return ask(question) if in_context else _bare(question)
     start_key, order_key = jax.random.split(key)
-    frozen: Params = params
+    whole = _bare_prompts(question)
+    ahead = common([*(prompt for prompt, _, _ in items), *whole.rows], keep=1)
+    shared, frozen = tuple(ahead), params
     if config.adapt == "head":
         leaves = {"w_out": unembedding(spec, params)}
-        stream = _by_head(spec, how)
+        stream = _by_head(spec, how, shared)
     else:
         leaves = trainable(params, config, start_key)
         frozen = {} if config.adapt == "full" else params
-        stream = _by_leaves(spec, how)
-    rows, _ = targets(items)
+        stream = _by_leaves(spec, how, shared)
+    rows, _ = targets((prompt[len(ahead) :], end, weight) for prompt, end, weight in items)
     tuned = tune_targets(stream, leaves, frozen, rows, config=config, key=order_key, how=how)
-    about = {"trained": _tokens(rows, config), "adapted": _size(tuned)}
+    about: dict[str, Any] = {
+        "trained": _tokens(rows, config) + config.steps * len(ahead),
+        "adapted": _size(tuned),
+    }
     if in_context:
         return ask(question, params={**params, **tuned}, **about)
-    found = _ask_stream(question, stream, tuned, frozen)
-    own = None if config.adapt == "lora" else _readout(stream, tuned, frozen)
+    found = _ask_stream(question, whole, stream, tuned, frozen, ahead=len(ahead))
+    own = None if config.adapt == "lora" else _readout(spec, tuned)
     return replace(found, readout=own, **about)
 
 
@@ -189,8 +187,8 @@ def _virtual(question: Question, key: jax.Array, stream: Stream, leaves: Params)
     rows, _ = targets(examples(question))
     how, frozen = question.base.how, dict(question.base.params)
     tuned = tune_targets(stream, leaves, frozen, rows, config=config, key=key, how=how)
-    found = _ask_stream(question, stream, tuned, frozen)
-    about = {"trained": _tokens(rows, config), "adapted": _size(tuned)}
+    found = _ask_stream(question, _bare_prompts(question), stream, tuned, frozen)
+    about: dict[str, Any] = {"trained": _tokens(rows, config), "adapted": _size(tuned)}
     return replace(found, own=found.own + VIRTUAL, **about)
 
 
@@ -204,13 +202,25 @@ def _tokens(rows: Targets, config: Any) -> int:
     return int(config.steps * min(config.batch or E, E) * T)
 
 
-def _ask_stream(question: Question, stream: Stream, leaves: Params, frozen: Any) -> Answer:
-    """The answer to bare prompts of a model that reads rows whole."""
-    data = question.data._replace(demonstrations=())
-    read = prompts(question.base, data)
-    whole = Prompts([], [[*read.shared, *row] for row in read.rows], read.choices)
+def _bare_prompts(question: Question) -> Prompts:
+    """The queries without demonstrations, nothing shared."""
+    read = prompts(question.base, question.data._replace(demonstrations=()))
+    return Prompts([], [[*read.shared, *row] for row in read.rows], read.choices)
+
+
+def _ask_stream(
+    question: Question,
+    whole: Prompts,
+    stream: Stream,
+    leaves: Params,
+    frozen: Any,
+    *,
+    ahead: int = 0,
+) -> Answer:
+    """The answer of a stream that reads rows whole, but for the tokens that it has ahead."""
+    read = whole._replace(rows=[row[ahead:] for row in whole.rows])
     answer = partial(_through, stream, question.base.how, leaves, frozen)
-    laws, states = laws_of(whole, *rows_of(whole), answer)
+    laws, states = laws_of(read, *rows_of(read), answer)
     own = float(np.mean([len(row) for row in whole.rows]))
     return Answer(laws, states, own=own)
 
@@ -224,26 +234,49 @@ def _through(
     return log_probabilities(x, readout, rows, how), first
 
 
-def _readout(stream: Stream, leaves: Params, frozen: Any) -> jax.Array:
-    return stream(leaves, frozen, jnp.zeros((1, 1), jnp.int32))[1]
+def _readout(spec: Any, tuned: Params) -> jax.Array:
+    """[D, V], of all leaves or of the readout alone."""
+    return tuned["w_out"] if "w_out" in tuned else unembedding(spec, tuned)
 
 
-# One object for each model, since a stream is what is compiled for.
+def _behind(
+    spec: Any, how: Arithmetic, params: Params, ahead: tuple[int, ...], tokens: jax.Array
+) -> jax.Array:
+    """The normalized stream at tokens [E, T] of rows that all begin with ``ahead``, read once."""
+    E, T = tokens.shape
+    if not ahead:
+        return hidden(spec, params, tokens, how=how)
+    P, dtype = len(ahead), how.dtype or next(iter(params.values())).dtype
+    one = empty_cache(spec, batch=1, room=P, dtype=dtype)
+    row, length = jnp.array([ahead], jnp.int32), jnp.full(1, P, jnp.int32)
+    _, one = extend_stream(spec, params, row, one, lengths=length, how=how)
+    empty = empty_cache(spec, batch=E, room=T, dtype=dtype)
+    runs = tuple(
+        new and new._replace(shared_k=run.k[:, 0], shared_v=run.v[:, 0])
+        for new, run in zip(empty.runs, one.runs, strict=True)
+    )
+    x, _ = extend_stream(
+        spec, params, tokens, KVCache(runs, empty.place), lengths=jnp.full(E, T, jnp.int32), how=how
+    )
+    return norm(spec, x, params, "norm_out")
 
 
-@lru_cache(maxsize=8)
-def _by_leaves(spec: Any, how: Arithmetic) -> Stream:
+# One object for each model and beginning, since a stream is what is compiled for.
+
+
+@lru_cache(maxsize=32)
+def _by_leaves(spec: Any, how: Arithmetic, ahead: tuple[int, ...]) -> Stream:
     def stream(leaves: Params, frozen: Any, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
         params = {**frozen, **leaves}
-        return hidden(spec, params, tokens, how=how), unembedding(spec, params)
+        return _behind(spec, how, params, ahead, tokens), unembedding(spec, params)
 
     return stream
 
 
-@lru_cache(maxsize=8)
-def _by_head(spec: Any, how: Arithmetic) -> Stream:
+@lru_cache(maxsize=32)
+def _by_head(spec: Any, how: Arithmetic, ahead: tuple[int, ...]) -> Stream:
     def stream(leaves: Params, frozen: Any, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return hidden(spec, frozen, tokens, how=how), leaves["w_out"]
+        return _behind(spec, how, frozen, ahead, tokens), leaves["w_out"]
 
     return stream
 

@@ -24,7 +24,7 @@ from icl_sim.training.sequence_tuning import RowOrder
 from icl_sim.transformer.arithmetic import Arithmetic
 from icl_sim.transformer.sublayers import Params, dot
 
-ROUND = 8  # rows are filled up to a multiple, so that few lengths are compiled
+ROUND = 8  # rows are filled up by at most this share, so that few lengths are compiled
 CHUNK = 256  # places whose logits are held at once
 
 # (leaves, frozen, tokens [E, T]) -> normalized residual stream [E, T, D], and unembedding [D, V].
@@ -65,7 +65,7 @@ def targets(
       InputError: an empty prompt or completion.
 
     >>> rows, found = targets([([5], [7], 2.0), ([5], [8], 1.0), ([6], [7, 9], 1.0)])
-    >>> rows.tokens[:, :2].tolist(), rows.targets.tolist()
+    >>> rows.tokens.tolist(), rows.targets.tolist()
     ([[5, 0], [6, 7]], [[[7, 8], [0, 0]], [[7, 0], [9, 0]]])
     >>> found[2]
     Located(row=1, targets=((0, 0), (1, 0)))
@@ -85,7 +85,9 @@ def targets(
         row = number.setdefault(key, len(number))
         where = tuple((i, list(s).index(t)) for i, (s, t) in enumerate(zip(slots, completion)))  # noqa: B905
         found.append(Located(row, where))
-    length = -(-max(len(tokens) for tokens, _ in rows) // ROUND) * ROUND
+    longest = max(len(tokens) for tokens, _ in rows)
+    step = max(1, longest // ROUND)
+    length = -(-longest // step) * step
     most = max(len(slots) for slots in rows.values())
     wide = max(len(slot) for slots in rows.values() for slot in slots)
     E = len(rows)
