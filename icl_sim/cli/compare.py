@@ -52,16 +52,14 @@ def run(arguments: Any) -> int:
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_routes
 
-    names = {} if arguments.predictors is None else {"predictors": arguments.predictors}
-    given = flags.chosen(arguments, *TABLES)
-    shape = {name: TABLES[name] if value is None else value for name, value in given.items()}
+    asked: dict[str, Any] = flags.chosen(arguments, "sizes", "seeds", "seed", "out", "resume")
+    for name, usual in TABLES.items():
+        given = getattr(arguments, name)
+        asked[name] = usual if given is None else given
+    if arguments.predictors is not None:
+        asked["predictors"] = arguments.predictors
     with ProgressBar() as progress:
-        found = compare_routes(
-            arguments.task or "english",
-            **shape | flags.chosen(arguments, "sizes", "seeds", "seed", "out", "resume"),
-            progress=progress,
-            **names,
-        )
+        found = compare_routes(arguments.task or "english", progress=progress, **asked)
     page = output.pages(Findings(comparisons=(found,)), arguments.out) if arguments.out else None
     if arguments.json:
         output.print_json(found)

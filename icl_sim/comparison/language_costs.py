@@ -50,12 +50,11 @@ def route_costs(
       reference: the fine-tuned route whose break-even is asked for.
     """
     asked = {name: a for name, a in answers.items() if a.own}
-    once = {n: 3 * read_flops(spec, a.trained) if a.trained else 0 for n, a in asked.items()}
-    # Training reads short rows: no attention between them.
-    for name, answer in asked.items():
-        if answer.trained:
-            read = max(1, round(answer.trained / max(answer.own, 1)))
-            once[name] = 3 * read * read_flops(spec, answer.own)
+    # Training reads rows that are as short as a query: there is no attention between them.
+    once = {
+        n: round(3 * a.trained / a.own * read_flops(spec, a.own)) if a.trained else 0
+        for n, a in asked.items()
+    }
     cached = {n: read_flops(spec, a.own, a.shared) for n, a in asked.items()}
     whole = {n: read_flops(spec, a.own + a.shared) for n, a in asked.items()}
     rows = []
@@ -66,7 +65,7 @@ def route_costs(
             first = once[reference]
             even = (
                 _break_even(first, whole[name] - whole[reference]),
-                _break_even(first - prefix, cached[name] - whole[reference]),
+                _break_even(first - prefix, cached[name] - cached[reference]),
             )
         kept = cache_bytes(spec, batch=1, room=answer.shared)
         rows.append(

@@ -49,11 +49,11 @@ def _how_many(found: LanguageComparison) -> str:
     row = next((r for r in found.reach if r.route == a and r.eps == NEAR), None)
     if a is None or b is None or row is None:
         return "How many demonstrations would do is not known."
-    first, last = (found.matrix[n][a][b].mean for n in (min(found.sizes), max(found.sizes)))
     window = "" if found.window is None else f" (one prompt holds about {found.window:,})"
+    curve = ", ".join(f"{found.matrix[n][a][b].mean:.2f} at {n}" for n in sorted(found.sizes))
     return (
-        f"From N = {min(found.sizes)} to {max(found.sizes)} that distance went from {first:.2f} to "
-        f"{last:.2f}; {a} comes within {NEAR} of {b} {_where(row, found.sizes)}{window}."
+        f"Over N that distance is {curve}: {a} comes within {NEAR} of {b} "
+        f"{_where(row, found.sizes)}{window}."
     )
 
 
@@ -94,7 +94,7 @@ def _interval(cell: Distance | MeanInterval) -> str:
 
 def _where(row: Reach, sizes: tuple[int, ...]) -> str:
     if row.N is None:
-        return f"nowhere up to N = {max(sizes)}"
+        return f"nowhere within the window of sizes, up to N = {max(sizes)}"
     if min(sizes) >= row.N:
         return f"from the first size, N = {min(sizes)}, on"
     low, high = (

@@ -221,8 +221,8 @@ def _ask_stream(
     read = whole._replace(rows=[row[ahead:] for row in whole.rows])
     answer = partial(_through, stream, question.base.how, leaves, frozen)
     laws, states = laws_of(read, *rows_of(read), answer)
-    own = float(np.mean([len(row) for row in whole.rows]))
-    return Answer(laws, states, own=own)
+    own = float(np.mean([len(row) for row in read.rows]))
+    return Answer(laws, states, shared=ahead, own=own)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -252,7 +252,9 @@ def _behind(
     _, one = extend_stream(spec, params, row, one, lengths=length, how=how)
     empty = empty_cache(spec, batch=E, room=T, dtype=dtype)
     runs = tuple(
-        new and new._replace(shared_k=run.k[:, 0], shared_v=run.v[:, 0])
+        None
+        if new is None or run is None
+        else new._replace(shared_k=run.k[:, 0], shared_v=run.v[:, 0])
         for new, run in zip(empty.runs, one.runs, strict=True)
     )
     x, _ = extend_stream(
