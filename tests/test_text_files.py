@@ -116,8 +116,18 @@ def test_a_sample_of_a_large_file_is_uniform_and_in_order(tmp_path, monkeypatch)
     assert hits.sum() == 20 * 500
     # Quarters of the file: 2,500 each of the 10,000 drawn, standard error 39.
     assert (abs(hits.reshape(4, 500).sum(axis=1) - 2500) < 200).all()
-    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 6 * 100)
-    assert len(read_pairs(path).pool) == 75
+
+
+def test_a_sample_is_the_rows_of_least_priority_that_fit(monkeypatch):
+    monkeypatch.setattr(text_files, "MOST_CHARACTERS", 4000)
+    lengths = np.random.default_rng(0).integers(1, 300, 400)
+    pairs = [TextPair("x" * n, "") for n in lengths]
+    for seed in range(20):
+        order = np.random.default_rng(seed).random(400).argsort()
+        fitting = order[lengths[order].cumsum() <= 4000]
+        kept, total = text_files._sample(enumerate(pairs), np.random.default_rng(seed))
+        assert kept == [pairs[i] for i in sorted(fitting)]
+        assert total == 400
 
 
 DAMAGED = {

@@ -110,9 +110,9 @@ def check_window(data: LanguageData, *, count: Callable[[str], int], window: int
     >>> check_window(data, count=lambda text: len(text.split()), window=4)
     3
     """
-    ends = data.choices or [""]
-    texts = [
-        (f"demonstration {i}", p.prompt, [p.completion]) for i, p in enumerate(data.demonstrations)
+    ends = data.choices or ("",)
+    texts: list[tuple[str, str, tuple[str, ...]]] = [
+        (f"demonstration {i}", p.prompt, (p.completion,)) for i, p in enumerate(data.demonstrations)
     ]
     texts += [(f"query {i}", prompt, ends) for i, prompt in enumerate(data.queries)]
     longest = 0

@@ -7,10 +7,18 @@ Letters: m contexts (held-out prompts), V outputs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from icl_sim.data.corpora import english_bigrams
+from icl_sim.data.corpora import (
+    RATINGS,
+    RATINGS_SHA256,
+    TOPICS,
+    TOPICS_SHA256,
+    english_bigrams,
+    shipped,
+)
 from icl_sim.data.tasks import Task, english_table, random_table
 from icl_sim.data.text_pairs import Template, TextPair, TextTask
 from icl_sim.errors import InputError, did_you_mean
@@ -19,6 +27,7 @@ from icl_sim.execution.streams import Fixed
 PAIRS = Template("{prompt} {completion}\n", header="Pairs of words:\n")
 DRAWN = 2**16  # demonstrations of a table, so that two seeds share few
 LABELS = 8  # held-out outputs of each context
+SENTIMENTS = ("negative", "neutral", "positive")
 # Nouns that are one token of SmolLM2, at the beginning of a line as well as behind a space.
 NOUNS = (
     "cat dog sun moon tree river stone bird fish house road boat book chair table wheel clock "
@@ -60,7 +69,7 @@ def text_task(
     return TEXT_TASKS[name](index, contexts, vocab)
 
 
-def text_of_table(task: Task, *, number: int = 0, drawn: int = DRAWN) -> TextTask:
+def text_of_table(task: Task, *, licence: str, number: int = 0, drawn: int = DRAWN) -> TextTask:
     """A table as pairs of words: contexts are prompts, outputs are completions.
 
     The pool is ``drawn`` demonstrations, contexts uniform and outputs from the law, so that the
@@ -68,6 +77,7 @@ def text_of_table(task: Task, *, number: int = 0, drawn: int = DRAWN) -> TextTas
 
     Args:
       task: names of contexts and outputs are taken as they are.
+      licence: of the words and the law.
       number: tells apart tables of one size.
       drawn: demonstrations in the pool.
     """
@@ -93,12 +103,13 @@ def text_of_table(task: Task, *, number: int = 0, drawn: int = DRAWN) -> TextTas
         laws=task.law.copy(),
         template=PAIRS,
         source=task.source,
+        licence=licence,
     )
 
 
 def _english(index: int, contexts: int | None, vocab: int | None) -> TextTask:
     m, V = contexts or 8, vocab or 8
-    return text_of_table(english_table(index, contexts=m, vocab=V), number=2 * index)
+    return text_of_table(english_table(index, contexts=m, vocab=V), licence="MIT", number=2 * index)
 
 
 def _tables(index: int, contexts: int | None, vocab: int | None) -> TextTask:
@@ -120,10 +131,74 @@ def _tables(index: int, contexts: int | None, vocab: int | None) -> TextTask:
     words = words[: max(m + V, len(nouns))]
     words = [words[i] for i in Fixed.WORDS.stream(index, m, V).permutation(len(words))]
     named = Task(table.name, tuple(words[:m]), tuple(words[m : m + V]), table.law, table.source)
-    return text_of_table(named, number=2 * index + 1)
+    return text_of_table(named, licence="none: drawn at random", number=2 * index + 1)
+
+
+def _vader(index: int, contexts: int | None, vocab: int | None) -> TextTask:
+    """Is a word negative, neutral or positive? The truth is the law of ten human raters.
+
+    A demonstration is what one rater says about one word. Other words are held out.
+    """
+    _is_no_table("vader", vocab, len(SENTIMENTS))
+    rated = [line.split("\t") for line in shipped(RATINGS, sha256=RATINGS_SHA256).splitlines()]
+    pairs = {
+        word: [TextPair(word, SENTIMENTS[int(np.sign(int(digit) - 4)) + 1]) for digit in digits]
+        for word, digits in rated
+    }
+    held, pool = _apart("vader", list(pairs), contexts or 100, Fixed.RATINGS.stream(index))
+    labels = [[pair.completion for pair in pairs[word]] for word in held]
+    return TextTask(
+        name=f"vader {index}",
+        pool=tuple(pair for word in pool for pair in pairs[word]),
+        held_out=tuple(pair for word in held for pair in pairs[word]),
+        choices=SENTIMENTS,
+        laws=np.array([[row.count(y) / len(row) for y in SENTIMENTS] for row in labels]),
+        template=Template("{prompt}: {completion}\n", header="Sentiment of words.\n"),
+        source="VADER's words, each rated by ten people (vaderSentiment 3.3.2)",
+        licence="MIT",
+    )
+
+
+def _topics(index: int, contexts: int | None, vocab: int | None) -> TextTask:
+    """Which field is a sentence about? Sentences of SciPy's documentation, eight fields."""
+    pairs = [
+        TextPair(*line.split("\t")[::-1])
+        for line in shipped(TOPICS, sha256=TOPICS_SHA256).splitlines()
+    ]
+    fields = tuple(sorted({pair.completion for pair in pairs}))
+    _is_no_table("topics", vocab, len(fields))
+    held, pool = _apart("topics", pairs, contexts or 80, Fixed.TOPICS.stream(index))
+    return TextTask(
+        name=f"topics {index}",
+        pool=tuple(pool),
+        held_out=tuple(held),
+        choices=fields,
+        template=Template("{prompt} -> {completion}\n", header="Sentences and topics.\n"),
+        source="first sentences of SciPy 1.16.3's docstrings, and the part they stand in",
+        licence="BSD-3-Clause",
+    )
+
+
+def _is_no_table(name: str, vocab: int | None, choices: int) -> None:
+    if vocab not in (None, choices):
+        raise InputError(f"{name}: expected {choices} outputs, its choices, got {vocab}")
+
+
+def _apart(
+    name: str, items: list[Any], held: int, rng: np.random.Generator
+) -> tuple[list[Any], list[Any]]:
+    """``held`` of the items, drawn at random, and the others."""
+    if held >= len(items):
+        raise InputError(
+            f"{name}: expected at most {len(items) - 1} of {len(items)} held out, got {held}"
+        )
+    order = rng.permutation(len(items))
+    return [items[i] for i in order[:held]], [items[i] for i in order[held:]]
 
 
 TEXT_TASKS: dict[str, Callable[[int, int | None, int | None], TextTask]] = {
     "english": _english,
     "tables": _tables,
+    "topics": _topics,
+    "vader": _vader,
 }
