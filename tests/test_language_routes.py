@@ -16,12 +16,14 @@ from icl_sim.predictors import get_predictor
 from icl_sim.predictors.language_asking import ask
 from icl_sim.predictors.language_model import Question
 from icl_sim.predictors.language_prompts import prompts
-from icl_sim.predictors.language_tuning import adapted
 from icl_sim.training import TrainConfig
 from icl_sim.transformer import forward
 
-KEY = jax.random.key(0)
 STEPS = TrainConfig(learning_rate=3e-2, steps=60, schedule="constant", batch=16)
+
+
+def answer(name, shown):
+    return get_predictor(name, "language")(shown, jax.random.key(0))
 
 
 def law_by_hand(text, choices):
@@ -69,27 +71,21 @@ def test_where_a_choice_begins_another_all_are_followed_by_the_end():
 
 def test_counts_are_of_the_query_s_own_context():
     shown = question(**data_of([("a", "red"), ("a", "red"), ("b", "blue")], ("a", "c"))._asdict())
-    assert np.asarray(get_predictor("counts", "language")(shown, KEY)).tolist() == [
+    assert np.asarray(answer("counts", shown)).tolist() == [
         [1, 0, 0],
         pytest.approx([1 / 3] * 3),
     ]
-    smooth = np.asarray(get_predictor("smoothed", "language")(shown, KEY))[0]
+    smooth = np.asarray(answer("smoothed", shown))[0]
     assert smooth.tolist() == pytest.approx([2.5 / 3.5, 0.5 / 3.5, 0.5 / 3.5])
 
 
-@pytest.mark.parametrize("name", ["lora-8", "full", "head", "prefix", "soft-prompt"])
-def test_what_is_trained_goes_to_the_counts(name):
-    shown = question(32, tuning=STEPS)
-    route = adapted("lora", 8) if name == "full" else get_predictor(name, "language")
-    if name == "full":  # at the rate of a large model a small one would hardly move
-        from icl_sim.predictors import language_tuning
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(language_tuning, "FULL_RATE", 1.0)
-            tuned = get_predictor("full", "language")(shown, KEY)
-    else:
-        tuned = route(shown, KEY)
-    counts, bare = (get_predictor(n, "language")(shown, KEY) for n in ("counts", "zero-shot"))
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("lora-8", 0.03), ("full", 1.5), ("head", 0.1), ("prefix", 0.01), ("soft-prompt", 0.01)],
+)
+def test_what_is_trained_goes_to_the_counts(name, rate):
+    shown = question(24, tuning=replace(STEPS, learning_rate=rate))
+    counts, bare, tuned = (answer(n, shown) for n in ("counts", "zero-shot", name))
     assert total_variation(tuned, counts) < 0.5 * total_variation(bare, counts)
     assert tuned.trained > 0
     readout = model().params["embed"].T if tuned.readout is None else tuned.readout
@@ -99,23 +95,21 @@ def test_what_is_trained_goes_to_the_counts(name):
 
 def test_distillation_goes_to_what_the_prompt_says():
     shown = question(8, tuning=STEPS)
-    teacher, bare, found = (
-        get_predictor(n, "language")(shown, KEY) for n in ("in-context", "zero-shot", "distilled")
-    )
+    teacher, bare, found = (answer(n, shown) for n in ("in-context", "zero-shot", "distilled"))
     assert total_variation(found, teacher) < 0.5 * total_variation(bare, teacher)
 
 
 def test_without_demonstrations_every_trained_route_is_the_bare_model():
     shown = question(0)
-    bare = np.asarray(get_predictor("zero-shot", "language")(shown, KEY))
+    bare = np.asarray(answer("zero-shot", shown))
     for name in ("lora-8", "distilled", "prefix", "soft-prompt", "lora-in-context"):
-        found = get_predictor(name, "language")(shown, KEY)
+        found = answer(name, shown)
         np.testing.assert_array_equal(np.asarray(found), bare, err_msg=name)
 
 
 def test_calibration_divides_by_the_law_of_empty_queries():
     shown = question(8)
-    found = get_predictor("calibrated", "language")(shown, KEY)
+    found = answer("calibrated", shown)
     both = ask(shown._replace(data=shown.data._replace(queries=("a", "N/A", "[MASK]", "..."))))
     law = both.laws[0] / both.laws[1:].mean(axis=0)
     np.testing.assert_allclose(found.laws[0], law / law.sum(), rtol=1e-4)

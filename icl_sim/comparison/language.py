@@ -19,7 +19,8 @@ import numpy as np
 
 from icl_sim.comparison.entry import checked_laws
 from icl_sim.comparison.language_result import LanguageComparison
-from icl_sim.comparison.language_summary import summed_up
+from icl_sim.comparison.language_summary import TRUTH, summed_up
+from icl_sim.comparison.run import ROUTES, SIZES
 from icl_sim.data.text_pairs import (
     DEFAULT_TEMPLATE,
     HeldOut,
@@ -50,9 +51,6 @@ from icl_sim.training import TrainConfig
 from icl_sim.transformer import unembedding
 
 KIND = "language"
-ROUTES = ("zero-shot", "in-context", "lora-8", "counts")
-SIZES = (16, 64, 256)
-TRUTH = "truth"
 WHOLE: dict[str, Callable[..., jax.Array]] = {
     "total_variation": total_variation_from_hidden,
     "kl": kl_from_hidden,
@@ -93,7 +91,7 @@ def compare_tasks(
     tasks: Sequence[TextTask],
     *,
     sizes: Sequence[int] | None = None,
-    predictors: Sequence[str] = ROUTES,
+    predictors: Sequence[str] = ROUTES[KIND],
     seeds: int = 1,
     tuning: TrainConfig = TUNING,
     seed: int = 0,

@@ -19,6 +19,8 @@ from icl_sim.decoding.kv_cache import (
 from icl_sim.errors import InputError
 from icl_sim.pretrained import Tokenizer, from_pretrained
 from icl_sim.training import TrainConfig
+from icl_sim.training.base_model import NAME as BASE
+from icl_sim.training.base_model import WINDOW
 from icl_sim.transformer import (
     FAST,
     Arithmetic,
@@ -41,6 +43,8 @@ class LanguageModel:
       params: its leaves; those of equal layers may be stacked.
       tokenizer: of its vocabulary.
       how: the arithmetic.
+      longest: the longest prompt that it was made for, in tokens, if its spec and its origin do not
+        say so.
 
     Raises:
       InputError: a model that is not read token by token, or has no tokenizer.
@@ -51,6 +55,7 @@ class LanguageModel:
     params: Params
     tokenizer: Tokenizer
     how: Arithmetic = FAST
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         check_decodable(self.model.spec)
@@ -62,7 +67,7 @@ class LanguageModel:
         """The most tokens that it was made for, if it says so."""
         if self.model.spec.position_rows:
             return self.model.spec.position_rows - self.model.spec.position_offset
-        return None if self.model.origin is None else self.model.origin.window
+        return self.longest if self.model.origin is None else self.model.origin.window
 
 
 def load_language_model(path: str | Path) -> LanguageModel:
@@ -74,7 +79,9 @@ def load_language_model(path: str | Path) -> LanguageModel:
     model, params, tokenizer = from_pretrained(path)
     if tokenizer is None:
         raise InputError(f"{path}: expected a model with a tokenizer, got none")
-    return LanguageModel(str(path), model, stack_layers(model.spec, params), tokenizer)
+    longest = WINDOW if str(path) == BASE else None
+    leaves = stack_layers(model.spec, params)
+    return LanguageModel(str(path), model, leaves, tokenizer, longest=longest)
 
 
 class Question(NamedTuple):

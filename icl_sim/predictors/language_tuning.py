@@ -24,14 +24,15 @@ import numpy as np
 from icl_sim.decoding.kv_cache import KVCache, empty_cache, extend_stream
 from icl_sim.predictors.language_asking import ask, laws_of, read_shared, rows_of
 from icl_sim.predictors.language_model import Answer, Question
-from icl_sim.predictors.language_prompts import Prompts, common, prompts
+from icl_sim.predictors.language_prompts import Prompts, common, prompt_text, prompts
 from icl_sim.training.adapters import trainable
 from icl_sim.training.targets import Stream, Targets, log_probabilities, targets, tune_targets
 from icl_sim.transformer import Arithmetic, Params, embed, hidden, loop, norm, unembedding
 
 VIRTUAL = 16  # tokens of a tuned prefix or soft prompt
-FULL_RATE = 2e-5  # all leaves move: the usual rate of language models
-SOFT_RATE = 1e-2  # embeddings and keys of few tokens need larger steps (Lester et al.)
+# Learning rates as multiples of LoRA's: where all leaves move the usual ones are far lower;
+# embeddings and keys of few tokens need larger steps (Lester et al.).
+FULL_RATE, SOFT_RATE = 0.02, 10.0
 
 Route = Callable[[Question, jax.Array], Answer]
 Item = tuple[list[int], list[int], float]
@@ -49,7 +50,7 @@ def adapted(adapt: str, rank: int = 1, *, in_context: bool = False) -> Route:
     def predict(question: Question, key: jax.Array) -> Answer:
         config = replace(question.tuning, adapt=adapt, rank=rank)
         if adapt == "full":
-            config = replace(config, learning_rate=min(FULL_RATE, config.learning_rate))
+            config = replace(config, learning_rate=FULL_RATE * config.learning_rate)
         return _adapted(question, key, config, examples(question), in_context)
 
     return predict
@@ -83,7 +84,7 @@ def examples(question: Question) -> list[Item]:
     """(prompt, completion, weight): each distinct demonstration alone, weighted by its count."""
     base, data = question.base, question.data
     counts = Counter(data.demonstrations)
-    if data.choices:
+    if counts and data.choices:
         seen = tuple(dict.fromkeys(pair.prompt for pair in counts))
         bare = data._replace(demonstrations=(), queries=seen)
         read = prompts(base, bare)
@@ -175,15 +176,16 @@ def soft_prompt(question: Question, key: jax.Array) -> Answer:
 
 
 def _first_tokens(question: Question) -> list[int]:
-    """The first ``VIRTUAL`` tokens of the prompts with demonstrations."""
-    if not question.data.demonstrations:
+    """The first ``VIRTUAL`` tokens of a prompt with demonstrations."""
+    data = question.data
+    if not data.demonstrations:
         return []
-    read = prompts(question.base, question.data)
-    return read.shared[:VIRTUAL]
+    text = prompt_text(data, data.demonstrations[:VIRTUAL], data.queries[0])
+    return question.base.tokenizer.encode(text)[:VIRTUAL]
 
 
 def _virtual(question: Question, key: jax.Array, stream: Stream, leaves: Params) -> Answer:
-    config = replace(question.tuning, learning_rate=SOFT_RATE)
+    config = replace(question.tuning, learning_rate=SOFT_RATE * question.tuning.learning_rate)
     rows, _ = targets(examples(question))
     how, frozen = question.base.how, dict(question.base.params)
     tuned = tune_targets(stream, leaves, frozen, rows, config=config, key=key, how=how)
