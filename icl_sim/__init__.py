@@ -58,6 +58,7 @@ _HOME = {
     "bm25_scores": "data.rankings",
     "check_lemma": "statistics.lemmas",
     "compare": "comparison",
+    "compare_language": "comparison",
     "completions": "training.completions",
     "costs": "comparison",
     "distances_over": "divergence",
@@ -114,6 +115,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.comparison import MeanInterval as MeanInterval
     from icl_sim.comparison import Rate as Rate
     from icl_sim.comparison import compare as compare
+    from icl_sim.comparison import compare_language as compare_language
     from icl_sim.comparison import costs as costs
     from icl_sim.data.rankings import bm25_scores as bm25_scores
     from icl_sim.data.rankings import retrieve as retrieve

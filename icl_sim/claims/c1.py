@@ -29,6 +29,7 @@ from icl_sim.claims.claim import (
 )
 from icl_sim.claims.evidence import Size
 from icl_sim.claims.hash_bits import refute
+from icl_sim.claims.networks import network_experiment
 from icl_sim.claims.prefixes import prefixes_experiment
 from icl_sim.claims.scaling import scaling
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
@@ -315,6 +316,21 @@ CLAIM = Claim(
             derived=HOLDS,
             sources="Krichevsky and Trofimov 1981; Agrawal 2020 (arXiv:1904.02291); docs/c1.md",
             experiment=prefixes_experiment,
+        ),
+        Statement(
+            id="C1.network",
+            statement="C1.token's size holds where the fine-tuned law is a network's: drawn from a "
+            "base that was really fine-tuned, and read by frozen weights from the prompt.",
+            reading="The abstract speaks of a fine-tuned model; C1.token of any law. Ours: the "
+            "shipped base, all leaves tuned on prompts of two tokens; its law on V outputs.",
+            premises="The same number n_c of demonstrations for each context, drawn from the "
+            "network's law; the hand-written lookup answers. The pretrained base is measured "
+            "beside it: nothing is proved of it.",
+            formula="n_c = ceil(V L/eps^2), L = ln(m/delta).",
+            basis="PROOF, TEST",
+            derived=HOLDS,
+            sources="C1.token; docs/c1.md",
+            experiment=network_experiment,
         ),
     ),
 )
