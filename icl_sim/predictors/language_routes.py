@@ -10,9 +10,14 @@ import numpy as np
 from icl_sim.data.text_pairs import choice_counts
 from icl_sim.predictors.language_asking import ask
 from icl_sim.predictors.language_model import Answer, Question
+from icl_sim.predictors.language_retrieval import (
+    by_embeddings,
+    by_words,
+    random_choice,
+    retrieved,
+)
 from icl_sim.predictors.language_tuning import Route, adapted, distilled, prefix, soft_prompt
 
-SHOWN = 8  # demonstrations in a prompt that cannot hold all
 RANKS = (1, 8, 32)
 # Queries without content, whose law is what the prompt says of itself (Zhao et al.,
 # arXiv:2102.09690).
@@ -44,15 +49,6 @@ def calibrated(question: Question, key: jax.Array) -> Answer:
     return replace(both, laws=laws, hidden=None)
 
 
-def random_choice(question: Question, key: jax.Array) -> Answer:
-    """``SHOWN`` of the demonstrations, the same for every query."""
-    data = question.data
-    N = len(data.demonstrations)
-    rows = sorted(np.asarray(jax.random.permutation(key, N))[:SHOWN].tolist())
-    shown = tuple(data.demonstrations[i] for i in rows)
-    return ask(question._replace(data=data._replace(demonstrations=shown)))
-
-
 def counts(question: Question, key: jax.Array) -> Answer:
     """The empirical law of each query's own context; uniform where there is no demonstration."""
     del key
@@ -82,6 +78,8 @@ LANGUAGE_ROUTES: dict[str, tuple[Route, tuple[str, ...]]] = {
     "head": (adapted("head"), ("seed", "template")),
     "in-context": (in_context, ("order", "template")),
     "in-context-random": (random_choice, ("order", "template", "seed")),
+    "retrieved-bm25": (retrieved(by_words), ("order", "template")),
+    "retrieved-embeddings": (retrieved(by_embeddings), ("order", "template")),
     **{f"lora-{r}": (adapted("lora", r), ("seed", "template")) for r in RANKS},
     "lora-in-context": (adapted("lora", 8, in_context=True), ("order", "template", "seed")),
     "prefix": (prefix, ("order", "template", "seed")),
