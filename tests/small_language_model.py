@@ -39,7 +39,7 @@ def model(window=64):
         position_rows=window, readout="tied",
     )  # fmt: skip
     drawn = init(Transformer(spec), jax.random.key(4))
-    params = {name: 3 * leaf if name == "embed" else leaf for name, leaf in drawn.items()}
+    params = {name: 1.5 * leaf if name == "embed" else leaf for name, leaf in drawn.items()}
     return LanguageModel("tiny", Transformer(spec), params, Words(), how=CERTIFIED)
 
 

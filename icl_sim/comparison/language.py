@@ -51,6 +51,8 @@ from icl_sim.training import TrainConfig
 from icl_sim.transformer import unembedding
 
 KIND = "language"
+# Routes that show all demonstrations in one prompt.
+ALL = {"in-context", "calibrated", "distilled", "lora-in-context"}
 WHOLE: dict[str, Callable[..., jax.Array]] = {
     "total_variation": total_variation_from_hidden,
     "kl": kl_from_hidden,
@@ -124,10 +126,11 @@ def compare_tasks(
     _check(tasks, sizes, predictors, seeds)
     base = load_language_model(base) if isinstance(base, str) else base
     cells = list(itertools.product(sizes, range(len(tasks)), range(seeds)))
-    for size, t in dict.fromkeys((size, t) for size, t, _ in cells):
-        data, _ = tasks[t].split(size, seed)
+    for task in tasks:
+        data, _ = task.split(max(sizes), seed)
         # Before anything is computed: what the window or the tokenizer refuses.
-        prompts(base, data if _shows_all(predictors) else data._replace(demonstrations=()))
+        shown = data if ALL.intersection(predictors) else data._replace(demonstrations=())
+        prompts(base, shown)
     work = _Work(base, predictors, tuning, seed, store, progress, len(cells))
     found = {(n, t, s): work.cell(n, t, s, tasks[t]) for n, t, s in cells}
     seconds = {
@@ -138,10 +141,6 @@ def compare_tasks(
     return summed_up(
         base, tasks, sizes, tuple(predictors), seeds, found, seconds=seconds, key_of=_key_of
     )
-
-
-def _shows_all(predictors: Sequence[str]) -> bool:
-    return any(name in ("in-context", "calibrated", "lora-in-context") for name in predictors)
 
 
 def _check(
@@ -217,7 +216,7 @@ class _Work:
 
         record = self._store.result(key, compute)
         self._done += 1
-        self._progress(f"N = {size}", self._done, self._total)
+        self._progress("answers", self._done, self._total)
         if kept:
             return kept[0]
         if record["readout"]:
