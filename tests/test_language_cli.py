@@ -84,3 +84,13 @@ def test_wrong_requests_are_one_line(files, more, message, capsys):
 def test_flags_of_a_file_need_one(capsys):
     assert run(["icl-sim", "compare", "--choices", "a", "b"]) == 2
     assert "--data FILE" in capsys.readouterr().err
+
+
+def test_the_shipped_base_takes_tables_in_its_own_words(capsys):
+    words = "icl-sim compare --base base --task tables --sizes 64 128 --tasks 2 --json"
+    assert run([*words.split(), "--predictors", "in-context", "counts"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["floors"]["64"]["in-context"]) == {"order"}
+    first, last = (found["matrix"][n]["in-context"]["counts"]["mean"] for n in ("64", "128"))
+    assert last < first < 0.35
+    assert found["window"] == 287
