@@ -30,6 +30,9 @@ class Words:
     def encode(self, text, *, special=True):
         return [WORDS.index(word) if word in WORDS else 0 for word in text.split()]
 
+    def decode(self, tokens, *, special=False):
+        return " ".join(WORDS[token] for token in tokens)
+
 
 @lru_cache
 def model(window=64):

@@ -22,7 +22,9 @@ from icl_sim.comparison.language_result import LanguageComparison
 from icl_sim.comparison.language_summary import TRUTH, summed_up
 from icl_sim.comparison.run import ROUTES, SIZES
 from icl_sim.data.text_pairs import (
+    COMPLETION,
     DEFAULT_TEMPLATE,
+    PROMPT,
     HeldOut,
     LanguageData,
     Template,
@@ -182,7 +184,9 @@ class _Work:
     ) -> None:
         self._base, self._predictors, self._tuning = base, predictors, tuning
         self._seed, self._store, self._progress = seed, store, progress
-        noises = sum(len(get_predictor(name, KIND).moved_by) for name in predictors)
+        # A vocabulary without the words of another template has no noise of templates.
+        self._templates = all(_speaks(base, text) for text in OTHERS)
+        noises = sum(len(self._moved_by(name)) for name in predictors)
         self._unread: dict[tuple[str, str | None], Callable[[], Answer]] = {}
         self._done, self._total = 0, cells * (len(predictors) + noises)
 
@@ -193,7 +197,7 @@ class _Work:
         ask = partial(self._answer, data, size, t, s)
         for name in self._predictors:
             answers[name] = ask(name, None)
-            noises[name] = {noise: ask(name, noise) for noise in get_predictor(name, KIND).moved_by}
+            noises[name] = {noise: ask(name, noise) for noise in self._moved_by(name)}
         whole = self._store.result(
             _key_of(size, t, s, "vocabulary"), partial(self._whole, answers, noises)
         )
@@ -202,6 +206,10 @@ class _Work:
         truth = labels if held.laws is None else np.asarray(held.laws, np.float64)
         seen = choice_counts(data).sum(axis=1)
         return Cell(answers, noises, labels, truth, whole, data.queries, data.choices, seen)
+
+    def _moved_by(self, name: str) -> tuple[str, ...]:
+        every = get_predictor(name, KIND).moved_by
+        return tuple(noise for noise in every if self._templates or noise != "template")
 
     def _answer(
         self, data: LanguageData, size: int, t: int, s: int, name: str, noise: str | None
@@ -278,6 +286,13 @@ def other_template(template: Template) -> Template:
     """A usual template that is not this one, under the same header."""
     text = next(text for text in OTHERS if text != template.text)
     return replace(template, text=text)
+
+
+def _speaks(base: LanguageModel, text: str) -> bool:
+    """Whether the model's tokens can write a template's own words."""
+    words = text.replace(PROMPT, "").replace(COMPLETION, "").split()
+    tokens = base.tokenizer.encode(" ".join(words), special=False)
+    return base.tokenizer.decode(tokens).split() == words
 
 
 def _listed(values: Any) -> list[float]:
