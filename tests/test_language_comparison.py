@@ -12,7 +12,7 @@ from small_language_model import CHOICES, FEW_STEPS, PAIRS, model, task
 
 from icl_sim.comparison import language_measures as measures
 from icl_sim.comparison.language import compare_tasks, other_template
-from icl_sim.data.text_pairs import TextTask
+from icl_sim.data.text_pairs import TextPair, TextTask
 from icl_sim.errors import InputError
 from icl_sim.predictors import KINDS, PREDICTORS, Predictor, register_predictor
 from icl_sim.predictors.language_tuning import adapted
@@ -176,8 +176,19 @@ def test_another_template_is_never_the_same():
 
 
 def free():
-    pairs = task().pool
-    return TextTask("free", pairs, pairs[:4], template=PAIRS)
+    """Completions of one to three words, of which those held out are not all of the pool's."""
+    pairs = [("a", "red"), ("b", "not red"), ("c", "very not blue"), ("d", "green green")]
+    pairs = tuple(TextPair(*pair) for pair in pairs)
+    return TextTask("free", (*pairs, TextPair("a", "blue")), pairs[:3], template=PAIRS)
+
+
+def test_free_completions_are_scored_whole():
+    names = ("in-context", "lora-8", "counts", "distilled")
+    found = compare_tasks(model(), [free()], sizes=(5,), predictors=names, tuning=FEW_STEPS)
+    assert found.choices == ("red", "not red", "very not blue")
+    assert "stand as choices" in found.notes[0]
+    assert 0 < found.matrix[5]["in-context"]["truth"].mean < 1
+    assert found.matrix[5]["counts"]["truth"].mean == 0
 
 
 @pytest.mark.parametrize(
@@ -188,7 +199,6 @@ def free():
         ({"sizes": (65,)}, "expected 0 to 64 demonstrations, got 65"),
         ({"sizes": (0,)}, "at least 1"),
         ({"sizes": (40,)}, "the window of tiny"),
-        ({"tasks": [free()]}, "free: expected choices"),
         ({"tasks": []}, "at least one task"),
     ],
 )

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from icl_sim.comparison.candidates import note, with_candidates
 from icl_sim.comparison.entry import checked_laws
 from icl_sim.comparison.language_result import LanguageComparison
 from icl_sim.comparison.language_summary import TRUTH, summed_up
@@ -29,7 +30,7 @@ from icl_sim.data.text_pairs import (
     LanguageData,
     Template,
     TextTask,
-    choice_counts,
+    equal_prompts,
 )
 from icl_sim.divergence import (
     jensen_shannon_from_hidden,
@@ -78,6 +79,7 @@ class Cell:
         ``noise`` [route][noise], total variation.
       prompts, choices: the m queries and the C choices.
       seen: int [m], demonstrations of each query's own context.
+      notes: of the queries and choices.
     """
 
     answers: dict[str, Answer]
@@ -88,6 +90,7 @@ class Cell:
     prompts: tuple[str, ...]
     choices: tuple[str, ...]
     seen: np.ndarray
+    notes: tuple[str, ...]
 
 
 def compare_tasks(
@@ -118,7 +121,7 @@ def compare_tasks(
 
     Raises:
       InputError: unknown names, sizes that the data do not have, prompts beyond the window, choices
-        that the tokenizer cannot tell apart, free completions.
+        that the tokenizer cannot tell apart.
       FloatingPointError: a law that is not finite, a training step that is not.
     """
     store = MemoryStore() if store is None else store
@@ -129,7 +132,7 @@ def compare_tasks(
     base = load_language_model(base) if isinstance(base, str) else base
     cells = list(itertools.product(sizes, range(len(tasks)), range(seeds)))
     for task in tasks:
-        data, _ = task.split(max(sizes), seed)
+        data, _ = with_candidates(*task.split(max(sizes), seed), name=task.name)
         # Before anything is computed: what the window or the tokenizer refuses.
         shown = data if ALL.intersection(predictors) else data._replace(demonstrations=())
         prompts(base, shown)
@@ -157,11 +160,6 @@ def _check(
     for name in predictors:
         get_predictor(name, KIND)
     for task in tasks:
-        if not task.choices:
-            raise InputError(
-                f"{task.name}: expected choices to compare laws on, got free completions: name "
-                "them with --choices"
-            )
         task.split(max(sizes))
 
 
@@ -191,7 +189,8 @@ class _Work:
         self._done, self._total = 0, cells * (len(predictors) + noises)
 
     def cell(self, size: int, t: int, s: int, task: TextTask) -> Cell:
-        data, held = task.split(size, self._seed + s)
+        whole_data, held = task.split(size, self._seed + s)
+        data, held = with_candidates(whole_data, held, name=task.name)
         answers: dict[str, Answer] = {}
         noises: dict[str, dict[str, Answer]] = {}
         ask = partial(self._answer, data, size, t, s)
@@ -204,8 +203,17 @@ class _Work:
         self._unread.clear()
         labels = _label_shares(data, held)
         truth = labels if held.laws is None else np.asarray(held.laws, np.float64)
-        seen = choice_counts(data).sum(axis=1)
-        return Cell(answers, noises, labels, truth, whole, data.queries, data.choices, seen)
+        return Cell(
+            answers,
+            noises,
+            labels,
+            truth,
+            whole,
+            data.queries,
+            data.choices,
+            equal_prompts(data).sum(axis=1),
+            note(whole_data, data),
+        )
 
     def _moved_by(self, name: str) -> tuple[str, ...]:
         every = get_predictor(name, KIND).moved_by

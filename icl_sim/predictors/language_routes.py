@@ -52,17 +52,20 @@ def calibrated(question: Question, key: jax.Array) -> Answer:
 def counts(question: Question, key: jax.Array) -> Answer:
     """The empirical law of each query's own context; uniform where there is no demonstration."""
     del key
-    return Answer(_shares(choice_counts(question.data), 0.0))
+    return Answer(_shares(question, 0.0))
 
 
 def smoothed(question: Question, key: jax.Array) -> Answer:
     """Half a count added to every choice (Krichevsky and Trofimov)."""
     del key
-    return Answer(_shares(choice_counts(question.data), 0.5))
+    return Answer(_shares(question, 0.5))
 
 
-def _shares(found: np.ndarray, more: float) -> np.ndarray:
-    each = found + more
+def _shares(question: Question, more: float) -> np.ndarray:
+    data = question.data
+    known = set(data.choices)  # free completions that are no choice are left out
+    pairs = tuple(pair for pair in data.demonstrations if pair.completion in known)
+    each = choice_counts(data._replace(demonstrations=pairs)) + more
     total = each.sum(axis=1, keepdims=True)
     even = np.full(each.shape, 1 / each.shape[1])
     return np.where(total > 0, each / np.maximum(total, 1e-300), even).astype(np.float32)
