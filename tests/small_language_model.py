@@ -30,6 +30,9 @@ class Words:
     def encode(self, text, *, special=True):
         return [WORDS.index(word) if word in WORDS else 0 for word in text.split()]
 
+    def decode(self, tokens, *, special=False):
+        return " ".join(WORDS[token] for token in tokens)
+
 
 @lru_cache
 def model(window=64):
@@ -39,7 +42,7 @@ def model(window=64):
         position_rows=window, readout="tied",
     )  # fmt: skip
     drawn = init(Transformer(spec), jax.random.key(4))
-    params = {name: 3 * leaf if name == "embed" else leaf for name, leaf in drawn.items()}
+    params = {name: 1.5 * leaf if name == "embed" else leaf for name, leaf in drawn.items()}
     return LanguageModel("tiny", Transformer(spec), params, Words(), how=CERTIFIED)
 
 

@@ -12,18 +12,20 @@ from small_language_model import CHOICES, FEW_STEPS, PAIRS, model, task
 
 from icl_sim.comparison import language_measures as measures
 from icl_sim.comparison.language import compare_tasks, other_template
-from icl_sim.data.text_pairs import TextTask
+from icl_sim.data.text_pairs import TextPair, TextTask
 from icl_sim.errors import InputError
-from icl_sim.predictors import PREDICTORS, register_predictor
+from icl_sim.predictors import KINDS, PREDICTORS, Predictor, register_predictor
+from icl_sim.predictors.language_tuning import adapted
 from icl_sim.report.findings import Findings
 from icl_sim.report.pages import render
 from icl_sim.storage.json_form import json_form
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import MemoryStore
 from icl_sim.storage.store import Store
+from icl_sim.training import TrainConfig
 
 ROUTES = ("zero-shot", "in-context", "lora-8", "counts", "head", "even")
-OPTIONS = {"sizes": (4, 8, 32), "predictors": ROUTES, "tuning": FEW_STEPS}
+OPTIONS = {"sizes": (4, 8, 24), "predictors": ROUTES, "tuning": FEW_STEPS}
 
 
 def even(question, key):
@@ -86,7 +88,7 @@ def test_the_whole_vocabulary_is_compared_where_a_model_answers(found):
 def test_what_is_recorded_is_found_again_to_the_bit(found, store, tmp_path):
     again = compare_tasks(model(), [task(0), task(1)], store=store, **OPTIONS)
     assert json_form(again) == json_form(found)
-    kept = [r for r in store.records() if not r.key.startswith("language/32")]
+    kept = [r for r in store.records() if not r.key.startswith("language/24")]
     with Store(tmp_path, config={}) as half:
         for record in kept[::2]:  # some routes of a cell, and not their distances
             half.append(record)
@@ -142,7 +144,7 @@ def test_the_number_of_demonstrations_is_interpolated_or_refused(curve, expected
 
 
 def test_intervals_cover_the_mean_as_often_as_they_say():
-    rng, hits, runs = np.random.default_rng(0), 0, 300
+    rng, hits, runs = np.random.default_rng(0), 0, 100
     for _ in range(runs):
         tasks = rng.normal(size=(12, 1, 1)) + rng.normal(size=(12, 1, 20))
         _, low, high = measures.Bootstrap([20] * 12, 300).interval(list(tasks))
@@ -174,8 +176,19 @@ def test_another_template_is_never_the_same():
 
 
 def free():
-    pairs = task().pool
-    return TextTask("free", pairs, pairs[:4], template=PAIRS)
+    """Completions of one to three words, of which those held out are not all of the pool's."""
+    pairs = [("a", "red"), ("b", "not red"), ("c", "very not blue"), ("d", "green green")]
+    pairs = tuple(TextPair(*pair) for pair in pairs)
+    return TextTask("free", (*pairs, TextPair("a", "blue")), pairs[:3], template=PAIRS)
+
+
+def test_free_completions_are_scored_whole():
+    names = ("in-context", "lora-8", "counts", "distilled")
+    found = compare_tasks(model(), [free()], sizes=(5,), predictors=names, tuning=FEW_STEPS)
+    assert found.choices == ("red", "not red", "very not blue")
+    assert "stand as choices" in found.notes[0]
+    assert 0 < found.matrix[5]["in-context"]["truth"].mean < 1
+    assert found.matrix[5]["counts"]["truth"].mean == 0
 
 
 @pytest.mark.parametrize(
@@ -186,7 +199,6 @@ def free():
         ({"sizes": (65,)}, "expected 0 to 64 demonstrations, got 65"),
         ({"sizes": (0,)}, "at least 1"),
         ({"sizes": (40,)}, "the window of tiny"),
-        ({"tasks": [free()]}, "free: expected choices"),
         ({"tasks": []}, "at least one task"),
     ],
 )
@@ -203,6 +215,30 @@ def test_laws_that_are_none_are_refused():
             compare_tasks(model(), [task()], sizes=(4,), predictors=("broken",))
     finally:
         del PREDICTORS["language/broken"]
+
+
+@pytest.mark.slow
+def test_the_error_of_fine_tuning_falls_like_the_root_of_n():
+    tuning = TrainConfig(learning_rate=0.03, steps=100, schedule="cosine", batch=16)
+    PREDICTORS["language/sft"] = Predictor(adapted("lora", 8), KINDS["language"], host=True)
+    orders = []
+    try:
+        for seed in range(3):
+            found = compare_tasks(
+                model(),
+                [task(i, pool=2048) for i in range(8)],
+                sizes=(64, 256, 1024),
+                predictors=("zero-shot", "sft", "counts"),
+                tuning=tuning,
+                seed=seed,
+            )
+            assert found.rates["sft"].low <= -0.5 <= found.rates["sft"].high
+            assert found.matrix[1024]["sft"]["counts"].mean < 0.02
+            cells = {n: found.matrix[1024][n]["truth"].mean for n in ("zero-shot", "sft")}
+            orders.append(min(cells, key=cells.get))
+    finally:
+        del PREDICTORS["language/sft"]
+    assert orders == ["sft"] * 3
 
 
 def test_keys_differ_by_route_task_and_seed_and_not_by_size():

@@ -80,13 +80,19 @@ def test_counts_are_of_the_query_s_own_context():
 
 
 @pytest.mark.parametrize(
-    ("name", "rate"),
-    [("lora-8", 0.03), ("full", 1.5), ("head", 0.1), ("prefix", 0.01), ("soft-prompt", 0.01)],
+    ("name", "rate", "left"),
+    [
+        ("lora-8", 0.03, 0.5),
+        ("full", 1.5, 0.5),
+        ("head", 0.1, 0.5),
+        ("prefix", 0.01, 0.9),
+        ("soft-prompt", 0.01, 0.9),
+    ],
 )
-def test_what_is_trained_goes_to_the_counts(name, rate):
+def test_what_is_trained_goes_to_the_counts(name, rate, left):
     shown = question(24, tuning=replace(STEPS, learning_rate=rate))
     counts, bare, tuned = (answer(n, shown) for n in ("counts", "zero-shot", name))
-    assert total_variation(tuned, counts) < 0.5 * total_variation(bare, counts)
+    assert total_variation(tuned, counts) < left * total_variation(bare, counts)
     assert tuned.trained > 0
     readout = model().params["embed"].T if tuned.readout is None else tuned.readout
     logits = np.asarray(tuned.hidden @ readout)[:, [WORDS.index(c) for c in CHOICES]]
@@ -126,3 +132,23 @@ def test_calibration_divides_by_the_law_of_empty_queries():
 def test_what_the_model_cannot_be_asked_is_one_line(changes, message):
     with pytest.raises(InputError, match=message):
         prompts(model(), question(8, **changes).data)
+
+
+@pytest.mark.parametrize("name", ["retrieved-bm25", "retrieved-embeddings"])
+def test_retrieval_shows_a_query_its_own_demonstrations(name):
+    pairs = [(c, "red" if c == "a" else "blue") for c in "abcd" for _ in range(12)]
+    shown = Question(data_of(pairs, ("a", "c")), model())
+    found = answer(name, shown)
+    assert found.figures == {"shown": 8, "recall": pytest.approx(8 / 12), "precision": 1}
+    for row, (query, choice) in enumerate((("a", "red"), ("c", "blue"))):
+        own = data_of([(query, choice)] * 8, (query,))
+        np.testing.assert_allclose(found.laws[row], ask(Question(own, model())).laws[0], **F32)
+
+
+def test_random_demonstrations_are_the_key_s_and_the_same_for_all():
+    shown = question(24)
+    found, again = (answer("in-context-random", shown) for _ in range(2))
+    np.testing.assert_array_equal(found.laws, again.laws)
+    other = get_predictor("in-context-random", "language")(shown, jax.random.key(1))
+    assert total_variation(found, other) > 0
+    assert found.shared == 1 + 2 * 8

@@ -98,6 +98,9 @@ def _through_language_model(arguments: Any) -> int:
     for name, noises in found.floors[max(found.sizes)].items():
         told = ", ".join(f"{noise} {cell.mean:.4f}" for noise, cell in noises.items())
         print(f"{name}: {told}")
+    for name, rate in found.rates.items():
+        told = f"{rate.slope:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+        print(f"exponent in N of the distance to the truth, {name}: {told}")
     if page:
         print(f"report: {page}")
     return 0

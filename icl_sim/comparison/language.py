@@ -17,17 +17,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from icl_sim.comparison.candidates import note, with_candidates
 from icl_sim.comparison.entry import checked_laws
 from icl_sim.comparison.language_result import LanguageComparison
 from icl_sim.comparison.language_summary import TRUTH, summed_up
 from icl_sim.comparison.run import ROUTES, SIZES
 from icl_sim.data.text_pairs import (
+    COMPLETION,
     DEFAULT_TEMPLATE,
+    PROMPT,
     HeldOut,
     LanguageData,
     Template,
     TextTask,
-    choice_counts,
+    equal_prompts,
 )
 from icl_sim.divergence import (
     jensen_shannon_from_hidden,
@@ -51,6 +54,8 @@ from icl_sim.training import TrainConfig
 from icl_sim.transformer import unembedding
 
 KIND = "language"
+# Routes that show all demonstrations in one prompt.
+ALL = {"in-context", "calibrated", "distilled", "lora-in-context"}
 WHOLE: dict[str, Callable[..., jax.Array]] = {
     "total_variation": total_variation_from_hidden,
     "kl": kl_from_hidden,
@@ -74,6 +79,7 @@ class Cell:
         ``noise`` [route][noise], total variation.
       prompts, choices: the m queries and the C choices.
       seen: int [m], demonstrations of each query's own context.
+      notes: of the queries and choices.
     """
 
     answers: dict[str, Answer]
@@ -84,6 +90,7 @@ class Cell:
     prompts: tuple[str, ...]
     choices: tuple[str, ...]
     seen: np.ndarray
+    notes: tuple[str, ...]
 
 
 def compare_tasks(
@@ -114,7 +121,7 @@ def compare_tasks(
 
     Raises:
       InputError: unknown names, sizes that the data do not have, prompts beyond the window, choices
-        that the tokenizer cannot tell apart, free completions.
+        that the tokenizer cannot tell apart.
       FloatingPointError: a law that is not finite, a training step that is not.
     """
     store = MemoryStore() if store is None else store
@@ -124,10 +131,11 @@ def compare_tasks(
     _check(tasks, sizes, predictors, seeds)
     base = load_language_model(base) if isinstance(base, str) else base
     cells = list(itertools.product(sizes, range(len(tasks)), range(seeds)))
-    for size, t in dict.fromkeys((size, t) for size, t, _ in cells):
-        data, _ = tasks[t].split(size, seed)
+    for task in tasks:
+        data, _ = with_candidates(*task.split(max(sizes), seed), name=task.name)
         # Before anything is computed: what the window or the tokenizer refuses.
-        prompts(base, data if _shows_all(predictors) else data._replace(demonstrations=()))
+        shown = data if ALL.intersection(predictors) else data._replace(demonstrations=())
+        prompts(base, shown)
     work = _Work(base, predictors, tuning, seed, store, progress, len(cells))
     found = {(n, t, s): work.cell(n, t, s, tasks[t]) for n, t, s in cells}
     seconds = {
@@ -138,10 +146,6 @@ def compare_tasks(
     return summed_up(
         base, tasks, sizes, tuple(predictors), seeds, found, seconds=seconds, key_of=_key_of
     )
-
-
-def _shows_all(predictors: Sequence[str]) -> bool:
-    return any(name in ("in-context", "calibrated", "lora-in-context") for name in predictors)
 
 
 def _check(
@@ -156,11 +160,6 @@ def _check(
     for name in predictors:
         get_predictor(name, KIND)
     for task in tasks:
-        if not task.choices:
-            raise InputError(
-                f"{task.name}: expected choices to compare laws on, got free completions: name "
-                "them with --choices"
-            )
         task.split(max(sizes))
 
 
@@ -183,26 +182,42 @@ class _Work:
     ) -> None:
         self._base, self._predictors, self._tuning = base, predictors, tuning
         self._seed, self._store, self._progress = seed, store, progress
-        noises = sum(len(get_predictor(name, KIND).moved_by) for name in predictors)
+        # A vocabulary without the words of another template has no noise of templates.
+        self._templates = all(_speaks(base, text) for text in OTHERS)
+        noises = sum(len(self._moved_by(name)) for name in predictors)
         self._unread: dict[tuple[str, str | None], Callable[[], Answer]] = {}
         self._done, self._total = 0, cells * (len(predictors) + noises)
 
     def cell(self, size: int, t: int, s: int, task: TextTask) -> Cell:
-        data, held = task.split(size, self._seed + s)
+        whole_data, held = task.split(size, self._seed + s)
+        data, held = with_candidates(whole_data, held, name=task.name)
         answers: dict[str, Answer] = {}
         noises: dict[str, dict[str, Answer]] = {}
         ask = partial(self._answer, data, size, t, s)
         for name in self._predictors:
             answers[name] = ask(name, None)
-            noises[name] = {noise: ask(name, noise) for noise in get_predictor(name, KIND).moved_by}
+            noises[name] = {noise: ask(name, noise) for noise in self._moved_by(name)}
         whole = self._store.result(
             _key_of(size, t, s, "vocabulary"), partial(self._whole, answers, noises)
         )
         self._unread.clear()
         labels = _label_shares(data, held)
         truth = labels if held.laws is None else np.asarray(held.laws, np.float64)
-        seen = choice_counts(data).sum(axis=1)
-        return Cell(answers, noises, labels, truth, whole, data.queries, data.choices, seen)
+        return Cell(
+            answers,
+            noises,
+            labels,
+            truth,
+            whole,
+            data.queries,
+            data.choices,
+            equal_prompts(data).sum(axis=1),
+            note(whole_data, data),
+        )
+
+    def _moved_by(self, name: str) -> tuple[str, ...]:
+        every = get_predictor(name, KIND).moved_by
+        return tuple(noise for noise in every if self._templates or noise != "template")
 
     def _answer(
         self, data: LanguageData, size: int, t: int, s: int, name: str, noise: str | None
@@ -217,7 +232,7 @@ class _Work:
 
         record = self._store.result(key, compute)
         self._done += 1
-        self._progress(f"N = {size}", self._done, self._total)
+        self._progress("answers", self._done, self._total)
         if kept:
             return kept[0]
         if record["readout"]:
@@ -279,6 +294,13 @@ def other_template(template: Template) -> Template:
     """A usual template that is not this one, under the same header."""
     text = next(text for text in OTHERS if text != template.text)
     return replace(template, text=text)
+
+
+def _speaks(base: LanguageModel, text: str) -> bool:
+    """Whether the model's tokens can write a template's own words."""
+    words = text.replace(PROMPT, "").replace(COMPLETION, "").split()
+    tokens = base.tokenizer.encode(" ".join(words), special=False)
+    return base.tokenizer.decode(tokens).split() == words
 
 
 def _listed(values: Any) -> list[float]:

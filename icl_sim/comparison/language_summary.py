@@ -72,7 +72,7 @@ def summed_up(
         "tasks": len(tasks),
         "seeds": seeds,
         "queries": len(one.prompts),
-        "choices": tasks[0].choices,
+        "choices": one.choices,
         "template": tasks[0].template.header + tasks[0].template.text,
         "truth": "law" if known else "labels",
         "matrix": matrix,
@@ -97,7 +97,7 @@ def summed_up(
             for name in free
             for eps in EPS
         ) if reference else (),
-        "theory": _theory(len(one.prompts), len(tasks[0].choices), counted[max(sizes)]),
+        "theory": _theory(len(one.prompts), len(one.choices), counted[max(sizes)]),
         "window": _window(base, cells, max(sizes), prompted),
         "costs": tuple(
             row
@@ -114,7 +114,7 @@ def summed_up(
                 if cells[n, 0, 0].answers[name].figures}
             for n in sizes
         },
-        "notes": tuple(dict.fromkeys(note for task in tasks for note in task.notes)),
+        "notes": tuple(dict.fromkeys([*(n for task in tasks for n in task.notes), *one.notes])),
     }  # fmt: skip
     found = LanguageComparison(summary=(), **about)
     return LanguageComparison(summary=sentences(found), **about)

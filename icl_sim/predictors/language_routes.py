@@ -10,9 +10,14 @@ import numpy as np
 from icl_sim.data.text_pairs import choice_counts
 from icl_sim.predictors.language_asking import ask
 from icl_sim.predictors.language_model import Answer, Question
+from icl_sim.predictors.language_retrieval import (
+    by_embeddings,
+    by_words,
+    random_choice,
+    retrieved,
+)
 from icl_sim.predictors.language_tuning import Route, adapted, distilled, prefix, soft_prompt
 
-SHOWN = 8  # demonstrations in a prompt that cannot hold all
 RANKS = (1, 8, 32)
 # Queries without content, whose law is what the prompt says of itself (Zhao et al.,
 # arXiv:2102.09690).
@@ -44,29 +49,23 @@ def calibrated(question: Question, key: jax.Array) -> Answer:
     return replace(both, laws=laws, hidden=None)
 
 
-def random_choice(question: Question, key: jax.Array) -> Answer:
-    """``SHOWN`` of the demonstrations, the same for every query."""
-    data = question.data
-    N = len(data.demonstrations)
-    rows = sorted(np.asarray(jax.random.permutation(key, N))[:SHOWN].tolist())
-    shown = tuple(data.demonstrations[i] for i in rows)
-    return ask(question._replace(data=data._replace(demonstrations=shown)))
-
-
 def counts(question: Question, key: jax.Array) -> Answer:
     """The empirical law of each query's own context; uniform where there is no demonstration."""
     del key
-    return Answer(_shares(choice_counts(question.data), 0.0))
+    return Answer(_shares(question, 0.0))
 
 
 def smoothed(question: Question, key: jax.Array) -> Answer:
     """Half a count added to every choice (Krichevsky and Trofimov)."""
     del key
-    return Answer(_shares(choice_counts(question.data), 0.5))
+    return Answer(_shares(question, 0.5))
 
 
-def _shares(found: np.ndarray, more: float) -> np.ndarray:
-    each = found + more
+def _shares(question: Question, more: float) -> np.ndarray:
+    data = question.data
+    known = set(data.choices)  # free completions that are no choice are left out
+    pairs = tuple(pair for pair in data.demonstrations if pair.completion in known)
+    each = choice_counts(data._replace(demonstrations=pairs)) + more
     total = each.sum(axis=1, keepdims=True)
     even = np.full(each.shape, 1 / each.shape[1])
     return np.where(total > 0, each / np.maximum(total, 1e-300), even).astype(np.float32)
@@ -82,6 +81,8 @@ LANGUAGE_ROUTES: dict[str, tuple[Route, tuple[str, ...]]] = {
     "head": (adapted("head"), ("seed", "template")),
     "in-context": (in_context, ("order", "template")),
     "in-context-random": (random_choice, ("order", "template", "seed")),
+    "retrieved-bm25": (retrieved(by_words), ("order", "template")),
+    "retrieved-embeddings": (retrieved(by_embeddings), ("order", "template")),
     **{f"lora-{r}": (adapted("lora", r), ("seed", "template")) for r in RANKS},
     "lora-in-context": (adapted("lora", 8, in_context=True), ("order", "template", "seed")),
     "prefix": (prefix, ("order", "template", "seed")),

@@ -84,7 +84,7 @@ def examples(question: Question) -> list[Item]:
     """(prompt, completion, weight): each distinct demonstration alone, weighted by its count."""
     base, data = question.base, question.data
     counts = Counter(data.demonstrations)
-    if counts and data.choices:
+    if counts and {pair.completion for pair in counts} <= set(data.choices):
         seen = tuple(dict.fromkeys(pair.prompt for pair in counts))
         bare = data._replace(demonstrations=(), queries=seen)
         read = prompts(base, bare)

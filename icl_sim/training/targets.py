@@ -65,7 +65,7 @@ def targets(
       InputError: an empty prompt or completion.
 
     >>> rows, found = targets([([5], [7], 2.0), ([5], [8], 1.0), ([6], [7, 9], 1.0)])
-    >>> rows.tokens.tolist(), rows.targets.tolist()
+    >>> rows.tokens.tolist(), rows.targets[:, :, :2].tolist()
     ([[5, 0], [6, 7]], [[[7, 8], [0, 0]], [[7, 0], [9, 0]]])
     >>> found[2]
     Located(row=1, targets=((0, 0), (1, 0)))
@@ -90,6 +90,7 @@ def targets(
     length = -(-longest // step) * step
     most = max(len(slots) for slots in rows.values())
     wide = max(len(slot) for slots in rows.values() for slot in slots)
+    wide = -(-wide // ROUND) * ROUND  # costs nothing beside the logits
     E = len(rows)
     tokens, places = np.zeros((E, length), np.int32), np.zeros((E, most), np.int32)
     asked, weights = np.zeros((E, most, wide), np.int32), np.zeros((E, most, wide), np.float32)
