@@ -53,6 +53,9 @@ def test_demonstrations_of_a_table_follow_its_law(name, sizes):
 def test_names_and_sizes_that_there_are_not():
     with pytest.raises(InputError, match="got tabels: did you mean tables"):
         text_task("tabels")
+    for sizes in ({"index": -1}, {"contexts": 0}, {"vocab": 1}):
+        with pytest.raises(InputError, match=rf"expected {next(iter(sizes))} >= ., got"):
+            text_task("vader", **sizes)
     with pytest.raises(InputError, match="one word each, got 20002"):
         text_task("tables", contexts=20_000, vocab=2)
 

@@ -67,7 +67,7 @@ def read_pairs(
     pairs = _pairs(Path(path), words, rows, prompt_column, completion_column)
     kept, total = _sample(_chosen(pairs, known, f"{path}, {words}"), rng)
     if not total:
-        raise InputError(f"{path}: expected rows of prompts and completions, got none")
+        raise InputError(f"{path}: expected rows of prompts and completions, got none: add some")
     notes = []
     if total > len(kept):
         notes.append(f"{len(kept)} of {total} rows were drawn, by seed {seed}.")
