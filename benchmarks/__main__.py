@@ -28,6 +28,7 @@ SUITES = (
     "slopes",
     "tightness",
     "training",
+    "vocabulary",
 )
 
 

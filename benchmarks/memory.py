@@ -86,13 +86,13 @@ def _peak(case: Case) -> tuple[int, int]:
     jax.block_until_ready(case.small())
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the high-water mark becomes what is resident now
-    before = _status("VmHWM")
+    before = status("VmHWM")
     found = case.call()  # kept alive, as the caller would keep it
     jax.block_until_ready(found)
-    return case.estimate, _status("VmHWM") - before
+    return case.estimate, status("VmHWM") - before
 
 
-def _status(field: str) -> int:
+def status(field: str) -> int:
     """A field of the process's status, in bytes."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(field)) * 2**10

@@ -31,6 +31,7 @@ _HOME = {
     "Gate": "training.base_model",
     "InputError": "errors",
     "Judgement": "claims",
+    "LanguageData": "data.text_pairs",
     "LoopedEmulation": "emulation.looped",
     "MeanInterval": "comparison",
     "MemoryStore": "storage.result_store",
@@ -46,13 +47,18 @@ _HOME = {
     "Store": "storage.store",
     "Summary": "divergence",
     "Task": "data.tasks",
+    "Template": "data.text_pairs",
+    "TextPair": "data.text_pairs",
+    "TextTask": "data.text_pairs",
     "TrainConfig": "training",
     "Trained": "training",
     "Transformer": "transformer",
     "Verdict": "statistics.intervals",
     "Verification": "decoding",
+    "bm25_scores": "data.rankings",
     "check_lemma": "statistics.lemmas",
     "compare": "comparison",
+    "compare_language": "comparison",
     "completions": "training.completions",
     "costs": "comparison",
     "distances_over": "divergence",
@@ -70,13 +76,16 @@ _HOME = {
     "load_weights": "storage.weights",
     "make_task": "data.tasks",
     "read_machine": "emulation.machine_files",
+    "read_pairs": "data.text_files",
     "register_predictor": "predictors",
     "reproduce": "reproduction",
+    "retrieve": "data.rankings",
     "sample_demonstrations": "data.tasks",
     "sample_size": "bounds",
     "sample_tokens": "decoding.token_sampling",
     "save_weights": "storage.weights",
     "summarize": "divergence",
+    "text_task": "data.text_tasks",
     "to_pretrained": "pretrained",
     "total_variation": "divergence",
     "total_variation_from_hidden": "divergence",
@@ -106,11 +115,20 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.comparison import MeanInterval as MeanInterval
     from icl_sim.comparison import Rate as Rate
     from icl_sim.comparison import compare as compare
+    from icl_sim.comparison import compare_language as compare_language
     from icl_sim.comparison import costs as costs
+    from icl_sim.data.rankings import bm25_scores as bm25_scores
+    from icl_sim.data.rankings import retrieve as retrieve
     from icl_sim.data.tasks import Demonstrations as Demonstrations
     from icl_sim.data.tasks import Task as Task
     from icl_sim.data.tasks import make_task as make_task
     from icl_sim.data.tasks import sample_demonstrations as sample_demonstrations
+    from icl_sim.data.text_files import read_pairs as read_pairs
+    from icl_sim.data.text_pairs import LanguageData as LanguageData
+    from icl_sim.data.text_pairs import Template as Template
+    from icl_sim.data.text_pairs import TextPair as TextPair
+    from icl_sim.data.text_pairs import TextTask as TextTask
+    from icl_sim.data.text_tasks import text_task as text_task
     from icl_sim.decoding import Verification as Verification
     from icl_sim.decoding import generate as generate
     from icl_sim.decoding import verify_trace as verify_trace

@@ -11,7 +11,13 @@ from typing import Any
 import jax
 
 from icl_sim.claims import Audit, judge, select
-from icl_sim.comparison import Comparison, compare, costs
+from icl_sim.comparison import (
+    Comparison,
+    LanguageComparison,
+    compare,
+    compare_language,
+    costs,
+)
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
@@ -181,6 +187,23 @@ def compare_routes(
     config = {"command": "compare", "task": task, "seed": checked_seed(seed)} | options
     with open_store(out, resume=resume, config=config) as store:
         found = compare(task, key=jax.random.key(seed), store=store, progress=progress, **options)
+        return replace(found, seed=seed, digest=digest(store.records()))
+
+
+def compare_language_routes(
+    base: str,
+    *,
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress = quiet,
+    **options: Any,
+) -> LanguageComparison:
+    """`icl_sim.comparison.compare_language`, recorded; with the seed and the digest of it."""
+    chosen = {name: value for name, value in options.items() if value is not None}
+    config = {"command": "compare", "base": base, "seed": checked_seed(seed)} | chosen
+    with open_store(out, resume=resume, config=config) as store:
+        found = compare_language(base, seed=seed, store=store, progress=progress, **chosen)
         return replace(found, seed=seed, digest=digest(store.records()))
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_language_model import question
 
 from icl_sim.comparison import compare
 from icl_sim.comparison.run import ROUTES
@@ -34,6 +35,7 @@ def table():
 # One small data set of each kind.
 EXAMPLES = {
     "classification": lambda: split("iris", 0, 20, np.random.default_rng(0))[0],
+    "language": question,
     "table": table,
 }
 
@@ -126,7 +128,7 @@ def test_a_new_kind_is_one_entry(monkeypatch, register):
     ("options", "message"),
     [
         ({"name": "counts"}, "'counts' exists already"),
-        ({"kind": "images"}, "expected one of classification, table, got images"),
+        ({"kind": "images"}, "expected one of classification, language, table, got images"),
         ({"kind": "classification", "counts_only": True}, "no counts"),
     ],
 )

@@ -16,7 +16,7 @@ from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.hash_bit import hash_bit_failure
 from icl_sim.bounds.sizes import sample_size
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
-from icl_sim.claims import other_laws
+from icl_sim.claims import networks, other_laws
 from icl_sim.claims.claim import (
     FALSE,
     HOLDS,
@@ -321,5 +321,6 @@ CLAIM = Claim(
         other_laws.ALLOTMENT,
         other_laws.SHIFT,
         other_laws.KL,
+        networks.STATEMENT,
     ),
 )

@@ -39,10 +39,15 @@ def inventory() -> dict[str, list[Any]]:
     from constructions.programs.subleq import SUBLEQ
     from icl_sim.claims import CLAIMS
     from icl_sim.data.tasks import TASKS
+    from icl_sim.data.text_tasks import TEXT_TASKS
     from icl_sim.data.vectors import VECTOR_TASKS
     from icl_sim.predictors import KINDS, predictor_names
 
-    tasks = {"classification": sorted(VECTOR_TASKS), "table": sorted(TASKS)}
+    tasks = {
+        "classification": sorted(VECTOR_TASKS),
+        "language": sorted(TEXT_TASKS),
+        "table": sorted(TASKS),
+    }
     built = {name: build() for name, build in CONSTRUCTIONS.items()}
     return {
         "constructions": [
@@ -62,7 +67,7 @@ def inventory() -> dict[str, list[Any]]:
             for s in claim.statements
         ],
         "predictors": predictor_names(),
-        "tasks": sorted(name for names in tasks.values() for name in names),
+        "tasks": sorted({name for names in tasks.values() for name in names}),
         "kinds": [
             {
                 "kind": kind.name,

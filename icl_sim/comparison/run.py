@@ -39,6 +39,7 @@ ROUTES = {
         "svm",
         "svm-in-context",
     ),
+    "language": ("zero-shot", "in-context", "lora-8", "counts"),
     "table": ("bayes", "counts", "lookup", "full", "in-context"),
 }
 LENGTHS = (1, 2, 4)

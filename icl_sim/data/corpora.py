@@ -2,7 +2,8 @@
 
 English is the 242,342 word bigrams that the symspellpy package ships (MIT license; the dictionary
 goes back to the Google Books n-grams). The running text is an extract of Python's documentation
-that ships with this package (icl_sim/data/NOTICE), since the original differs between versions.
+that ships with this package (icl_sim/data/NOTICE), since the original differs between versions. So
+do VADER's rated words and sentences about SciPy's functions, as scripts/text-sets makes them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ BIGRAMS = "frequency_bigramdictionary_en_243_342.txt"
 BIGRAMS_SHA256 = "fd892a160184101dd7ae807ac5a302d01fcea1c47304181a8ed7ed9c94545bcd"
 TEXT = "python-topics.txt"
 TEXT_SHA256 = "03864f23f7e49036202ee980da1eaf2046fce4dfded11c9c8fe9b32b7bee6867"
+RATINGS = "vader.tsv"
+RATINGS_SHA256 = "1ec9c0cc3279bf2cf8a8a592b8c0ec089bace10694f5a2f76a0cc552e8fefa0b"
+TOPICS = "topics.tsv"
+TOPICS_SHA256 = "bb9508847132da758b227495b467f2f99b1702f81d6299ff7e01c55d0a0ff0cb"
 
 
 @lru_cache(maxsize=1)
@@ -57,11 +62,21 @@ def letters() -> str:
     >>> letters()[:20], len(letters())
     ('the assert statement', 60090)
     """
-    raw = files("icl_sim").joinpath("data", TEXT).read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if found != TEXT_SHA256:
-        raise InputError(
-            f"{TEXT}: expected SHA-256 {TEXT_SHA256[:12]}..., got {found[:12]}...: install again"
-        )
-    kept = (c if c in string.ascii_lowercase else " " for c in raw.decode().lower())
+    raw = shipped(TEXT, sha256=TEXT_SHA256)
+    kept = (c if c in string.ascii_lowercase else " " for c in raw.lower())
     return " ".join("".join(kept).split())
+
+
+def shipped(name: str, *, sha256: str) -> str:
+    """A text file that ships with this package.
+
+    Raises:
+      InputError: it is not the one that was shipped.
+    """
+    raw = files("icl_sim").joinpath("data", name).read_bytes()
+    found = hashlib.sha256(raw).hexdigest()
+    if found != sha256:
+        raise InputError(
+            f"{name}: expected SHA-256 {sha256[:12]}..., got {found[:12]}...: install again"
+        )
+    return raw.decode()

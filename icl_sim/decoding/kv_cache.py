@@ -150,6 +150,25 @@ def extend(
     """
     B, t = tokens.shape
     lengths = jnp.full(B, t, jnp.int32) if lengths is None else lengths
+    x, cache = extend_stream(spec, params, tokens, cache, lengths=lengths, how=how)
+    last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    return unembed(spec, params, norm(spec, last, params, "norm_out"), how=how), cache
+
+
+def extend_stream(
+    spec: TransformerSpec,
+    params: Params,
+    tokens: jax.Array,
+    cache: KVCache,
+    *,
+    lengths: jax.Array,
+    how: Arithmetic = CERTIFIED,
+) -> tuple[jax.Array, KVCache]:
+    """Reads further tokens: the residual stream at all of them [B, t, D], and the cache.
+
+    Arguments are those of `extend`; `icl_sim.transformer.readout` makes outputs of the stream.
+    """
+    t = tokens.shape[1]
     place = cache.place[:, None] + jnp.arange(t, dtype=jnp.int32)[None, :]
     index = place + cache.prefix
     x = embed(spec, params, tokens, index=index, how=how)
@@ -165,9 +184,7 @@ def extend(
 
         x, new = jax.lax.scan(step, x, (run_leaves(params, run), keys), len(run))
         kept.append(new)
-    last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    out = unembed(spec, params, norm(spec, last, params, "norm_out"), how=how)
-    return out, KVCache(tuple(kept), cache.place + lengths)
+    return x, KVCache(tuple(kept), cache.place + lengths)
 
 
 def _attend(

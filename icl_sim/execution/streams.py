@@ -25,6 +25,12 @@ class Fixed(enum.IntEnum):
     TABLES = 7
     TEXT = 11
     TEACHERS = 13
+    SPLITS = 17
+    WORDS = 19
+    PAIRS = 23
+    RATINGS = 29
+    TOPICS = 31
+    HELD_OUT = 37
 
     def stream(self, *numbers: int) -> np.random.Generator:
         """The generator of this purpose and these numbers.

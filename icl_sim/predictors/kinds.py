@@ -15,6 +15,7 @@ import numpy as np
 from icl_sim.data.tasks import Demonstrations
 from icl_sim.data.vectors import LabeledVectors
 from icl_sim.errors import InputError
+from icl_sim.predictors.language_model import Question
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,20 @@ CLASSIFICATION = Kind(
     answers="a law on the classes +1 and -1 for each query [m, 2]",
     host=True,
 )
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (CLASSIFICATION, TABLE)}
+LANGUAGE = Kind(
+    name="language",
+    data=Question,
+    shape=lambda question: (len(question.data.queries), len(question.data.choices)),
+    reads="demonstrations in words, m queries and a language model",
+    answers="a law on the choices for each query [m, C]",
+    host=True,
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (CLASSIFICATION, LANGUAGE, TABLE)}
+
+
+# What may move the laws of a language route: another order of the demonstrations, another template
+# around them, another key.
+NOISES = ("order", "template", "seed")
 
 
 @dataclass(frozen=True)
@@ -63,17 +77,21 @@ class Predictor:
     Args:
       function: (data, key) -> laws float32, rows summing to one; data are of the kind's type. The
         key is consumed; deterministic predictors ignore it. Jittable and vmappable unless ``host``:
-        shapes come from the data's.
+        shapes come from the data's. Of kind ``language`` it may return an
+        `icl_sim.predictors.language_model.Answer`, which is an array of laws.
       kind: what it reads and answers.
       counts_only: the function reads ``data.counts`` alone, so one compiled program serves every
         number of demonstrations (the other fields are then None).
       host: the function takes concrete data, one data set at a time, and cannot be jitted.
+      moved_by: of kind ``language``, what moves its laws beside the data, of NOISES; a comparison
+        measures by how much.
     """
 
     function: Callable[[Any, jax.Array], Any]
     kind: Kind = TABLE
     counts_only: bool = False
     host: bool = False
+    moved_by: tuple[str, ...] = ()
 
     def __call__(self, data: Any, key: jax.Array) -> Any:
         """The laws, float32, in the kind's shape.

@@ -20,7 +20,8 @@ from icl_sim.predictors.classifiers import (
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
 from icl_sim.predictors.emulated import HEAD_SGD, emulator
-from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, Predictor
+from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, LANGUAGE, NOISES, Predictor
+from icl_sim.predictors.language_routes import LANGUAGE_ROUTES
 from icl_sim.predictors.machine import universal
 from icl_sim.predictors.prompted import in_context, zero_shot
 from icl_sim.predictors.selected import random_choice, retrieved
@@ -64,9 +65,15 @@ _CLASSIFIERS = {
     "svm": halfspace(hard_margin_svm),
     "svm-in-context": svm_in_context,
 }
-PREDICTORS: dict[str, Predictor] = _TABLES | {
-    name: Predictor(function, CLASSIFICATION, host=True) for name, function in _CLASSIFIERS.items()
-}
+# A route has one name, whatever it reads: those of language models have their kind in front here.
+PREDICTORS: dict[str, Predictor] = (
+    _TABLES
+    | {name: Predictor(route, CLASSIFICATION, host=True) for name, route in _CLASSIFIERS.items()}
+    | {
+        f"{LANGUAGE.name}/{name}": Predictor(route, LANGUAGE, host=True, moved_by=noises)
+        for name, (route, noises) in LANGUAGE_ROUTES.items()
+    }
+)
 
 
 def register_predictor(
@@ -79,8 +86,11 @@ def register_predictor(
 ) -> None:
     """Adds a predictor under a new name; ``compare``, its report and ``list`` then know it.
 
+    Those of kind ``language`` stand in PREDICTORS as ``language/NAME``, since a route may have one
+    name for tables and for language models; `compare` knows them by their names alone.
+
     Args:
-      name: not taken, whatever the kind.
+      name: not taken among those of its kind.
       function: (data, key) -> laws; see `Predictor`.
       kind: a name in `KINDS`: what it reads and answers.
       counts_only, host: see `Predictor`.
@@ -94,30 +104,34 @@ def register_predictor(
     True
     >>> del PREDICTORS["uniform"]
     """
-    if name in PREDICTORS:
-        raise InputError(f"predictor {name!r} exists already: choose another name")
     if kind not in KINDS:
         raise InputError(
             f"kind of {name!r}: expected one of {', '.join(sorted(KINDS))}, got {kind}"
         )
+    place = _place(name, kind)
+    if place in PREDICTORS:
+        raise InputError(f"predictor {name!r} exists already: choose another name")
     found = KINDS[kind]
     if counts_only and "counts" not in found.data.__annotations__:
         raise InputError(f"predictor {name!r}: data of kind {kind} have no counts to read alone")
-    PREDICTORS[name] = Predictor(function, found, counts_only, host or found.host)
+    # All that may move the law of an unknown route is tried.
+    noises = NOISES if kind == LANGUAGE.name else ()
+    PREDICTORS[place] = Predictor(function, found, counts_only, host or found.host, noises)
 
 
-def get_predictor(name: str) -> Predictor:
-    """The predictor of that name.
+def get_predictor(name: str, kind: str | None = None) -> Predictor:
+    """The predictor of that name; for kind ``language``, of its name alone.
 
     Raises:
       InputError: no such predictor.
     """
-    if name not in PREDICTORS:
-        names = predictor_names()
+    place = name if kind is None else _place(name, kind)
+    if place not in PREDICTORS:
+        names = predictor_names(kind) if kind == LANGUAGE.name else predictor_names()
         raise InputError(
             f"predictor: expected one of {', '.join(names)}, got {name}" + did_you_mean(name, names)
         )
-    return PREDICTORS[name]
+    return PREDICTORS[place]
 
 
 def predictor_names(kind: str | None = None) -> list[str]:
@@ -125,5 +139,14 @@ def predictor_names(kind: str | None = None) -> list[str]:
 
     >>> predictor_names("classification")[:2]
     ['least-squares', 'logistic']
+    >>> predictor_names("language")[:2]
+    ['calibrated', 'counts']
     """
+    if kind == LANGUAGE.name:
+        ahead = _place("", kind)
+        return sorted(name.removeprefix(ahead) for name in PREDICTORS if name.startswith(ahead))
     return sorted(n for n, p in PREDICTORS.items() if kind is None or p.kind.name == kind)
+
+
+def _place(name: str, kind: str) -> str:
+    return f"{kind}/{name}" if kind == LANGUAGE.name else name

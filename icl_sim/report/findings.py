@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from icl_sim.claims.claim import Audit, Judgement
 from icl_sim.comparison.costs import Cost
+from icl_sim.comparison.language_result import LanguageComparison
 from icl_sim.comparison.result import Comparison
 from icl_sim.storage.json_form import INLINE, OPTIONAL
 from icl_sim.training.run_results import FineTuning, Pretraining
@@ -28,6 +29,7 @@ class Findings:
     Attributes:
       audit: verdicts on the claims.
       comparisons: every predictor on the same data.
+      language: every route through a language model.
       collapse: tables of several sizes, of which one law is asked to hold.
       training: paths of fine-tuning.
       pretraining: bases made.
@@ -37,6 +39,7 @@ class Findings:
 
     audit: Audit | None = field(default=None, metadata=INLINE)
     comparisons: tuple[Comparison, ...] = field(default=(), metadata=OPTIONAL)
+    language: tuple[LanguageComparison, ...] = field(default=(), metadata=OPTIONAL)
     collapse: tuple[Comparison, ...] = field(default=(), metadata=OPTIONAL)
     training: tuple[FineTuning, ...] = field(default=(), metadata=OPTIONAL)
     pretraining: tuple[Pretraining, ...] = field(default=(), metadata=OPTIONAL)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from icl_sim.claims.claim import Audit
 from icl_sim.comparison.result import Comparison
 from icl_sim.errors import InputError
-from icl_sim.report import comparison_plots, curves, plots
+from icl_sim.report import comparison_plots, curves, language_plots, plots
 from icl_sim.report.audit import looseness, pictures
 from icl_sim.report.findings import Findings
 from icl_sim.report.templating import template
@@ -61,6 +61,9 @@ def render_audit(audit: Audit) -> str:
 def render(findings: Findings) -> str:
     """The page as text; all that came from data is escaped."""
     drawings = [picture for c in findings.comparisons for picture in _compared(c)]
+    drawings += [
+        picture for found in findings.language for picture in language_plots.pictures(found)
+    ]
     if findings.collapse:
         drawn = plots.svg(comparison_plots.collapse, findings.collapse)
         drawings.append(

@@ -130,7 +130,7 @@ def tune_sequences(
     if checkpoints is not None and (found := checkpoints.restore(tree)) is not None:
         state, best, losses, looks, counters = found[1]
         losses, looks, counters = (np.array(x) for x in (losses, looks, counters))
-    order = _Order(order_key, E, B)
+    order = RowOrder(order_key, E, B)
     while counters[0] < config.steps and not _out_of_patience(looks, counters, every, patience):
         step = int(counters[0])
         last = min(step + every, config.steps)
@@ -198,7 +198,7 @@ def _out_of_patience(
     return patience is not None and taken > 0 and taken - 1 - int(np.nanargmin(looks)) >= patience
 
 
-class _Order:
+class RowOrder:
     """Which rows each step takes: one shuffle of all rows after another."""
 
     def __init__(self, key: jax.Array, rows: int, batch: int) -> None:
