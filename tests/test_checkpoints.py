@@ -179,3 +179,11 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot open checkpoints in .*file/in"):
         Checkpoints(tmp_path / "file" / "in", config=CONFIG)
+
+
+@pytest.mark.parametrize("turn", [np.asfortranarray, lambda x: x[::-1], lambda x: x[:, ::2]])
+def test_arrays_of_any_layout_come_back_equal(turn, tmp_path):
+    leaf = {"w": turn(np.arange(20.0).reshape(4, 5))}
+    with Checkpoints(tmp_path, config=CONFIG) as checkpoints:
+        checkpoints.save(1, leaf)
+        assert same(checkpoints.restore(leaf)[1], leaf)

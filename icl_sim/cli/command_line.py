@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,8 +24,9 @@ from icl_sim.cli import (
     train,
     verify,
 )
-from icl_sim.cli.exit_codes import exit_code
+from icl_sim.cli.exit_codes import exit_code, tell
 from icl_sim.cli.flags import PLACES, Parser
+from icl_sim.errors import InputError
 from icl_sim.execution import hosts
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT, supervise
 
@@ -66,6 +68,9 @@ def run(argv: Sequence[str]) -> int:
             return 0
         # A bbchallenge line may begin with an undefined transition, which is no option.
         words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
+        for word in words:
+            if re.fullmatch("--[a-z-]+=--", word):  # which argparse takes for no value at all
+                raise InputError(f"{word[:-3]}: expected a value, got --")
         arguments = _parser().parse_args(words)
         if hosts.is_worker():
             return _work(arguments)
@@ -109,5 +114,5 @@ def _supervise(argv: Sequence[str], arguments: Any) -> int:
         restarts=RESTARTS if arguments.restarts is None else arguments.restarts,
         timeout=TIMEOUT if arguments.join_timeout is None else arguments.join_timeout,
         resume=arguments.out is not None,
-        tell=lambda line: print(f"icl-sim: {line}", file=sys.stderr, flush=True),
+        tell=lambda line: tell(f"icl-sim: {line}"),
     )

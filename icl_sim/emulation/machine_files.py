@@ -140,7 +140,7 @@ class _Map:
 
 
 def _read(path: Path, where: str) -> str:
-    if not path.is_file():  # a pipe or a device could block, or never end
+    if not os.path.isfile(path):  # a pipe or a device could block, or never end
         raise InputError(f"{where}: expected a regular file, found none; check the path")
     try:
         with path.open("rb") as file:

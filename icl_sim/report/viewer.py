@@ -14,6 +14,7 @@ from constructions.programs.turing import Trace, TuringMachine
 from constructions.reference import forward
 from icl_sim.errors import InputError
 from icl_sim.report.templating import template
+from icl_sim.storage.whole_files import write_whole
 
 # The reference pass that shows the heads costs O(T^2); the picture has a row a step.
 LONGEST = 400
@@ -42,7 +43,7 @@ def write_viewer(
         "certificate": built.certificate.summary(),
     }
     try:
-        Path(path).write_text(render(data))
+        write_whole(path, render(data))
     except OSError as error:
         raise InputError(f"--trace {path}: cannot be written, {error.strerror}") from None
     return Path(path)
