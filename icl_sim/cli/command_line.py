@@ -6,6 +6,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import icl_sim
@@ -93,7 +94,7 @@ def _parser() -> Parser:
 def _work(arguments: Any) -> int:
     """The command in one of several processes."""
     try:
-        hosts.join()
+        hosts.join(identity(arguments))
         code = int(arguments.command(arguments))
         hosts.leave()
         return code
@@ -102,6 +103,24 @@ def _work(arguments: Any) -> int:
             raise
         traceback.print_exc(file=sys.__stderr__)  # which is the log by now
         return hosts.LOST
+
+
+def identity(arguments: Any) -> str:
+    """What a run computes and with which versions, without where it does; equal on all its hosts.
+
+    >>> here, there = (
+    ...     _parser().parse_args(["verify", "C1", "--out", out, "--process", process])
+    ...     for out, process in (("a", "0"), ("b", "1"))
+    ... )
+    >>> identity(here) == identity(there)
+    True
+    >>> identity(here) == identity(_parser().parse_args(["verify", "C2"]))
+    False
+    """
+    place = (*PLACES, "out", "resume", "json", "command")
+    what = {name: value for name, value in vars(arguments).items() if name not in place}
+    versions = [icl_sim.__version__, *map(version, ("jax", "jaxlib", "numpy"))]
+    return repr((arguments.command.__module__, arguments.command.__name__, what, versions))
 
 
 def _supervise(argv: Sequence[str], arguments: Any) -> int:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from icl_sim.errors import InputError
-from icl_sim.storage.records import canonical_json, merge, read_directory, tell_faults
+from icl_sim.storage.records import canonical_json, merge, read_finished
 from icl_sim.storage.whole_files import replacing
 
 _STATEMENT = re.compile(r"(?:statement/)?(?P<statement>(?P<claim>C\d+)\.[^/]+)(?:/.*)?")
@@ -87,8 +87,7 @@ def record_table(run: str | Path) -> tuple[list[str], list[dict[str, Any]]]:
     Raises:
       InputError: no records, a corrupt line, or two results for one key.
     """
-    files = read_directory(Path(run))
-    tell_faults(files)
+    files = read_finished(Path(run))
     merged = merge(files)
     if not merged:
         raise InputError(

@@ -70,14 +70,20 @@ class RecordFile:
 
     def faults(self) -> list[str]:
         """One line for each thing that is missing or odd; a torn last line is never read."""
-        unended = self.header is not None and not self.ended and not self.torn
         told = {
             f"dropped an unfinished last line of {self.torn} bytes": self.torn,
             f"{self.lost} lines are missing; their results are computed again": self.lost,
             f"{self.repeated} lines stand there twice; each result is taken once": self.repeated,
-            "no closing line; the run was interrupted, or its last lines are missing": unended,
         }
         return [f"{self.path}: {words}" for words, is_so in told.items() if is_so]
+
+    def open_end(self) -> list[str]:
+        """A line if none says that a run ended here; no fault to whoever goes on with the run."""
+        if self.header is None or self.ended:
+            return []
+        return [
+            f"{self.path}: no closing line; the run was interrupted, or its last lines are missing"
+        ]
 
 
 def canonical_json(value: Any) -> str:
@@ -237,12 +243,19 @@ def merge(files: Iterable[RecordFile]) -> dict[str, Record]:
     return merged
 
 
-def tell_faults(files: Iterable[RecordFile]) -> tuple[str, ...]:
-    """Logs what is missing or odd, and returns the lines."""
-    told = tuple(line for file in files for line in file.faults())
+def tell(lines: Iterable[str]) -> tuple[str, ...]:
+    """Logs lines as warnings, and returns them."""
+    told = tuple(lines)
     for line in told:
         logging.getLogger(__name__).warning(line)
     return told
+
+
+def read_finished(directory: Path) -> list[RecordFile]:
+    """The record files of a run that is over; what is missing is told."""
+    files = read_directory(directory)
+    tell(line for file in files for line in (*file.faults(), *file.open_end()))
+    return files
 
 
 def read_run(directory: str | Path) -> tuple[dict[str, Any], list[Record]]:
@@ -251,8 +264,7 @@ def read_run(directory: str | Path) -> tuple[dict[str, Any], list[Record]]:
     Raises:
       InputError: no records, a corrupt line, or two results for one key.
     """
-    files = read_directory(Path(directory))
-    tell_faults(files)
+    files = read_finished(Path(directory))
     if not files:
         raise InputError(
             f"expected records-*.jsonl in {directory}, found none; name a directory of results"

@@ -35,7 +35,7 @@ from icl_sim.storage.records import (
     encode_line,
     merge,
     read_directory,
-    tell_faults,
+    tell,
 )
 from icl_sim.storage.whole_files import sync_directory
 
@@ -56,7 +56,7 @@ class Store:
     Attributes:
       directory: its Path.
       recovered: one line for each file with an unfinished last line, which was dropped on
-        opening, with missing or repeated ones or no closing one; logged too.
+        opening, with missing or repeated ones; logged too.
 
     Raises:
       InputError: the directory cannot be written, is in use by another run, holds results that
@@ -106,7 +106,7 @@ class Store:
                 f"{self.directory} already holds {len(self._records)} results; ask to resume them "
                 "(--resume) or choose another directory"
             )
-        self.recovered = tell_faults(files)
+        self.recovered = tell(line for file in files for line in file.faults())
         own = next((file for file in files if file.path == self._path), None)
         self._lines = 0 if own is None else own.lines
         self._ended = own is not None and own.ended
