@@ -208,7 +208,8 @@ def test_the_coordinator_needs_an_address_of_this_machine(capsys):
 def test_the_coordinator_listens_on_its_address_alone_and_refuses_another_run(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.2", 0))
-        address = "127.0.0.2:{}".format(port := probe.getsockname()[1])
+        port = probe.getsockname()[1]
+        address = f"127.0.0.2:{port}"
     places = ("--coordinator", address, "--processes", 2, "--process")
     first = launch("verify", "C1.sum", *places, 0, "--out", tmp_path)
     wanted = f"{port:04X}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import traceback
@@ -77,9 +78,25 @@ def run(argv: Sequence[str]) -> int:
             return _work(arguments)
         if any(getattr(arguments, name, None) is not None for name in PLACES):
             return _supervise(argv[1:], arguments)
+        _require_devices()
         return int(arguments.command(arguments))
 
     return exit_code("icl-sim", command, interrupted="--resume continues a run")
+
+
+def _require_devices() -> None:
+    """Raises InputError if JAX, as its environment variables set it, has nothing to compute on."""
+    if not (settings := [name for name in os.environ if name.startswith("JAX_")]):
+        return  # then JAX takes what there is, and commands that need none start faster
+    try:
+        import jax
+
+        jax.devices()
+    except Exception as error:  # JAX has an assertion, a ValueError and a RuntimeError for it
+        raise InputError(
+            f"expected settings of JAX that work here, got {type(error).__name__} {error} from "
+            f"{', '.join(sorted(settings))}: fix or unset them"
+        ) from error
 
 
 def _parser() -> Parser:

@@ -245,7 +245,7 @@ def _machine(document: _Map, name: str) -> TuringMachine:
         reasons.append(f"at most {MAX_SYMBOLS} symbols, got {len(symbols)}")
     if reasons:
         raise InputError("; ".join(reasons))
-    return TuringMachine(name, tuple(table), tuple(symbols), blank, start or "", delta)
+    return TuringMachine(name, tuple(table), tuple(symbols), blank, start or "", delta, given or "")
 
 
 def _transitions(rows: Any, state: str, reasons: list[str]) -> Iterator[tuple[str, Any, str]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +105,17 @@ def _look(scores: np.ndarray) -> list[Any]:
 
 
 def render(data: dict[str, Any]) -> str:
-    """The page as text; the data stand in it as JSON that cannot end its element."""
+    """The page as text; the data stand in it as JSON that cannot end its element.
+
+    Its one script is allowed by its SHA-256, and so no other runs, whatever the data hold.
+    """
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    return template("viewer.html").render(title=data["machine"], data=Markup(text))  # noqa: S704
+    script = resources.files("icl_sim.report").joinpath("templates/viewer.js").read_text()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return template("viewer.html").render(
+        title=data["machine"],
+        data=Markup(text),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        digest=digest,
+    )
