@@ -8,25 +8,21 @@ longer than `LIMIT`, or was accepted though it says something else than what was
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
 import stock_models
 from cases_machine_files import ADDITION, INCREMENT
+from fuzz_command_lines import ARGV, LIMIT, check_command, folder
 from hypothesis import strategies as st
 
 from constructions import CONSTRUCTIONS
-from icl_sim.cli import run
 from icl_sim.emulation.machine_files import parse_machine
 from icl_sim.errors import InputError
 from icl_sim.pretrained import from_pretrained, to_pretrained
@@ -34,8 +30,6 @@ from icl_sim.storage.checkpoints import Checkpoints
 from icl_sim.storage.records import Record, canonical_json, encode_line, read_file
 from icl_sim.storage.store import Store
 from icl_sim.storage.weights import SEAL, pack, sealed, unpack
-
-LIMIT = 5.0  # seconds
 
 
 class Target(NamedTuple):
@@ -148,17 +142,6 @@ def check_weights(drawn: tuple[bool, bool, list]) -> str:
 # --- records -------------------------------------------------------------------------------------
 
 
-@cache
-def folder() -> Path:
-    """A directory in memory where there is one."""
-    memory = Path("/dev/shm")  # noqa: S108
-    made = tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
-    import atexit
-
-    atexit.register(shutil.rmtree, made, ignore_errors=True)
-    return Path(made)
-
-
 RECORDS = {f"cell {i}": {"failures": i, "high": i / 7} for i in range(5)}
 
 
@@ -267,198 +250,6 @@ def check_stock(drawn: tuple[bool, list]) -> str:
         assert found[0].spec == model.spec, "another spec was accepted"
         assert all(np.array_equal(found[1][n], leaf) for n, leaf in params.items())
     return named(found)
-
-
-# --- command lines -------------------------------------------------------------------------------
-
-COMMANDS = [
-    "reproduce",
-    "verify",
-    "sample-size",
-    "emulate",
-    "prompt",
-    "check-run",
-    "compare",
-    "train",
-    "generate",
-    "list",
-    "export",
-    "report",
-    "doctor",
-    "base",
-    "sft",
-]
-FLAGS = [
-    "--json",
-    "--seed",
-    "--profile",
-    "--out",
-    "--resume",
-    "--vocab",
-    "--eps",
-    "--delta",
-    "--contexts",
-    "--length",
-    "--dim",
-    "--tape",
-    "--construction",
-    "--engine",
-    "--max-steps",
-    "--trace",
-    "--task",
-    "--sizes",
-    "--predictors",
-    "--tasks",
-    "--seeds",
-    "--steps",
-    "--replicas",
-    "--adapt",
-    "--rank",
-    "--optimizer",
-    "--learning-rate",
-    "--format",
-    "--option",
-    "--records",
-    "--base",
-    "--prompt",
-    "--prefix",
-    "--max-tokens",
-    "--temperature",
-    "--top-k",
-    "--top-p",
-    "--stop",
-    "--bits",
-    "--processes",
-    "--coordinator",
-    "--process",
-    "--restarts",
-    "--join-timeout",
-    "--help",
-    "--version",
-    "--flagfile",
-    "--",
-]
-VALUES = [
-    "C1",
-    "C1.sum",
-    "C0",
-    "bb2",
-    "bb3",
-    "lookup",
-    "stock",
-    "universal",
-    "looped",
-    "single",
-    "dense",
-    "verify",
-    "counts",
-    "bayes",
-    "english",
-    "tables",
-    "smoke",
-    "full",
-    "base",
-    "smollm2",
-    "fibonacci",
-    "0",
-    "1",
-    "2",
-    "8",
-    "-1",
-    "1.5",
-    ".1",
-    "1e-9",
-    "nan",
-    "inf",
-    "-inf",
-    "1e999",
-    "1e-400",
-    "4294967296",
-    "99999999999999999999",
-    "/dev/null",
-    "/dev/zero",
-    "/proc/nowhere",
-    ".",
-    "..",
-    "~",
-    "---",
-    "=--",
-    "1RB1LB_1LA1RZ",
-    "1RA---",
-    "[/red]",
-    "vocab=3",
-    "states=9",
-    "vocab=x",
-    "=",
-]
-VALUES += ["", " ", "\n", "a" * 300, "\u202e", "\x1b[2J", "9" * 5000, "{}", "%s", "\\", "@x"]
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-WORD = st.sampled_from(FLAGS) | st.sampled_from(VALUES) | TEXT
-ARGV = st.builds(
-    lambda first, rest: [*first, *rest],
-    st.lists(st.sampled_from(COMMANDS), max_size=2),
-    st.lists(WORD | st.builds("{}={}".format, st.sampled_from(FLAGS), WORD), max_size=9),
-)
-# Where what was asked for would be computed: by then the words have been understood. What takes
-# long, and is no reader's, ends there, as by Ctrl-C.
-CUT = (
-    "icl_sim.cli.command_line.supervise",
-    "icl_sim.cli.export.export",
-    "icl_sim.cli.export.export_stock",
-    "icl_sim.cli.listing.inventory",
-    "icl_sim.emulation.turing.load",
-    "icl_sim.emulation.turing.verify_trace",
-    "icl_sim.emulation.looped.load",
-    "icl_sim.pretrained.from_pretrained",
-    "icl_sim.pretrained.loading.load_params",
-    "icl_sim.reproduction.open_store",
-    "icl_sim.report.viewer.render",
-    "icl_sim.training.runs.make_task",
-    "icl_sim.training.runs.pretrain",
-)
-
-
-def interrupted(*_: Any, **__: Any) -> Any:
-    raise KeyboardInterrupt
-
-
-@cache
-def cut() -> contextlib.ExitStack:
-    """The command line with long computations cut; for the rest of the process."""
-    import atexit
-    import importlib
-
-    stack = contextlib.ExitStack()
-    for name in CUT:
-        module = name.rpartition(".")[0]
-        importlib.import_module(module)
-        stack.enter_context(mock.patch(name, interrupted))
-    atexit.register(stack.close)
-    return stack
-
-
-def check_command(words: list[str]) -> str:
-    """Every command line ends with a documented code, and with one line if it is bad."""
-    cut()
-    here = os.getcwd()
-    os.chdir(folder())
-    out, err = io.StringIO(), io.StringIO()
-    start = time.monotonic()
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = run(["icl-sim", *words])
-    except SystemExit as end:  # --help and --version
-        code = end.code
-        assert code == 0, words
-    finally:
-        os.chdir(here)
-    seconds = time.monotonic() - start
-    assert seconds < LIMIT, f"{seconds:.1f} s: {words}"
-    assert code in (0, 1, 2, 130), (code, words)
-    lines = err.getvalue().splitlines()
-    assert code != 2 or len(lines) == 1, (lines, words)
-    assert "Traceback" not in err.getvalue(), words
-    return "refused" if code == 2 else "accepted"
 
 
 TARGETS = {
