@@ -11,6 +11,7 @@ import pytest
 
 from constructions import CONSTRUCTIONS
 from icl_sim import (
+    TrainConfig,
     emulate,
     exact_failure_probability,
     find_machine,
@@ -95,6 +96,9 @@ CALLS = {
     "make_task": of(make_task, "tables", 0),
     "emulate": of(emulate, find_machine("bb2"), "", engine="cached", max_steps=4),
     "load": of(load, LOOKUP),
+    "TrainConfig": of(
+        TrainConfig, learning_rate=0.1, steps=9, warmup=1, momentum=0.5, clip=1.0, batch=2, rank=2
+    ),
 }
 
 
