@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import traceback
 
-from icl_sim.cli import run
+from icl_sim.cli import open_streams, run
 from icl_sim.execution import hosts
 
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    open_streams()
     if not hosts.is_worker():
         sys.exit(run(sys.argv))
     try:

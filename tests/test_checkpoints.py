@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import logging
 import shutil
 
 import jax
@@ -179,3 +181,64 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot open checkpoints in .*file/in"):
         Checkpoints(tmp_path / "file" / "in", config=CONFIG)
+
+
+@pytest.mark.parametrize("turn", [np.asfortranarray, lambda x: x[::-1], lambda x: x[:, ::2]])
+def test_arrays_of_any_layout_come_back_equal(turn, tmp_path):
+    leaf = {"w": turn(np.arange(20.0).reshape(4, 5))}
+    with Checkpoints(tmp_path, config=CONFIG) as checkpoints:
+        checkpoints.save(1, leaf)
+        assert same(checkpoints.restore(leaf)[1], leaf)
+
+
+DEEP = b"[" * 5000 + b"]" * 5000
+
+
+@pytest.mark.parametrize("content", [DEEP, b"[]", b"{}", b"null", b"", b"\0", b'{"a": NaN}'])
+@pytest.mark.parametrize("name", ["_CHECKPOINT_METADATA", "manifest/metadata", "state/_METADATA"])
+def test_files_with_foreign_content_are_skipped_or_refused(copied, name, content, capfd):
+    (copied / "30" / name).write_bytes(content)
+
+    deep = name == "_CHECKPOINT_METADATA" and content in (DEEP, b"[]")
+    refused = pytest.raises(InputError, match="remove the step that is damaged")
+    with refused if deep else contextlib.nullcontext():
+        with Checkpoints(copied, config=CONFIG) as checkpoints:
+            step, tree = checkpoints.restore(state(0))
+        assert same(tree, state(step))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_step_by_another_name_is_none(copied):
+    (copied / "30").rename(copied / "0030")
+    (copied / ("9" * 200)).mkdir()
+    with Checkpoints(copied, config=CONFIG) as checkpoints:
+        assert checkpoints.restore(state(0))[0] == 20
+
+
+def test_other_arithmetic_is_refused_and_named(copied):
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with (
+            Checkpoints(copied, config=CONFIG) as checkpoints,
+            pytest.raises(InputError, match="another x64;"),
+        ):
+            checkpoints.restore(state(0))
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+def test_a_failed_write_says_so_once_and_leaves_nothing_behind(tmp_path, monkeypatch, capfd):
+    with Checkpoints(tmp_path, config=CONFIG) as checkpoints:
+        checkpoints.save(1, state(1))
+
+        def full(step, args):
+            (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
+            logging.getLogger("absl").error("a thread raised\nTraceback")
+            raise ValueError("RESOURCE_EXHAUSTED: write: No space left on device [many words]")
+
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(InputError, match="write checkpoints in .*: No space left on device;"):
+            checkpoints.save(2, state(2))
+        assert [path.name for path in tmp_path.iterdir()] == ["1"]
+        assert checkpoints.restore(state(0))[0] == 1
+    assert capfd.readouterr().err == ""

@@ -127,7 +127,8 @@ def test_open_mpi_is_detected_and_another_number_of_processes_refused():
 
 def test_what_the_first_process_refuses_all_refuse_and_one_says(tmp_path, expected):
     run(["icl-sim", "verify", "C1.sum", "--out", str(tmp_path)])
-    code, out, err = finish(launch("verify", "C1.sum", "--processes", 2, "--out", tmp_path))
+    again = launch("verify", "C1.sum", "--processes", 2, "--out", tmp_path, JAX_ENABLE_X64="1")
+    code, out, err = finish(again)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "already holds 1 results" in err
@@ -194,6 +195,37 @@ def test_a_port_in_use_is_named(capsys):
         flags = ("--coordinator", f"localhost:{port}", "--processes", "2", "--process", "0")
         assert run(["icl-sim", "verify", "C1.sum", *flags]) == 2
     assert f"cannot listen on port {port}" in capsys.readouterr().err
+
+
+def test_the_coordinator_needs_an_address_of_this_machine(capsys):
+    flags = ("--coordinator", "192.0.2.1:4000", "--processes", "2", "--process", "0")
+    assert run(["icl-sim", "verify", "C1.sum", *flags]) == 2
+    assert "cannot listen on port 4000 of 192.0.2.1" in capsys.readouterr().err
+
+
+@needs_proc
+@pytest.mark.slow
+def test_the_coordinator_listens_on_its_address_alone_and_refuses_another_run(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        port = probe.getsockname()[1]
+        address = f"127.0.0.2:{port}"
+    places = ("--coordinator", address, "--processes", 2, "--process")
+    first = launch("verify", "C1.sum", *places, 0, "--out", tmp_path)
+    wanted = f"{port:04X}"
+
+    def listening():
+        lines = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
+        rows = [line.split() for line in lines.splitlines()]
+        return {row[1].split(":")[0] for row in rows if row[1].endswith(wanted) and row[3] == "0A"}
+
+    wait_until(listening)
+    assert listening() <= {"0200007F", "0000000000000000FFFF00000200007F"}
+    second = launch("verify", "C1.sum", "--seed", 1, *places, 1, "--out", tmp_path)
+    ended = [finish(first), finish(second)]
+    assert [code for code, _, _ in ended] == [2, 2]
+    assert "got another run from process 1" in ended[0][2]
+    assert all(err.count("\n") <= 1 for _, _, err in ended)
 
 
 def test_without_a_cluster_or_without_peers_the_message_says_so():

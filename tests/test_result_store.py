@@ -32,7 +32,7 @@ def test_a_finished_run_computes_nothing(tmp_path):
         expected = digest(disk.records())
     run = FinishedRun(tmp_path)
     assert run.config["seed"] == 1
-    assert run.config["versions"].keys() == {"jax", "numpy", "scipy"}
+    assert run.config["versions"].keys() == {"jax", "jaxlib", "numpy", "scipy"}
     assert filled(run) == [{"law": [0.5, 0.5]}, 1, 1]
     assert digest(run.records()) == expected
     with pytest.raises(InputError, match="no result for 'more' yet; finish it with --resume"):

@@ -192,8 +192,9 @@ def test_record_files_that_disagree_are_refused(tmp_path):
 def test_a_torn_last_line_is_dropped_reported_and_written_again(tmp_path):
     path = filled(tmp_path)
     whole = path.read_bytes()
-    last = whole.rindex(b"\n", 0, -1) + 1
-    for cut in (last + 1, len(whole) - 30, len(whole) - 1):
+    closing = whole.rindex(b"\n", 0, -1) + 1
+    last = whole.rindex(b"\n", 0, closing - 1) + 1
+    for cut in (last + 1, closing - 30, closing - 1):
         path.write_bytes(whole[:cut])
         with Store(tmp_path, config=CONFIG) as store:
             assert store.records() == RECORDS[:4]

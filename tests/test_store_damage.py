@@ -80,6 +80,42 @@ def test_a_torn_line_is_told(tmp_path, caplog):
     assert "dropped an unfinished last line" in caplog.text
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_lines_missing_at_the_end_are_noticed(tmp_path, lost, caplog):
+    whole = fill(tmp_path)
+    path = tmp_path / "records-0.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-lost]))
+    read_run(tmp_path)
+    assert "its last lines are missing" in caplog.text
+    assert fill(tmp_path) == whole
+    caplog.clear()
+    read_run(tmp_path)
+    assert caplog.text == ""
+
+
+def test_a_repeated_line_is_noticed_and_its_result_taken_once(tmp_path):
+    whole = fill(tmp_path)
+    path = tmp_path / "records-0.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], lines[2], *lines[3:]]))
+    with Store(tmp_path, config=CONFIG) as store:
+        (told,) = store.recovered
+        assert "1 lines stand there twice" in told
+        assert digest(store.records()) == whole
+
+
+def test_a_finished_run_that_is_opened_again_is_left_as_it_was(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / "records-0.jsonl"
+    before = path.read_bytes()
+    fill(tmp_path)
+    assert path.read_bytes() == before
+    fill(tmp_path, 5)
+    assert path.read_bytes().startswith(before)
+    assert read_file(path).faults() == []
+
+
 @pytest.mark.parametrize(
     "second",
     [

@@ -153,8 +153,8 @@ STATEMENT = Statement(
     reading="The abstract speaks of a fine-tuned model; C1.token of any law. Ours: the shipped "
     "base, all leaves tuned on prompts of two tokens; its law on V outputs.",
     premises="The same number n_c of demonstrations for each context, drawn from the network's "
-    "law; the hand-written lookup answers. The pretrained base is measured beside it: nothing is proved "
-    "of it.",
+    "law; the hand-written lookup answers. The pretrained base is measured beside it: nothing is "
+    "proved of it.",
     formula="n_c = ceil(V L/eps^2), L = ln(m/delta).",
     lower="C1.token's: no estimator needs fewer at its hardest laws.",
     basis="PROOF, TEST",

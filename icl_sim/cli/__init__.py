@@ -8,6 +8,6 @@ stand inside the functions, so that ``--help`` and bad input are answered at onc
 from __future__ import annotations
 
 from icl_sim.cli.command_line import run
-from icl_sim.cli.exit_codes import exit_code
+from icl_sim.cli.exit_codes import exit_code, open_streams
 
-__all__ = ["exit_code", "run"]
+__all__ = ["exit_code", "open_streams", "run"]

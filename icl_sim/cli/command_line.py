@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import icl_sim
@@ -23,8 +26,9 @@ from icl_sim.cli import (
     train,
     verify,
 )
-from icl_sim.cli.exit_codes import exit_code
+from icl_sim.cli.exit_codes import exit_code, tell
 from icl_sim.cli.flags import PLACES, Parser
+from icl_sim.errors import InputError
 from icl_sim.execution import hosts
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT, supervise
 
@@ -66,14 +70,33 @@ def run(argv: Sequence[str]) -> int:
             return 0
         # A bbchallenge line may begin with an undefined transition, which is no option.
         words = [f" {word}" if word.startswith("---") else word for word in argv[1:]]
+        for word in words:
+            if re.fullmatch("--[a-z-]+=--", word):  # which argparse takes for no value at all
+                raise InputError(f"{word[:-3]}: expected a value, got --")
         arguments = _parser().parse_args(words)
         if hosts.is_worker():
             return _work(arguments)
         if any(getattr(arguments, name, None) is not None for name in PLACES):
             return _supervise(argv[1:], arguments)
+        _require_devices()
         return int(arguments.command(arguments))
 
     return exit_code("icl-sim", command, interrupted="--resume continues a run")
+
+
+def _require_devices() -> None:
+    """Raises InputError if JAX, as its environment variables set it, has nothing to compute on."""
+    if not (settings := [name for name in os.environ if name.startswith("JAX_")]):
+        return  # then JAX takes what there is, and commands that need none start faster
+    try:
+        import jax
+
+        jax.devices()
+    except Exception as error:  # JAX has an assertion, a ValueError and a RuntimeError for it
+        raise InputError(
+            f"expected settings of JAX that work here, got {type(error).__name__} {error} from "
+            f"{', '.join(sorted(settings))}: fix or unset them"
+        ) from error
 
 
 def _parser() -> Parser:
@@ -88,7 +111,7 @@ def _parser() -> Parser:
 def _work(arguments: Any) -> int:
     """The command in one of several processes."""
     try:
-        hosts.join()
+        hosts.join(identity(arguments))
         code = int(arguments.command(arguments))
         hosts.leave()
         return code
@@ -97,6 +120,24 @@ def _work(arguments: Any) -> int:
             raise
         traceback.print_exc(file=sys.__stderr__)  # which is the log by now
         return hosts.LOST
+
+
+def identity(arguments: Any) -> str:
+    """What a run computes and with which versions, without where it does; equal on all its hosts.
+
+    >>> here, there = (
+    ...     _parser().parse_args(["verify", "C1", "--out", out, "--process", process])
+    ...     for out, process in (("a", "0"), ("b", "1"))
+    ... )
+    >>> identity(here) == identity(there)
+    True
+    >>> identity(here) == identity(_parser().parse_args(["verify", "C2"]))
+    False
+    """
+    place = (*PLACES, "out", "resume", "json", "command")
+    what = {name: value for name, value in vars(arguments).items() if name not in place}
+    versions = [icl_sim.__version__, *map(version, ("jax", "jaxlib", "numpy"))]
+    return repr((arguments.command.__module__, arguments.command.__name__, what, versions))
 
 
 def _supervise(argv: Sequence[str], arguments: Any) -> int:
@@ -109,5 +150,5 @@ def _supervise(argv: Sequence[str], arguments: Any) -> int:
         restarts=RESTARTS if arguments.restarts is None else arguments.restarts,
         timeout=TIMEOUT if arguments.join_timeout is None else arguments.join_timeout,
         resume=arguments.out is not None,
-        tell=lambda line: print(f"icl-sim: {line}", file=sys.stderr, flush=True),
+        tell=lambda line: tell(f"icl-sim: {line}"),
     )

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     parser = flags.add_command(commands, "emulate", run, about)
     parser.add_argument("machine", metavar="MACHINE", help="name, bbchallenge line, or file")
     parser.add_argument(
-        "--tape", default="", metavar="T", help="input, a character a symbol; looped: numbers"
+        "--tape", default=None, metavar="T", help="input, a character a symbol; looped: numbers"
     )
     parser.add_argument(
         "--construction", default="universal", metavar="NAME", help="single, universal or looped"
@@ -57,7 +57,8 @@ def run(arguments: Any) -> int:
         from icl_sim.report.viewer import write_viewer
 
         built = build(machine, construction=arguments.construction, steps=None)
-        write_viewer(machine, arguments.tape, built, arguments.trace, steps=found.steps)
+        tape = machine.input if arguments.tape is None else arguments.tape
+        write_viewer(machine, tape, built, arguments.trace, steps=found.steps)
     tape = "".join(found.tape)
     tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
     return _show(found, arguments, tape=tape)
@@ -71,7 +72,7 @@ def _looped(arguments: Any) -> int:
     with ProgressBar() as progress:
         found = emulate_looped(
             arguments.machine,
-            arguments.tape,
+            arguments.tape or "",
             engine=arguments.engine or "dense",
             max_steps=arguments.max_steps,
             progress=progress,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -26,6 +27,10 @@ class Parser(argparse.ArgumentParser):
         elif found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
             message += did_you_mean(found[1], sorted(_options(self)))
         raise InputError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help and version; argparse's own says nothing of a standard output that takes none."""
+        print(message, end="", file=file or sys.stderr, flush=True)
 
 
 def _options(parser: argparse.ArgumentParser) -> set[str]:

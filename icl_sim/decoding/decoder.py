@@ -25,6 +25,10 @@ from icl_sim.transformer import Transformer
 
 ENGINES = ("dense", "cached", "specialised")
 
+OUT_OF_RANGE = (
+    "an address left the range of its codes: use a construction with more cells, or fewer steps"
+)
+
 
 class State(NamedTuple):
     """Where decoding stands; arrays only, so that it can be stored and taken up again.
@@ -163,10 +167,7 @@ class Decoder:
             self.plan, params, self.weights, self.lanes, width, state, *limits
         )
         if np.asarray(state.lost).any():
-            raise InputError(
-                "an address left the range of its codes: use a construction with more cells, or "
-                "fewer steps"
-            )
+            raise InputError(OUT_OF_RANGE)
         return state, np.asarray(tokens[: int(count)])
 
     def _check_room(self, state: State, steps: int) -> None:

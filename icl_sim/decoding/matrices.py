@@ -98,6 +98,7 @@ def read(
       valid: bool, of the same shape: tokens that are not leave the memories as they are.
     """
     spec = plan.spec
+    token, position = jnp.int32(token), jnp.int32(position)  # numbers where nothing is compiled
     normed = partial(norm, spec)
     x = _embed(plan, ready, token, position)
     lost = jnp.zeros(token.shape, bool)

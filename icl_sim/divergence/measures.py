@@ -104,9 +104,12 @@ def _tv_finish(total: jax.Array, E: jax.Array) -> jax.Array:
 
 
 def _kl(p: jax.Array, q: jax.Array) -> jax.Array:
-    # 0 * q is 0, or NaN. Between normal numbers p/q cannot overflow, for 1/tiny is finite.
-    terms = jnp.where(p < jnp.finfo(p.dtype).tiny, 0 * q, p * jnp.log(p / q))
-    return jnp.maximum(row_sum(terms), 0).ravel()
+    # 0 * q is 0, or NaN. Between normal numbers p/q cannot overflow, for 1/tiny is finite. Without
+    # mass the quotient is 1, since a derivative passes through what is not chosen too.
+    none = p < jnp.finfo(p.dtype).tiny
+    ratio = jnp.where(none, 1, p) / jnp.where(none, 1, q)
+    terms = jnp.where(none, 0 * q, p * jnp.log(ratio))
+    return _within(row_sum(terms), 0, jnp.inf).ravel()
 
 
 def _kl_terms(
@@ -114,23 +117,50 @@ def _kl_terms(
 ) -> jax.Array:
     # No two ordinary logits are this far apart: the lower one was -inf.
     g = jnp.where(g < -jnp.finfo(g.dtype).max / 2, -jnp.inf, g)
-    return jnp.where(e == 0, 0, e * ((d - g) + jnp.log(F / E)))
+    return jnp.where(e == 0, 0, e * (jnp.where(e == 0, 0, d - g) + jnp.log(F / E)))
 
 
 def _kl_finish(total: jax.Array, E: jax.Array) -> jax.Array:
-    return jnp.maximum(total / E, 0)
+    return _within(total / E, 0, jnp.inf)
+
+
+def _within(x: jax.Array, low: float, high: float) -> jax.Array:
+    """Clips what rounding moved out; the derivative stays 1, at the ends too."""
+    clipped = jnp.where(jnp.isinf(x), x, jnp.clip(x, low, high))
+    return jnp.where(clipped == x, x, clipped + (x - lax.stop_gradient(x)))
 
 
 def _js(p: jax.Array, q: jax.Array) -> jax.Array:
     return _js_finish(row_sum(_js_of_laws(p, q)), p).ravel()
 
 
+@jax.custom_jvp
 def _js_of_laws(p: jax.Array, q: jax.Array) -> jax.Array:
     # p = s (1 + r) / 2 and q = s (1 - r) / 2: the logarithms of 1 + r and 1 - r keep their accuracy
     # when the laws are close, where ln p - ln s cancels.
-    s = p + q
-    r = jnp.where(s < jnp.finfo(s.dtype).tiny, 0, (p - q) / s)
+    s, r = _half_difference(p, q)
     return s * (xlog1py(1 + r, r) + xlog1py(1 - r, -r))
+
+
+@_js_of_laws.defjvp
+def _js_slope(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    # The derivative in p is 2 ln(1 + r). At p = 0 that is -inf, but a softmax multiplies it by 0,
+    # and so it is the least that is finite.
+    (p, q), (dp, dq) = primals, tangents
+    _, r = _half_difference(p, q)
+    return _js_of_laws(p, q), 2 * (_log1p(r) * dp + _log1p(-r) * dq)
+
+
+def _half_difference(p: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sum s, and r = (p - q) / s, which is 0 where both are."""
+    s = p + q
+    none = s < jnp.finfo(s.dtype).tiny
+    return s, jnp.where(none, 0, (p - q) / jnp.where(none, 1, s))
+
+
+def _log1p(r: jax.Array) -> jax.Array:
+    tiny = jnp.finfo(r.dtype).tiny
+    return jnp.where(r < -0.5, jnp.log(jnp.maximum(1 + r, tiny)), jnp.log1p(jnp.maximum(r, -0.5)))
 
 
 def _js_terms(
@@ -140,7 +170,7 @@ def _js_terms(
 
 
 def _js_finish(total: jax.Array, E: jax.Array) -> jax.Array:
-    return jnp.clip(total / 4, 0, math.log(2))
+    return _within(total / 4, 0, math.log(2))
 
 
 TOTAL_VARIATION = Divergence(_tv, _tv_terms, _tv_finish)

@@ -140,7 +140,7 @@ class _Map:
 
 
 def _read(path: Path, where: str) -> str:
-    if not path.is_file():  # a pipe or a device could block, or never end
+    if not os.path.isfile(path):  # a pipe or a device could block, or never end
         raise InputError(f"{where}: expected a regular file, found none; check the path")
     try:
         with path.open("rb") as file:
@@ -245,7 +245,7 @@ def _machine(document: _Map, name: str) -> TuringMachine:
         reasons.append(f"at most {MAX_SYMBOLS} symbols, got {len(symbols)}")
     if reasons:
         raise InputError("; ".join(reasons))
-    return TuringMachine(name, tuple(table), tuple(symbols), blank, start or "", delta)
+    return TuringMachine(name, tuple(table), tuple(symbols), blank, start or "", delta, given or "")
 
 
 def _transitions(rows: Any, state: str, reasons: list[str]) -> Iterator[tuple[str, Any, str]]:

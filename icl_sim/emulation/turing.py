@@ -21,6 +21,7 @@ from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript, Vocabulary
 from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
+from icl_sim.decoding.decoder import OUT_OF_RANGE
 from icl_sim.emulation.machine_files import read_machine
 from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.memory_guard import require
@@ -128,7 +129,7 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
 
 def emulate(
     machine: TuringMachine,
-    tape: str = "",
+    tape: str | None = None,
     *,
     construction: str = "universal",
     engine: str = "specialised",
@@ -141,7 +142,7 @@ def emulate(
 
     Args:
       machine: what to run.
-      tape: its input; one character a symbol.
+      tape: its input; one character a symbol. By default the one that came with the machine.
       construction: ``universal`` (the machine is in the prompt) or ``single`` (in the weights).
       engine: ``dense``, ``cached`` or ``specialised`` decode; ``verify`` checks the interpreter's
         trace in teacher-forced passes, which proves by induction that decoding yields it.
@@ -162,6 +163,7 @@ def emulate(
         raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
     if max_steps is not None and max_steps < 1:
         raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
+    tape = machine.input if tape is None else tape
     built = build(machine, construction=construction, steps=max_steps)
     certified = built.certificate.limits["steps"]
     steps = min(certified, DENSE_LIMIT) if engine == "dense" else certified
@@ -257,9 +259,12 @@ def _verify(
     progress: Progress,
 ) -> tuple[Transcript, bool, float]:
     transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
+    cells = built.certificate.limits["cells"]
 
     def pieces() -> Iterator[Trace]:
         for piece in machine.run_blocks(tape, steps, block=BLOCK):
+            if max(-piece.tape_start, piece.tape_start + len(piece.cells)) >= cells:
+                raise InputError(OUT_OF_RANGE)  # as the engines that decode
             transcript.extend(transcript.vocabulary.transcribe(piece))
             progress(f"{machine.name}, steps", transcript.steps, steps)
             yield piece

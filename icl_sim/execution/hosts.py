@@ -9,6 +9,7 @@ dies.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -60,15 +61,18 @@ def is_worker() -> bool:
     return _VARIABLE in os.environ
 
 
-def join() -> None:
+def join(run: str) -> None:
     """Makes this process, a worker, a part of its run; returns once all have joined.
+
+    Args:
+      run: what is run, the same on all of them; a process of another run is refused.
 
     From here on only the first process prints, and what it prints on standard output appears when
     the run is over, so that a run which is resumed prints once. What libraries print - gloo does,
     on standard output - goes to the log.
 
     Raises:
-      InputError: no cluster detected, or not as many processes as asked for.
+      InputError: no cluster detected, not as many processes as asked for, or not all of one run.
     """
     global _output, _leads
     place = Place(**json.loads(os.environ[_VARIABLE]))
@@ -81,7 +85,6 @@ def join() -> None:
     import jax
 
     cluster = place.coordinator is None
-    port = None if place.coordinator is None else place.coordinator.rpartition(":")[2]
     try:
         jax.distributed.initialize(
             place.coordinator,
@@ -91,7 +94,7 @@ def join() -> None:
             initialization_timeout=place.timeout,
             heartbeat_timeout_seconds=HEARTBEAT,
             shutdown_timeout_seconds=HEARTBEAT,
-            coordinator_bind_address=f"127.0.0.1:{port}" if place.alone else None,
+            coordinator_bind_address=place.coordinator,  # JAX's own choice is every interface
         )
     except (ValueError, RuntimeError) as error:
         if cluster and "should be defined" in str(error):
@@ -108,6 +111,22 @@ def join() -> None:
         raise InputError(
             f"--processes: the cluster has {jax.process_count()} processes, got {place.processes}; "
             "leave it out or fix the job"
+        )
+    _require_one_run(run)
+
+
+def _require_one_run(run: str) -> None:
+    """Raises InputError, on all processes, unless all run the same."""
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    own = np.frombuffer(hashlib.sha256(run.encode()).digest(), np.uint8)
+    all_ = np.asarray(multihost_utils.process_allgather(own)).reshape(-1, len(own))
+    odd = [i for i, each in enumerate(all_) if not np.array_equal(each, all_[0])]
+    if odd:
+        raise InputError(
+            "expected the same command, options and versions on every process, got another run "
+            f"from process {', '.join(map(str, odd))}: another run uses this port, or fix the job"
         )
 
 

@@ -206,9 +206,12 @@ def parse_bytes(text: str) -> int:
     (1536, 65536)
     """
     match = re.fullmatch(rf"\s*(\d+(?:\.\d*)?)\s*({'|'.join(_UNITS)}|B|)\s*", text)
-    if match is None:
-        raise InputError(f"{VARIABLE}: expected an amount such as 2GiB or 500MiB, got {text!r}")
-    return int(float(match[1]) * _UNITS.get(match[2], 1))
+    amount = math.inf if match is None else float(match[1]) * _UNITS.get(match[2], 1)
+    if amount >= 2**63:
+        raise InputError(
+            f"{VARIABLE}: expected an amount such as 2GiB or 500MiB, got {text[:40]!r}"
+        )
+    return int(amount)
 
 
 def format_bytes(size: int) -> str:

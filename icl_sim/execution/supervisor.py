@@ -137,15 +137,20 @@ def _free_port() -> int:
 
 
 def _require_coordinator(coordinator: str, own: bool, timeout: int) -> None:
-    """Process 0 can listen there, the others can connect: JAX would end without a word."""
+    """Process 0 can listen there, the others can connect: JAX would end without a word.
+
+    It listens on the address that was given, and on no other interface of the machine.
+    """
     host, _, port = coordinator.rpartition(":")
     if own:
         try:
-            socket.create_server(("", int(port))).close()
+            name = host.strip("[]")
+            family = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)[0][0]
+            socket.create_server((name, int(port)), family=family).close()
         except OSError as error:
             raise InputError(
-                f"--coordinator: cannot listen on port {port} of this machine: {error.strerror}; "
-                "choose another port on every machine"
+                f"--coordinator: cannot listen on port {port} of {host}: {error.strerror}; give an "
+                "address of this machine that the others reach, and a free port"
             ) from error
         return
     limit = time.monotonic() + timeout

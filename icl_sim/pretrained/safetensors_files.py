@@ -23,6 +23,7 @@ import numpy as np
 
 from icl_sim.errors import InputError
 from icl_sim.pretrained.strict_json import one_line, parse_object, read_object
+from icl_sim.storage.whole_files import replacing
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype(np.float32),
@@ -181,12 +182,10 @@ def write_tensors(
     about = {"__metadata__": {"format": "pt", "sha256": digest.hexdigest()}}
     header = json.dumps(about | entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with replacing(path) as part, part.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         for name in entries:
             file.write(_bytes(tensor(name), DTYPES[code]))
-    os.replace(part, path)
 
 
 def _digest(entries: Mapping[str, Any], switches: Mapping[str, Any]) -> Any:
@@ -217,7 +216,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
     for name in places.values():
         # A name that leads out of the directory is not one.
         plain = isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")
-        if not plain or not (folder / name).is_file():
+        if not plain or not os.path.isfile(folder / name):
             raise InputError(f"{path}: expected safetensors files beside it, got {name!r}")
     return places
 

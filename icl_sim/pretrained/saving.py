@@ -28,6 +28,7 @@ from icl_sim.pretrained.safetensors_files import DTYPES, INDEX, SINGLE, write_te
 from icl_sim.pretrained.stock_config import ROTARY_KEYS, Origin
 from icl_sim.pretrained.tokenizer import CONFIG as TOKENIZER_CONFIG
 from icl_sim.pretrained.tokenizer import TEXT, Tokenizer, words_tokenizer
+from icl_sim.storage.whole_files import write_whole
 from icl_sim.transformer import Transformer, unstack_layers
 
 CARD = "README.md"
@@ -97,7 +98,7 @@ def to_pretrained(
         if (folder / INDEX).exists():
             raise InputError(f"{folder}: expected no other weights, got {INDEX}: write elsewhere")
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_whole(folder / name, text)
         write_tensors(
             folder / SINGLE,
             {name: stock_shape(row, shapes) for name, row in rows.items()},

@@ -18,6 +18,7 @@ from constructions.residual import Residual
 from icl_sim.errors import InputError
 from icl_sim.report.plots import svg
 from icl_sim.report.templating import template
+from icl_sim.storage.whole_files import write_whole
 
 TICKS = 24  # slices that can be named along one side of a small heat map
 
@@ -29,7 +30,7 @@ def write_card(built: Construction, path: str | Path) -> Path:
       InputError: the file cannot be written.
     """
     try:
-        Path(path).write_text(render_card(built))
+        write_whole(path, render_card(built))
     except OSError as error:
         raise InputError(f"{path}: cannot be written, {error.strerror}") from None
     return Path(path)

@@ -17,6 +17,7 @@ from icl_sim.report.audit import looseness, pictures
 from icl_sim.report.findings import Findings
 from icl_sim.report.templating import template
 from icl_sim.storage.json_form import json_form
+from icl_sim.storage.whole_files import write_whole
 
 
 def write_report(findings: Findings, out: str | Path) -> Path:
@@ -35,12 +36,11 @@ def write_report(findings: Findings, out: str | Path) -> Path:
     page = directory / "report.html"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "results.json").write_text(
-            json.dumps(json_form(findings), sort_keys=True, indent=1, allow_nan=False) + "\n"
-        )
-        page.write_text(render(findings))
+        results = json.dumps(json_form(findings), sort_keys=True, indent=1, allow_nan=False)
+        write_whole(directory / "results.json", results + "\n")
+        write_whole(page, render(findings))
         if findings.audit and findings.statements:
-            (directory / "audit.html").write_text(render_audit(findings.audit))
+            write_whole(directory / "audit.html", render_audit(findings.audit))
     except OSError as error:
         raise InputError(
             f"--out {out}: expected a directory that can be written, got {error.strerror}: choose "

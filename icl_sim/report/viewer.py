@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from constructions.programs.turing import Trace, TuringMachine
 from constructions.reference import forward
 from icl_sim.errors import InputError
 from icl_sim.report.templating import template
+from icl_sim.storage.whole_files import write_whole
 
 # The reference pass that shows the heads costs O(T^2); the picture has a row a step.
 LONGEST = 400
@@ -42,7 +46,7 @@ def write_viewer(
         "certificate": built.certificate.summary(),
     }
     try:
-        Path(path).write_text(render(data))
+        write_whole(path, render(data))
     except OSError as error:
         raise InputError(f"--trace {path}: cannot be written, {error.strerror}") from None
     return Path(path)
@@ -101,7 +105,17 @@ def _look(scores: np.ndarray) -> list[Any]:
 
 
 def render(data: dict[str, Any]) -> str:
-    """The page as text; the data stand in it as JSON that cannot end its element."""
+    """The page as text; the data stand in it as JSON that cannot end its element.
+
+    Its one script is allowed by its SHA-256, and so no other runs, whatever the data hold.
+    """
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     text = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    return template("viewer.html").render(title=data["machine"], data=Markup(text))  # noqa: S704
+    script = resources.files("icl_sim.report").joinpath("templates/viewer.js").read_text()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return template("viewer.html").render(
+        title=data["machine"],
+        data=Markup(text),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        digest=digest,
+    )

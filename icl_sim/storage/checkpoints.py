@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +27,7 @@ import orbax.checkpoint as ocp
 
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
+from icl_sim.storage.provenance import provenance
 from icl_sim.storage.records import canonical_json
 
 SCHEMA = 1
@@ -41,8 +44,8 @@ class Checkpoints:
 
     Args:
       directory: created if missing.
-      config: what the run's bits depend on; a JSON object. Checkpoints of another configuration
-        are refused, naming what differs.
+      config: what the run's bits depend on, apart from `provenance`; a JSON object. Checkpoints
+        of another configuration are refused, naming what differs.
       keep: how many of the newest steps stay.
 
     Attributes:
@@ -58,7 +61,7 @@ class Checkpoints:
 
     def __init__(self, directory: str | Path, *, config: Mapping[str, Any], keep: int = 2) -> None:
         self._directory = Path(directory).absolute()
-        self._config = json.loads(canonical_json(config))
+        self._config = json.loads(canonical_json({**config, **provenance()}))
         self.skipped: tuple[str, ...] = ()
         self.note: Any = None
         from_first(lambda: self._open(keep))
@@ -138,7 +141,8 @@ class Checkpoints:
         faults = {}
         for step in self._steps():
             try:
-                found = step, self._read(step, template)
+                with _quiet():
+                    found = step, self._read(step, template)
             except CheckpointError as error:
                 faults[step] = str(error)
                 continue
@@ -158,7 +162,10 @@ class Checkpoints:
     def _steps(self) -> list[int]:
         """Every step with a directory, newest first, whether Orbax takes it for complete or not."""
         names = (path.name for path in self._directory.iterdir() if path.is_dir())
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+        numbers = (int(name) for name in names if name.isdecimal() and len(name) < 19)
+        # A name such as 0020 is none of Orbax's.
+        steps = (n for n in numbers if (self._directory / str(n)).is_dir())
+        return sorted(set(steps), reverse=True)
 
     def _read(self, step: int, template: Any) -> Any:
         def fault(why: str) -> CheckpointError:
@@ -235,12 +242,43 @@ class Checkpoints:
     @contextlib.contextmanager
     def _one_line(self, verb: str) -> Iterator[None]:
         try:
-            yield
-        except (OSError, ValueError) as error:
+            with _quiet():
+                yield
+        except Exception as error:  # Orbax has many ways to say that the disk is full
+            for part in self._directory.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(part, ignore_errors=True)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            if "No space left" in str(error):
+                reason = "No space left on device"
+            cure = "free some space or choose another directory (earlier steps are intact)"
+            if verb == "open" and not isinstance(error, OSError):
+                cure = "remove the step that is damaged"
             raise InputError(
-                f"cannot {verb} checkpoints in {self._directory}: {' '.join(str(error).split())}; "
-                "free some space or choose another directory (earlier steps are intact)"
+                f"cannot {verb} checkpoints in {self._directory}: {reason}; {cure}"
             ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what threads of Orbax say of a failure from the terminal: it is raised as well."""
+    log, told = logging.getLogger("absl"), sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        # TensorStore still reports on a damaged file to a loop that Orbax has closed.
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            told(unraisable)
+
+    log.addFilter(_is_no_failure)
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = told
+        log.removeFilter(_is_no_failure)
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.WARNING
 
 
 def discard(directory: Path) -> None:

@@ -15,15 +15,14 @@ One row a record. Its columns, null where a record has no such part:
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from icl_sim.errors import InputError
-from icl_sim.storage.records import canonical_json, merge, read_directory
+from icl_sim.storage.records import canonical_json, merge, read_finished
+from icl_sim.storage.whole_files import replacing
 
 _STATEMENT = re.compile(r"(?:statement/)?(?P<statement>(?P<claim>C\d+)\.[^/]+)(?:/.*)?")
 _COMPARISON = re.compile(
@@ -67,25 +66,20 @@ def write_parquet(run: str | Path, path: str | Path) -> tuple[int, list[str]]:
         for i, kind in enumerate(types.values(), start=1)
     )
     target = Path(path).absolute()
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with duckdb.connect() as database:
+        with replacing(target) as part, duckdb.connect() as database:
             # It would write to stdout, which is the command line's.
             database.execute("SET enable_progress_bar = false")
             database.execute(f"CREATE TABLE records ({declared})")
             values = [[_cell(row.get(name), types[name]) for row in rows] for name in types]
             database.execute(f"INSERT INTO records SELECT {lists}", values)
-            database.execute(f"COPY records TO {_text(str(partial))} (FORMAT parquet)")
-        os.replace(partial, target)
+            database.execute(f"COPY records TO {_text(str(part))} (FORMAT parquet)")
     except (OSError, duckdb.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{path}: expected a Parquet file that can be written, got {reason}"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
     return len(rows), list(types)
 
 
@@ -95,7 +89,7 @@ def record_table(run: str | Path) -> tuple[list[str], list[dict[str, Any]]]:
     Raises:
       InputError: no records, a corrupt line, or two results for one key.
     """
-    files = read_directory(Path(run))
+    files = read_finished(Path(run))
     merged = merge(files)
     if not merged:
         raise InputError(

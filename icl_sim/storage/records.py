@@ -2,14 +2,17 @@
 
 A record file is JSON lines, {"crc32": "<8 hex digits>", "record": {...}}, where the checksum is of
 the record's bytes. The first record is the header: the schema, and the configuration that the
-results belong to. Each further one is a `Record`. Each line tells its number, so that a lost one is
-noticed.
+results belong to. Each further one is a `Record`, or {"end": lines before it} where a run ended.
+Each line tells its number. So a line that is lost is noticed, the last ones included, and one that
+stands there twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import re
 import stat
 import zlib
@@ -51,6 +54,8 @@ class RecordFile:
     torn: bytes after it, of a line that was being written when its run died.
     lines: whole lines, those that were lost too.
     lost: how many lines are missing between others.
+    repeated: how many stand there again.
+    ended: whether the last line says that a run ended there.
     """
 
     path: Path
@@ -60,6 +65,25 @@ class RecordFile:
     torn: int
     lines: int = 0
     lost: int = 0
+    repeated: int = 0
+    ended: bool = False
+
+    def faults(self) -> list[str]:
+        """One line for each thing that is missing or odd; a torn last line is never read."""
+        told = {
+            f"dropped an unfinished last line of {self.torn} bytes": self.torn,
+            f"{self.lost} lines are missing; their results are computed again": self.lost,
+            f"{self.repeated} lines stand there twice; each result is taken once": self.repeated,
+        }
+        return [f"{self.path}: {words}" for words, is_so in told.items() if is_so]
+
+    def open_end(self) -> list[str]:
+        """A line if none says that a run ended here; no fault to whoever goes on with the run."""
+        if self.header is None or self.ended:
+            return []
+        return [
+            f"{self.path}: no closing line; the run was interrupted, or its last lines are missing"
+        ]
 
 
 def canonical_json(value: Any) -> str:
@@ -139,7 +163,7 @@ def read_file(path: Path) -> RecordFile:
             "elsewhere, or choose another directory"
         )
     decoded: list[dict[str, Any]] = []
-    place = lost = 0
+    place = lost = repeated = 0
     for number, line in enumerate(lines, start=1):
         record = decode_line(line)
         if record is None:
@@ -148,9 +172,11 @@ def read_file(path: Path) -> RecordFile:
                 f"{line[:40]!r}; delete that line to have its result computed again"
             )
         told = record.pop("line", None) if isinstance(record, dict) else None
-        place += 1
-        if type(told) is int and told > place:
-            place, lost = told, lost + told - place
+        if type(told) is int and told <= place:
+            repeated += 1
+        else:
+            number_told = told if type(told) is int else place + 1
+            place, lost = number_told, lost + number_told - place - 1
         if not _is_record(record, first=not decoded):
             raise InputError(
                 f"{path}, line {number}: expected {'a record' if decoded else 'the header'}, found "
@@ -166,11 +192,13 @@ def read_file(path: Path) -> RecordFile:
     return RecordFile(
         path=path,
         header=decoded[0] if decoded else None,
-        records=[Record(**record) for record in decoded[1:]],
+        records=[Record(**record) for record in decoded[1:] if "end" not in record],
         size=len(content) - len(torn),
         torn=len(torn),
         lines=place,
         lost=lost,
+        repeated=repeated,
+        ended=bool(decoded) and "end" in decoded[-1],
     )
 
 
@@ -180,6 +208,8 @@ def _is_record(value: Any, *, first: bool) -> bool:
         return False
     if first:
         return "schema" in value and (value["schema"] != SCHEMA or "config" in value)
+    if value.keys() == {"end"}:
+        return type(value["end"]) is int
     return (
         {"key", "result"} <= value.keys() <= {"key", "result", "info"}
         and isinstance(value["key"], str)
@@ -189,6 +219,8 @@ def _is_record(value: Any, *, first: bool) -> bool:
 
 def read_directory(directory: Path) -> list[RecordFile]:
     """The record files of a directory, in the order of their processes; possibly none."""
+    if not os.path.isdir(directory):  # a name that the system refuses included
+        return []
     paths = directory.glob("records-*.jsonl")
     return [read_file(path) for path in sorted(paths, key=lambda p: (len(p.name), p.name))]
 
@@ -211,13 +243,28 @@ def merge(files: Iterable[RecordFile]) -> dict[str, Record]:
     return merged
 
 
+def tell(lines: Iterable[str]) -> tuple[str, ...]:
+    """Logs lines as warnings, and returns them."""
+    told = tuple(lines)
+    for line in told:
+        logging.getLogger(__name__).warning(line)
+    return told
+
+
+def read_finished(directory: Path) -> list[RecordFile]:
+    """The record files of a run that is over; what is missing is told."""
+    files = read_directory(directory)
+    tell(line for file in files for line in (*file.faults(), *file.open_end()))
+    return files
+
+
 def read_run(directory: str | Path) -> tuple[dict[str, Any], list[Record]]:
     """The configuration of a directory's run, and its records, sorted by key, each key once.
 
     Raises:
       InputError: no records, a corrupt line, or two results for one key.
     """
-    files = read_directory(Path(directory))
+    files = read_finished(Path(directory))
     if not files:
         raise InputError(
             f"expected records-*.jsonl in {directory}, found none; name a directory of results"

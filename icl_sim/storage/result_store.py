@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 from icl_sim.errors import InputError
+from icl_sim.storage.provenance import provenance
 from icl_sim.storage.records import Record, canonical_json, read_run
 from icl_sim.storage.store import Store
 
@@ -88,12 +88,11 @@ def open_store(
 
     Args:
       out: see `Store`; None keeps nothing.
-      config: what the results depend on, apart from the versions of the libraries.
+      config: what the results depend on, apart from `provenance`.
       resume: whether ``out`` may hold earlier results.
     """
     if out is None:
         yield MemoryStore()
         return
-    versions = {name: version(name) for name in ("jax", "numpy", "scipy")}
-    with Store(out, config={**config, "versions": versions}, resume=resume) as store:
+    with Store(out, config={**config, **provenance()}, resume=resume) as store:
         yield store

@@ -18,7 +18,6 @@ import contextlib
 import errno
 import fcntl
 import json
-import logging
 import os
 import socket
 import time
@@ -36,7 +35,9 @@ from icl_sim.storage.records import (
     encode_line,
     merge,
     read_directory,
+    tell,
 )
+from icl_sim.storage.whole_files import sync_directory
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
 
@@ -55,7 +56,7 @@ class Store:
     Attributes:
       directory: its Path.
       recovered: one line for each file with an unfinished last line, which was dropped on
-        opening, or with missing ones; logged too.
+        opening, with missing or repeated ones; logged too.
 
     Raises:
       InputError: the directory cannot be written, is in use by another run, holds results that
@@ -79,6 +80,7 @@ class Store:
         self._path = self.directory / "records-0.jsonl"
         self._lock = self._file = -1
         self._lines = 0
+        self._ended = False
         self.recovered: tuple[str, ...] = ()
         self._records: dict[str, Record] = {}
         try:
@@ -104,23 +106,14 @@ class Store:
                 f"{self.directory} already holds {len(self._records)} results; ask to resume them "
                 "(--resume) or choose another directory"
             )
-        self.recovered = tuple(
-            f"{file.path}: dropped an unfinished last line of {file.torn} bytes"
-            for file in files
-            if file.torn
-        ) + tuple(
-            f"{file.path}: {file.lost} lines are missing; their results are computed again"
-            for file in files
-            if file.lost
-        )
-        for line in self.recovered:
-            logging.getLogger(__name__).warning(line)
+        self.recovered = tell(line for file in files for line in file.faults())
         own = next((file for file in files if file.path == self._path), None)
         self._lines = 0 if own is None else own.lines
+        self._ended = own is not None and own.ended
         with _one_line("open", self._path):
             self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             os.ftruncate(self._file, 0 if own is None else own.size)
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
         if own is None or own.header is None:
             info = {"process": os.getpid(), "host": socket.gethostname(), "start": _now()}
             self._write({"schema": SCHEMA, "config": config, "info": info})
@@ -157,6 +150,7 @@ class Store:
                     written += os.write(self._file, line[written:])
                 _sync(self._file)
             self._lines += 1
+            self._ended = "end" in fields
         except BaseException:  # after a full disk or Ctrl-C, no half line may stay before the next
             try:
                 os.ftruncate(self._file, end)
@@ -220,6 +214,8 @@ class Store:
         try:
             if kind is None and self._file >= 0:
                 self._require_place()
+                if not self._ended:
+                    self._write({"end": self._lines})
         finally:
             self.close()
 
@@ -263,15 +259,6 @@ def _acquire(path: Path) -> int:
         os.close(lock)
         raise
     return lock
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the names of new files in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _require_same_config(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:

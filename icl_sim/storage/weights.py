@@ -22,6 +22,7 @@ from constructions.rotary import Rotary
 from constructions.spec import Layer, TransformerSpec, check_params, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.storage.whole_files import write_whole
 
 Arrays = dict[str, np.ndarray]
 SEAL = "sidecar_sha256"
@@ -45,8 +46,8 @@ def save_weights(
     files = Path(f"{path}.safetensors"), Path(f"{path}.json")
     try:
         files[0].parent.mkdir(parents=True, exist_ok=True)
-        files[0].write_bytes(raw)
-        files[1].write_text(sidecar)
+        write_whole(files[0], raw)
+        write_whole(files[1], sidecar)
     except OSError as error:
         raise InputError(f"{files[0]}: cannot be written, {error.strerror}") from None
     return files
@@ -76,7 +77,8 @@ def load_weights(path: str | Path) -> tuple[TransformerSpec, Arrays, dict[str, A
 
 def pack(spec: TransformerSpec, params: Mapping[str, Any], **about: Any) -> tuple[bytes, str]:
     """The bytes of the safetensors file and the text of its sidecar."""
-    leaves = {name: np.asarray(leaf) for name, leaf in params.items()}
+    # safetensors writes the memory as it lies, whatever the order of the axes.
+    leaves = {name: np.asarray(leaf, order="C") for name, leaf in params.items()}
     _check(spec, leaves, "params")
     raw = safetensors.numpy.save(leaves)
     sidecar = about | {"sha256": hashlib.sha256(raw).hexdigest(), "spec": asdict(spec)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
 ADAPTERS = ("full", "lora", "head")
 DECAYS = ("all", "matrices")
+_WHOLE = ("steps", "warmup", "batch", "rank")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class TrainConfig:
       optimizer: ``adam`` (AdamW if ``weight_decay``) or ``sgd``.
       learning_rate: the peak of the schedule.
       steps: optimizer steps.
-      schedule: ``constant``, or ``cosine`` or ``linear`` to zero at the last step.
+      schedule: ``constant``, or ``cosine`` or ``linear``, which would be zero at step ``steps``,
+        one after the last.
       warmup: steps over which the rate first rises linearly to its peak.
       momentum: of SGD, in [0, 1).
       beta2: decay of Adam's second moment (its first moment decays by 0.9).
@@ -80,8 +83,11 @@ class TrainConfig:
             ("batch", 1 if self.batch is None else self.batch, 1, 2**31 - 1),
             ("rank", self.rank, 1, 2**31 - 1),
         ):
-            if not low <= number <= high:
-                raise InputError(f"{name}: expected {low:g} to {high:g}, got {number}")
+            kind, words = (Integral, "an integer, ") if name in _WHOLE else (Real, "")
+            real = isinstance(number, kind) and not isinstance(number, bool)
+            if not real or not low <= number <= high:
+                got = repr(number)[:40]
+                raise InputError(f"{name}: expected {words}{low:g} to {high:g}, got {got}")
 
     def rate(self, step: jax.Array) -> jax.Array:
         """float32: the learning rate of step 0, 1, ..."""

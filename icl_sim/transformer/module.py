@@ -71,17 +71,29 @@ def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:
 def load(construction: Construction) -> tuple[Transformer, dict[str, jax.Array]]:
     """The trained class and, as its params, the construction's weights.
 
+    What a certificate promises for float64 is computed in float64.
+
     Returns:
       (model, params): ``model.apply({"params": params}, inputs)`` runs the construction.
 
     Raises:
-      InputError: a missing, extra, misshapen or mistyped leaf.
+      InputError: a missing, extra, misshapen or mistyped leaf, or a certificate for float64 while
+        JAX computes in float32.
 
     >>> from constructions import CONSTRUCTIONS
     >>> model, params = load(CONSTRUCTIONS["lookup"]())
     """
-    model = Transformer(construction.spec, certificate=construction.certificate)
-    return model, load_params(construction.spec, construction.params)
+    spec, certificate = construction.spec, construction.certificate
+    params = load_params(spec, construction.params)
+    if certificate.dtype != "float64":
+        return Transformer(spec, certificate=certificate), params
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise InputError(
+            f"{construction.name}: expected float64, which its certificate is for, got JAX in "
+            "float32: set JAX_ENABLE_X64=1, or build it with dtype='float32'"
+        )
+    wide = {name: leaf.astype(jnp.float64) for name, leaf in params.items()}
+    return Transformer(spec, dtype=jnp.float64, certificate=certificate), wide
 
 
 def load_params(

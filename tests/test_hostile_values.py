@@ -1,0 +1,162 @@
+"""Public functions called with values that nobody means: a right answer, or one line."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from constructions import CONSTRUCTIONS
+from icl_sim import (
+    TrainConfig,
+    emulate,
+    exact_failure_probability,
+    find_machine,
+    forward,
+    load,
+    make_task,
+    read_machine,
+    sample_size,
+    total_variation,
+    total_variation_from_hidden,
+    total_variation_from_logits,
+)
+from icl_sim.divergence import jensen_shannon, kl_divergence
+
+HOSTILE = {
+    "none": None,
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "minus inf": float("-inf"),
+    "true": True,
+    "minus one": -1,
+    "zero": 0,
+    "half": 0.5,
+    "fraction": Fraction(1, 3),
+    "2^31": 2**31,
+    "2^32 + 1": 2**32 + 1,
+    "2^64": 2**64,
+    "10^400": 10**400,
+    "tiny": 5e-324,
+    "huge": 1e308,
+    "complex": 1 + 2j,
+    "text": "text",
+    "digits": "9" * 5000,
+    "empty text": "",
+    "bytes": b"bytes",
+    "object": object(),
+    "type": int,
+    "function": len,
+    "dict": {"a": 1},
+    "set": {1},
+    "empty list": [],
+    "ragged": [[1, 2], [3]],
+    "deep": [[[[[[1]]]]]],
+    "nan array": np.array([np.nan, 1]),
+    "inf array": np.array([[np.inf, -np.inf]]),
+    "negative array": np.array([[-1.0, 2.0]]),
+    "no rows": np.zeros((0, 2)),
+    "no columns": np.zeros((2, 0)),
+    "scalar array": np.array(1.5),
+    "five axes": np.zeros((1, 1, 1, 1, 2)),
+    "objects": np.array([None, 1], object),
+    "words": np.array(["a", "b"]),
+    "dates": np.array(["2020-01-01"], "datetime64[D]"),
+    "record": np.zeros(2, [("a", "f4")]),
+    "half precision": np.array([0.5, 0.5], np.float16),
+    "unsigned": np.array([0, 2**63], np.uint64),
+    "longdouble": np.array([[0.5, 0.5]], np.longdouble),
+}
+
+LAW = np.array([[0.25, 0.75]])
+HIDDEN = (np.ones((2, 3)), np.ones((3, 4))) * 2
+LOOKUP = CONSTRUCTIONS["lookup"](vocab=3, contexts=2)
+PROMPT = LOOKUP.encode({"pairs": [(0, 2), (1, 0)], "query": 0})
+
+
+def of(function, *first, **named):
+    """A call that works, by the names of its arguments; the first ones have no keyword."""
+    return function, first, named
+
+
+CALLS = {
+    "total_variation": of(total_variation, LAW, LAW),
+    "total_variation_from_logits": of(total_variation_from_logits, LAW, LAW),
+    "kl_divergence": of(kl_divergence, LAW, LAW),
+    "jensen_shannon": of(jensen_shannon, LAW, LAW),
+    "total_variation_from_hidden": of(total_variation_from_hidden, *HIDDEN),
+    "sample_size": of(sample_size, vocab=3, eps=0.2, delta=0.1, contexts=2, length=1, dim=2),
+    "exact_failure_probability": of(exact_failure_probability, vocab=3, n=9, eps=0.2, contexts=1),
+    "forward": of(forward, LOOKUP.spec, LOOKUP.params, PROMPT),
+    "find_machine": of(find_machine, "bb2"),
+    "read_machine": of(read_machine, "/nowhere"),
+    "make_task": of(make_task, "tables", 0),
+    "emulate": of(emulate, find_machine("bb2"), "", engine="cached", max_steps=4),
+    "load": of(load, LOOKUP),
+    "TrainConfig": of(
+        TrainConfig, learning_rate=0.1, steps=9, warmup=1, momentum=0.5, clip=1.0, batch=2, rank=2
+    ),
+}
+
+
+@pytest.fixture(params=[False, True], ids=["x32", "x64"])
+def x64(request):
+    jax.config.update("jax_enable_x64", request.param)
+    yield
+    jax.config.update("jax_enable_x64", True)
+
+
+def cases():
+    for name, (_, first, named) in CALLS.items():
+        yield from ((name, place) for place in [*range(len(first)), *named])
+
+
+@pytest.mark.parametrize(("name", "place"), [*cases()])
+def test_a_hostile_argument_is_answered_or_refused_in_one_line(name, place, x64):
+    function, first, named = CALLS[name]
+    wrong = {}
+    for what, value in HOSTILE.items():
+        arguments, options = list(first), dict(named)
+        (arguments if isinstance(place, int) else options)[place] = value
+        fault = fault_of(name, lambda: function(*arguments, **options))  # noqa: B023
+        if fault:
+            wrong[what] = fault
+    assert not wrong
+
+
+def fault_of(name, call):
+    """What is wrong with how a call ends; an empty text if nothing is."""
+    try:
+        found = call()
+    except ValueError as error:  # InputError is one
+        text = str(error)
+        return f"a message of {len(text)} characters" * ("\n" in text or len(text) > 1000)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:200]
+    return "" if can_be_right(name, found) else f"answered {found}"
+
+
+def can_be_right(name, found):
+    """Whether an answer can be true at all."""
+    if not name.startswith(("total_variation", "jensen", "exact")):
+        return True
+    values = np.asarray(found, float)
+    hidden = name.endswith(("logits", "hidden"))  # where NaN logits give NaN
+    return bool(((values >= 0) & (values <= 1) | (hidden & np.isnan(values))).all())
+
+
+def test_tracers_are_answered_or_refused_in_one_line():
+    law = jnp.asarray(LAW)
+    np.testing.assert_array_equal(jax.jit(total_variation)(law, law), [0])
+    for name in ("sample_size", "exact_failure_probability"):
+        function, _, named = CALLS[name]
+        for place in named:
+
+            def traced(value, function=function, named=named, place=place):
+                function(**named | {place: value})
+                return value
+
+            assert fault_of("traced", lambda traced=traced: jax.jit(traced)(0.2)) == ""
