@@ -37,6 +37,7 @@ class TuringMachine:
       blank: the symbol of a cell never written.
       start: the first state.
       delta: the rules.
+      input: the tape that its author gives with it; nothing that the machine does depends on it.
 
     Raises:
       ValueError: naming every fault at once.
@@ -55,6 +56,7 @@ class TuringMachine:
     blank: str
     start: str
     delta: Mapping[tuple[str, str], Rule] = field(hash=False)
+    input: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         reasons = list(_faults(self))
