@@ -9,7 +9,7 @@ from cases_formats import LETTERS, NAMED, PUBLISHED, old_link, random_named, rec
 from constructions.programs.turing import TuringMachine
 from icl_sim.emulation.machine_files import parse_machine, read_machine
 
-RANDOM = 1000
+COUNTS = (100, pytest.param(1000, marks=pytest.mark.slow))  # random machines of a format
 
 
 def random_line(rng, states, symbols):
@@ -51,23 +51,19 @@ def test_published_machines_by_records_and_old_links():
             assert result(parse_machine(data.encode().hex(" "), name="m"))[0] == steps - 1
 
 
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("form", LETTERS)
-def test_random_machines_of_letters_are_read_back(form):
+def test_random_machines_of_letters_are_read_back(form, count):
     rng = np.random.default_rng(1)
-    for _ in range(RANDOM):
+    for _ in range(count):
         line = random_line(rng, int(rng.integers(2, 7)), int(rng.integers(2, 5)))
         machine = TuringMachine.from_bbchallenge(line, name="m")
         if len(machine.working) == line.count("_") + 1:  # else a row has no rule to write
             assert parse_machine(LETTERS[form](machine), name="m") == machine, line
 
 
-@pytest.mark.parametrize(
-    ("form", "count"),
-    [
-        *((form, 200 if form == "turingmachine.io" else RANDOM) for form in NAMED),
-        pytest.param("turingmachine.io", RANDOM, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("form", NAMED)
 def test_random_machines_of_any_names_are_read_back(form, count):
     rng = np.random.default_rng(2)
     for _ in range(count):
@@ -84,9 +80,10 @@ def test_random_machines_of_any_names_are_read_back(form, count):
         } == dict(found.delta), text
 
 
-def test_random_records_are_read_back():
+@pytest.mark.parametrize("count", COUNTS)
+def test_random_records_are_read_back(count):
     rng = np.random.default_rng(3)
-    for _ in range(RANDOM):
+    for _ in range(count):
         line = random_line(rng, 5, 2)
         while "Z" in line:
             line = line.replace(line[line.index("Z") - 2 : line.index("Z") + 1], "---")
