@@ -25,7 +25,7 @@ def test_a_run_ends_before_it_leaves_the_certified_cells_in_every_engine(engine,
     assert found["never_halts"] == {"start": 0, "again": 1, "shift": 1}
 
 
-@pytest.mark.parametrize("cells", [2, 1000, 600_000])
+@pytest.mark.parametrize("cells", [2, 1000, 700_000])
 def test_cells_are_certified_as_asked(cells):
     limits = build(find_machine("bb3"), construction="single", steps=500, cells=cells)
     assert limits.certificate.limits["cells"] >= cells

@@ -144,6 +144,8 @@ def build(
         if not 2 <= cells <= MOST_CELLS:
             raise InputError(f"--cells: expected 2 to {MOST_CELLS:,}, got {cells:,}")
         options = {"steps": wanted, "cells": cells}
+        # Powers of 3 reach 797,161 cells, those of 4 no more than 524,288.
+        options["base"] = 4 if cells <= LIMITS[0][1] else 3
     states = len({machine.start, *machine.working})
     symbols = len(machine.alphabet)
     if construction == "single":
