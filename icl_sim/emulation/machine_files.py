@@ -69,7 +69,7 @@ def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
     if line and chosen:
         path = Path(line[1])
     where = f"machine file {show(str(path), 200)}"
-    text = _read(path, where)
+    text = read_text(path, where)
     if line and chosen:
         lines, number = text.splitlines(), int(line[2])
         if not 1 <= number <= len(lines):
@@ -103,7 +103,8 @@ def parse_machine(text: str, *, name: str) -> TuringMachine:
     return next(format for format in FORMATS if format.sniff(text)).parse(text, name)
 
 
-def _read(path: Path, where: str) -> str:
+def read_text(path: Path, where: str) -> str:
+    """The text of a regular file of at most `MAX_BYTES`; ``where`` begins every refusal."""
     if not path.is_file():  # a pipe or a device could block, or never end
         raise InputError(f"{where}: expected a regular file, found none; check the path")
     try:
