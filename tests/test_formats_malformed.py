@@ -56,6 +56,7 @@ MALFORMED = {
     "a number of the database": ("https://bbchallenge.org/10345&s=9", ["line 1", "machine 10345"]),
     "a link to nothing": ("https://bbchallenge.org/?x", ["line 1", "names no machine"]),
     "an old link that is damaged": ("https://bbchallenge.org/mAQACAQ!x", ["line 1", "base64"]),
+    "an old link with an accent": ("https://bbchallenge.org/m\u00e9QAC", ["line 1", "base64"]),
     "an old link cut": ("https://bbchallenge.org/mAQACAQEDAQ==", ["line 1", "7 bytes"]),
     "two records": ("\x01\x00\x02" * 20, ["2 records of 30 bytes"]),
     "a record of a symbol 2": ("\x02\x00\x01" * 10, ["byte 0: expected a symbol below 2"]),

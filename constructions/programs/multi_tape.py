@@ -63,14 +63,8 @@ class MultiTapeMachine:
             action = self.delta.get((state, reads))
             spread += max(heads) - min(heads)
             if action is None or steps == max_steps:
-                return MultiTapeRun(
-                    steps,
-                    action is None,
-                    state,
-                    tuple(heads),
-                    tuple(_text(c, self.blank) for c in cells),
-                    spread,
-                )
+                tapes = tuple(_text(tape, self.blank) for tape in cells)
+                return MultiTapeRun(steps, action is None, state, tuple(heads), tapes, spread)
             state, writes, moves = action
             for t in range(self.tapes):
                 cells[t][heads[t]] = writes[t]
@@ -239,9 +233,12 @@ class _Compiler:
 
     def __init__(self, machine: MultiTapeMachine, most: int) -> None:
         self._machine, self._most, self._k = machine, most, machine.tapes
-        self._keys: dict[str, list[Symbols]] = {}
+        # By state and symbols seen: the reads of its rules that agree with them.
+        self._keys: dict[tuple[str, tuple[str | None, ...]], list[Symbols]] = {}
+        self._nothing = (None,) * self._k
         for state, reads in machine.delta:
-            self._keys.setdefault(state, []).append(reads)
+            self._keys.setdefault((state, self._nothing), []).append(reads)
+        self._grouped: set[_Read] = set()
         self.names: dict[_Memo, str] = {}
         self._open: list[_Memo] = []
         self.start = self._name(self._read(machine.start, 0))
@@ -268,16 +265,17 @@ class _Compiler:
                 )
             last = memo.then if isinstance(memo, _Walk) else memo
             state = last.action[0] if isinstance(last, _Write | _Mark) else last.state
-            halts = isinstance(memo, _Halt)
-            self.names[memo] = state if halts else f"{state}|{len(self.names)}"
-            if not halts:
+            self.names[memo] = f"{state}|{len(self.names)}"
+            if isinstance(memo, _Halt):
+                self.names[memo] = state
+            else:
                 self._open.append(memo)
         return self.names[memo]
 
     def _read(self, state: str, phase: int) -> _Read | _Halt:
-        if state not in self._keys:
+        if (state, self._nothing) not in self._keys:
             return _Halt(state)
-        return _Read(state, (None,) * self._k, phase % self._k)
+        return _Read(state, self._nothing, phase % self._k)
 
     def _step(self, memo: _Memo, symbol: str, is_head: bool) -> _Step | None:
         """What happens on this symbol; None where no rule of the source can apply any more."""
@@ -300,17 +298,24 @@ class _Compiler:
 
     def _seen(self, memo: _Read, symbol: str) -> _Step | None:
         seen = tuple(symbol if t == memo.phase else a for t, a in enumerate(memo.seen))
-        possible = [
-            key
-            for key in self._keys[memo.state]
-            if all(a in (None, b) for a, b in zip(seen, key, strict=True))
-        ]
-        if not possible:
+        if memo not in self._grouped:
+            self._group(memo)
+        if (memo.state, seen) not in self._keys:
             return None
         if None in seen:
             return self._on(replace(memo, seen=seen), 1)
-        action = self._machine.delta[memo.state, possible[0]]
+        action = self._machine.delta[memo.state, self._keys[memo.state, seen][0]]
         return self._moved(action, frozenset(range(self._k)) - {memo.phase}, memo.phase)
+
+    def _group(self, memo: _Read) -> None:
+        """The rules that agree with what has been seen, parted by the next symbol."""
+        self._grouped.add(memo)
+        seen, t = memo.seen, memo.phase
+        found: dict[str, list[Symbols]] = {}
+        for key in self._keys[memo.state, seen]:
+            found.setdefault(key[t], []).append(key)
+        for symbol, keys in found.items():
+            self._keys[memo.state, (*seen[:t], symbol, *seen[t + 1 :])] = keys
 
     def _moved(self, action: Action, todo: frozenset[int], tape: int) -> _Step:
         """On the cell of a head: it is written, and the head set out."""

@@ -12,7 +12,7 @@ def add(commands: Any) -> None:
     about = "print the prompt with which an exported stock machine runs a machine"
     parser = flags.add_command(commands, "prompt", run, about)
     flags.add_ring(parser)
-    parser.add_argument("--tape", default="", metavar="T", help="input, a character a symbol")
+    parser.add_argument("--tape", default=None, metavar="T", help="input, a character a symbol")
     parser.add_argument(
         "--max-steps", type=int, default=0, metavar="N", help="refuse if they are not certain"
     )
@@ -24,7 +24,8 @@ def run(arguments: Any) -> int:
     from icl_sim.emulation.turing import find_machine
 
     machine = find_machine(arguments.machine.strip())
-    text = prompt_text(machine, arguments.tape, bits=arguments.bits, steps=arguments.max_steps)
+    tape = "".join(machine.input) if arguments.tape is None else arguments.tape
+    text = prompt_text(machine, tape, bits=arguments.bits, steps=arguments.max_steps)
     if arguments.json:
         output.print_json({"machine": machine.name, "prompt": text})
     else:

@@ -15,7 +15,6 @@ state (`1R-`). A list of several machines is refused, with the line of each.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from constructions.programs.turing import TuringMachine
@@ -139,7 +138,8 @@ def _normal(line: str) -> str:
         for row in large
         for c in row
     )
-    chosen = large if sound or line == line.lower() else rows
+    small = all(c == "---" or re.fullmatch(r"\d[a-z]{2}", c) for row in rows for c in row)
+    chosen = large if sound or small else rows
     return "_".join("".join(row) for row in chosen)
 
 
@@ -154,7 +154,7 @@ def _of_link(path: str, rest: str, at: str) -> str:
         try:
             text = path[1:].replace("-", "+").replace("_", "/")
             data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             stop(f"{at}: the link's machine is no base64: {error}")
         if len(data) % 6:
             stop(f"{at}: the link's machine has {len(data)} bytes, expected 6 for each state")

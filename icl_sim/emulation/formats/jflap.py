@@ -62,7 +62,7 @@ def is_jflap(text: str) -> bool:
 
 def _tree(text: str) -> _Element:
     """The document's root, read by a parser that refuses every document type and entity."""
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")  # whatever encoding the file says that it was in
     root = _Element("", 0, {})
     path = [root]
 
@@ -91,7 +91,6 @@ def _tree(text: str) -> _Element:
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refused
     parser.ExternalEntityRefHandler = parser.SkippedEntityHandler = refused
     try:
-        # As bytes, and read as UTF-8 whatever encoding the file says that it was in.
         parser.Parse(text.encode("utf-8", "surrogatepass"), True)
     except expat.ExpatError as error:
         reason = expat.errors.messages[error.code]

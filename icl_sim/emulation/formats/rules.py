@@ -14,7 +14,7 @@ MAX_SYMBOLS = 64
 MAX_NAME = 64
 MAX_TAPES = 4
 MAX_RULES = 1 << 13
-MAX_COMPILED = 1 << 12  # states of the one-tape machine that a multi-tape machine becomes
+MAX_COMPILED = 1 << 11  # states of the one-tape machine that a multi-tape machine becomes
 MOVES = {"L": -1, "l": -1, "<": -1, "R": 1, "r": 1, ">": 1, "N": 0, "S": 0, "n": 0, "s": 0, "-": 0}
 SHOWN = 12  # faults named in one line
 
