@@ -14,7 +14,11 @@ probability 1 - alpha. Three methods:
                 multinomial proportions, JASA 90 (1995): the widest box k_i - c .. k_i + c of less
                 than 1 - alpha under the observed law, widened on the right by what is missing. The
                 box's probability is computed exactly here, where they expand it: as V Poisson
-                counts given their sum. Narrow where V is large; no promise at small n either.
+                counts given their sum. Narrow where V is large; no promise at small n either, and
+                least where outcomes are rare.
+
+By enumeration of all outcomes of 30 samples in 3, alpha = .05, the least coverage over the uniform
+law, one with two outcomes of .01 and 60 random ones is .97, .92 and .40 (tests/test_simultaneous).
 """
 
 from __future__ import annotations
