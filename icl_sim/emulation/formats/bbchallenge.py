@@ -28,7 +28,6 @@ _ROW = re.compile(f"(?:{_CELL.pattern})+")
 _LINE = re.compile(r"[0-9][A-Za-z?.-][\w?.-]*_[\w?.-]*")
 _NAME = re.compile(r"[A-Za-z]\d?")  # of a row, or of one of its cells
 _COMMENT = re.compile(r"(?:#|//|%|^\s*;).*")
-_RULE = re.compile(r"\|[-:| ]+|[-+=|\s]*[-=]{4}[-+=|\s]*")  # the line below a table's symbols
 _LINK = re.compile(r"(?:https?://)?(?:www\.)?bbchallenge\.org/([^\s&?#]*)(\S*)")
 _BULLET = re.compile(r"^\s*(?:[-*\u2022]\s+|\(?\d{1,9}[.):]\s+)")
 
@@ -89,7 +88,8 @@ def _content(line: str) -> str:
     """A line without comment, bullet and quotes."""
     text = line if _LINK.search(line) else _COMMENT.sub("", line)
     text = _BULLET.sub("", text).strip().strip("\"'`")
-    return "" if _RULE.fullmatch(text) else text
+    is_rule = set(text) <= set("-+=|: \t") and (text[:1] == "|" or "----" in text or "==" in text)
+    return "" if is_rule else text  # the line below a table's symbols
 
 
 def _words(content: str) -> list[str]:
@@ -195,6 +195,8 @@ def _of_table(lines: dict[int, str]) -> str:
                 )
     words = [word for content in lines.values() for word in _words(content)]
     cells = [_ordered(cell) for content in lines.values() for cell in _cells(content)]
+    if len(cells) > 260:
+        stop(f"expected at most 26 states of 10 symbols, got {len(cells):,} transitions")
     if not cells:
         stop("expected one bbchallenge line, or a table of transitions such as 1RB")
     names = dict.fromkeys(word[0] for word in words if not _ROW.fullmatch(word))

@@ -22,6 +22,7 @@ from constructions.programs.turing import TuringMachine
 from icl_sim.emulation.formats.rules import (
     MAX_NAME,
     MAX_RULES,
+    MAX_STATES,
     MAX_TAPES,
     Written,
     machine_of,
@@ -110,7 +111,10 @@ def parse_jflap(text: str, name: str) -> TuringMachine:
         stop(f"line {root.line}: expected 1 to {MAX_TAPES} tapes, got {tapes}")
     names: dict[str, str] = {}
     starts, final = [], []
-    for element in automaton.all("state", "block"):
+    states = automaton.all("state", "block")
+    if len(states) > MAX_STATES:
+        stop(f"line {states[MAX_STATES].line}: at most {MAX_STATES} states, got {len(states)}")
+    for element in states:
         inner = {tag.text.strip() for tag in element.all("tag")}
         blocks = [e for e in automaton.children if e.tag in inner and e.all("state", "block")]
         if blocks:

@@ -33,8 +33,9 @@ _EMPTY = {"", "null", "Null", "NULL", "~"}
 _NEEDED = ("blank", "start state", "table")
 _KEYS = ("name", "input", *_NEEDED, "synonyms")
 _EXPORT_KEYS = ("name", "source code", "positions", "editor contents")
-# A tab outside quotes that is not the line's first sign, where YAML forbids it.
-_TAB = re.compile(r"""("(?:\\.|[^"\\\n])*"|'[^'\n]*')|(?<=[^\n\t])\t""")
+# A tab outside quotes that is not the line's first sign, where YAML forbids it. A quote that is not
+# closed ends with its line, so that no text is scanned twice.
+_TAB = re.compile(r"""("(?:\\.|[^"\\\n])*"?|'[^'\n]*'?)|(?<=[^\n\t])\t""")
 
 
 def parse_turingmachine_io(text: str, name: str) -> TuringMachine:
