@@ -84,6 +84,7 @@ _HOME = {
     "sample_size": "bounds",
     "sample_tokens": "decoding.token_sampling",
     "save_weights": "storage.weights",
+    "simultaneous_intervals": "statistics.simultaneous",
     "summarize": "divergence",
     "text_task": "data.text_tasks",
     "to_pretrained": "pretrained",
@@ -159,6 +160,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.reproduction import verify as verify
     from icl_sim.statistics.intervals import Verdict as Verdict
     from icl_sim.statistics.lemmas import check_lemma as check_lemma
+    from icl_sim.statistics.simultaneous import simultaneous_intervals as simultaneous_intervals
     from icl_sim.storage.records import Record as Record
     from icl_sim.storage.result_store import MemoryStore as MemoryStore
     from icl_sim.storage.result_store import ResultStore as ResultStore

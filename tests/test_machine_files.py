@@ -12,13 +12,9 @@ from cases_machines import BB5
 from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import TuringMachine
 from icl_sim.emulation import machine_files
-from icl_sim.emulation.machine_files import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    MAX_STATES,
-    MAX_SYMBOLS,
-    read_machine,
-)
+from icl_sim.emulation.formats.rules import MAX_STATES, MAX_SYMBOLS
+from icl_sim.emulation.formats.turingmachine_io import MAX_DEPTH
+from icl_sim.emulation.machine_files import MAX_BYTES, read_machine
 from icl_sim.errors import InputError
 
 
@@ -119,7 +115,7 @@ MALFORMED = {
     "bbchallenge, unknown state": ("1RB1LC_1LA1RZ", ["transition A1 is '1LC'"]),
     "bbchallenge, unknown symbol": ("1RB2LA_1LA1RZ", ["transition A1 is '2LA'"]),
     "bbchallenge, bad move": ("1RB1SA_1UA1RZ", ["A1 is '1SA'", "B0 is '1UA'"]),
-    "bbchallenge, lower case": ("1rb1la_1la1rz", ["A0 is '1rb'", "B1 is '1rz'"]),
+    "bbchallenge, lower case": ("1rb1la_1qa1rz", ["B0 is '1QA'"]),
     "bbchallenge, half undefined": ("1RB--A_1LA1RZ", ["A1 is '--A'"]),
     "bbchallenge, too many rows": ("_".join(["1RA1LA"] * 30), ["1 to 26 rows, got 30"]),
     "bbchallenge, too many symbols": ("1RA" * 20, ["1 to 10 transitions", "got 60"]),

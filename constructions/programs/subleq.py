@@ -168,9 +168,9 @@ class SubleqProgram:
         return [int(word) for word in memory[start : start + len(self.oracle(inputs))]]
 
 
-def run(memory: np.ndarray, *, bits: int, steps: int) -> Iterator[Computer]:
+def run(memory: np.ndarray, *, bits: int, steps: int, counter: int = 0) -> Iterator[Computer]:
     """The computer after each step, until it has halted; always the same object."""
-    computer = Computer(memory.copy(), bits)
+    computer = Computer(memory.copy(), bits, counter)
     for _ in range(steps):
         if computer.halted:
             return

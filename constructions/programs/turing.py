@@ -37,7 +37,7 @@ class TuringMachine:
       blank: the symbol of a cell never written.
       start: the first state.
       delta: the rules.
-      input: the tape that comes with it, if one does.
+      input: the tape that its author gives with it; nothing that the machine does depends on it.
 
     Raises:
       ValueError: naming every fault at once.
@@ -56,7 +56,7 @@ class TuringMachine:
     blank: str
     start: str
     delta: Mapping[tuple[str, str], Rule] = field(hash=False)
-    input: str = field(default="", compare=False)
+    input: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         reasons = list(_faults(self))
@@ -289,13 +289,17 @@ def _listed(items: Iterable[object]) -> str:
 
 def _faults(machine: TuringMachine) -> Iterator[str]:
     """Every reason why a machine is not one."""
+    known: dict[str, set[str]] = {"state": set(), "symbol": set()}
     for kind, names in (("state", machine.states), ("symbol", machine.alphabet)):
         if not names:
             yield f"it has no {kind}s"
         bad = [name for name in names if not isinstance(name, str) or not name]
         if bad:
             yield f"{kind}s must be non-empty strings, got {_listed(bad)}"
-        twice = [name for i, name in enumerate(names) if name in names[:i]]
+        twice = []
+        for name in names:
+            twice += [name] if _is_one(name, known[kind]) else []
+            known[kind] |= {name} if isinstance(name, str) else set()
         if twice:
             yield f"{kind}s named twice: {_listed(twice)}"
     if len(machine.alphabet) > _MAX_SYMBOLS:
@@ -310,16 +314,20 @@ def _faults(machine: TuringMachine) -> Iterator[str]:
             continue
         (state, read), (after, write, move) = key, rule
         where = f"rule ({state!r}, {read!r})"
-        if state not in machine.states:
+        if not _is_one(state, known["state"]):
             yield f"{where} is for an unknown state"
-        if read not in machine.alphabet:
+        if not _is_one(read, known["symbol"]):
             yield f"{where} is for an unknown symbol"
-        if after not in machine.states:
+        if not _is_one(after, known["state"]):
             yield f"{where} leads to the unknown state {after!r}"
-        if write not in machine.alphabet:
+        if not _is_one(write, known["symbol"]):
             yield f"{where} writes the unknown symbol {write!r}"
         if move not in (-1, 0, 1):
             yield f"{where} moves {move!r}, expected -1, 0 or +1"
+
+
+def _is_one(name: object, known: set[str]) -> bool:
+    return isinstance(name, str) and name in known
 
 
 def _is_tuple(value: Sequence[object], length: int) -> bool:

@@ -13,23 +13,39 @@ if TYPE_CHECKING:
     from icl_sim.emulation.turing import Emulation
 
 SHOWN = 200  # cells of a tape on the terminal
+ENDED = {
+    "halted": "halted",
+    "max-steps": "not halted: raise --max-steps",
+    "cells": "not halted: the next step leaves the {cells:,} certified cells: raise --cells",
+}
 
 
 def add(commands: Any) -> None:
     """Adds the command and its flags."""
     about = "run a machine through a transformer's weights"
     parser = flags.add_command(commands, "emulate", run, about)
-    parser.add_argument("machine", metavar="MACHINE", help="name, bbchallenge line, or file")
     parser.add_argument(
-        "--tape", default=None, metavar="T", help="input, a character a symbol; looped: numbers"
+        "machine", metavar="MACHINE", help="name, file (FILE:LINE of a list), or bbchallenge line"
     )
     parser.add_argument(
-        "--construction", default="universal", metavar="NAME", help="single, universal or looped"
+        "--tape",
+        default=None,
+        metavar="T",
+        help="input, a character a symbol (that of the file); looped: numbers",
+    )
+    parser.add_argument(
+        "--construction",
+        default=None,
+        metavar="NAME",
+        help="single, universal (where it is large enough) or looped",
     )
     parser.add_argument(
         "--engine", default=None, metavar="NAME", help="dense, cached, specialised or verify"
     )
     parser.add_argument("--max-steps", type=int, default=None, metavar="N")
+    parser.add_argument(
+        "--cells", type=int, default=None, metavar="N", help="certify so many on either side"
+    )
     parser.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
     parser.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
     parser.add_argument("--resume", action="store_true", help="take up a long run")
@@ -39,7 +55,7 @@ def run(arguments: Any) -> int:
     """Runs the machine, and tells by the exit code whether weights and interpreter agree."""
     if arguments.construction == "looped":
         return _looped(arguments)
-    from icl_sim.emulation.turing import build, emulate, find_machine
+    from icl_sim.emulation.turing import emulate, find_machine
 
     machine = find_machine(arguments.machine.strip())
     with ProgressBar() as progress:
@@ -47,26 +63,35 @@ def run(arguments: Any) -> int:
             machine,
             arguments.tape,
             construction=arguments.construction,
-            engine=arguments.engine or "specialised",
+            engine=arguments.engine,
             max_steps=arguments.max_steps,
+            cells=arguments.cells,
             checkpoints=arguments.out,
             resume=arguments.resume,
             progress=progress,
         )
     if arguments.trace:
+        from icl_sim.emulation.turing import build
         from icl_sim.report.viewer import write_viewer
 
-        built = build(machine, construction=arguments.construction, steps=None)
-        tape = machine.input if arguments.tape is None else arguments.tape
-        write_viewer(machine, tape, built, arguments.trace, steps=found.steps)
+        built = build(machine, construction=found.construction, steps=None, cells=arguments.cells)
+        given = "".join(machine.input) if arguments.tape is None else arguments.tape
+        write_viewer(machine, given, built, arguments.trace, steps=found.steps)
     tape = "".join(found.tape)
     tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
-    return _show(found, arguments, tape=tape)
+    shown = {"tape": tape, "ended": ENDED[found.ended].format(cells=found.certified_cells)}
+    if proof := found.never_halts:
+        shown["never_halts"] = (
+            f"never halts: configuration at step {proof.start:,} recurs at step {proof.again:,}, "
+            f"shifted by {proof.shift:,} cells"
+        )
+    return _show(found, arguments, **shown)
 
 
 def _looped(arguments: Any) -> int:
-    if arguments.trace:
-        raise InputError("--trace: expected a Turing machine, the viewer draws its tape")
+    if arguments.trace or arguments.cells:
+        flag = "--trace" if arguments.trace else "--cells"
+        raise InputError(f"{flag}: expected a Turing machine with a tape, not the looped computer")
     from icl_sim.emulation.looped import emulate_looped
 
     with ProgressBar() as progress:

@@ -24,7 +24,7 @@ def run(arguments: Any) -> int:
     from icl_sim.emulation.turing import find_machine
 
     machine = find_machine(arguments.machine.strip())
-    tape = machine.input if arguments.tape is None else arguments.tape
+    tape = "".join(machine.input) if arguments.tape is None else arguments.tape
     text = prompt_text(machine, tape, bits=arguments.bits, steps=arguments.max_steps)
     if arguments.json:
         output.print_json({"machine": machine.name, "prompt": text})

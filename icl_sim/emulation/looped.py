@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +17,12 @@ from jax import lax
 
 from constructions.construction import Construction
 from constructions.machines.looped import looped
-from constructions.programs.subleq import SUBLEQ, SubleqProgram, run
+from constructions.programs.subleq import SUBLEQ, Computer, run
+from constructions.programs.subleq_ports import Ports
 from constructions.spec import TransformerSpec
 from icl_sim.decoding.decoder import check_arithmetic
-from icl_sim.errors import InputError, did_you_mean
+from icl_sim.emulation.subleq_files import find_program, port_inputs, read_inputs, read_program
+from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
@@ -45,7 +47,9 @@ class LoopedEmulation:
       halted: whether the program has halted.
       counter: address of the next instruction.
       memory: all words, padded to the transformer's size.
-      answer: what the program leaves as its answer; None unless halted.
+      answer: what the program leaves as its answer; None unless halted, and for a file's program.
+      output: words that a file's program has put out.
+      device_steps: instructions that read or wrote: the host's work, between two loops.
       certified_steps: all that can be counted: no certificate ends.
       agrees: whether memory, counter and halt are the interpreter's after every step.
       steps_per_second: without compilation.
@@ -60,6 +64,8 @@ class LoopedEmulation:
     counter: int
     memory: list[int]
     answer: list[int] | None
+    output: list[int]
+    device_steps: int
     certified_steps: int
     agrees: bool
     steps_per_second: float
@@ -77,43 +83,6 @@ class States(NamedTuple):
         return all(np.array_equal(a, b) for a, b in zip(self, other, strict=True))
 
 
-def find_program(name: str) -> SubleqProgram:
-    """A SUBLEQ program by its name.
-
-    Raises:
-      InputError: no such program.
-    """
-    if name not in SUBLEQ:
-        raise InputError(
-            f"machine: expected one of {', '.join(sorted(SUBLEQ))}, the programs of the looped "
-            f"construction, got {name!r}" + did_you_mean(name, SUBLEQ)
-        )
-    return SUBLEQ[name]
-
-
-def read_inputs(program: SubleqProgram, tape: str) -> list[int]:
-    """The input words of a tape: decimal numbers, set apart by spaces or commas.
-
-    An empty tape stands for the program's first sample.
-
-    Raises:
-      InputError: something that is no number.
-
-    >>> read_inputs(SUBLEQ["add"], "3, -5"), read_inputs(SUBLEQ["add"], "")
-    ([3, -5], [3, 5])
-    """
-    parts = [part for part in re.split(r"[\s,]+", tape) if part]
-    if not parts:
-        return list(program.samples[0])
-    wrong = [part for part in parts if not re.fullmatch(r"[+-]?[0-9]{1,18}", part)]
-    if wrong:
-        raise InputError(
-            f"--tape: expected numbers such as '3 -5' for program {program.name}, got "
-            f"{', '.join(map(repr, wrong))}"
-        )
-    return [int(part) for part in parts]
-
-
 def emulate_looped(
     name: str,
     tape: str = "",
@@ -125,8 +94,9 @@ def emulate_looped(
     """A SUBLEQ program's run, looped through a transformer's weights and compared.
 
     Args:
-      name: of a program in `SUBLEQ`.
-      tape: its input words (`read_inputs`).
+      name: of a program in `SUBLEQ`, or a file of words or assembly with input and output at -1
+        (`constructions.programs.subleq_ports`).
+      tape: its input words (`read_inputs`); for a file's program, text is its characters' codes.
       engine: ``dense``: every loop is a whole forward pass, fed back until the program has halted.
         ``verify``: the interpreter's states, one loop each, many at once, which proves by induction
         that looping yields them.
@@ -143,16 +113,21 @@ def emulate_looped(
         )
     if max_steps is not None and not 1 <= max_steps <= MOST_STEPS:
         raise InputError(f"--max-steps: expected 1 to {MOST_STEPS:,}, got {max_steps:,}")
-    program = find_program(name)
-    inputs = read_inputs(program, tape)
-    try:
-        memory = program.memory(inputs, bits=BITS)
-    except ValueError as error:
-        raise InputError(f"--tape: {error}") from None
+    own = name not in SUBLEQ and Path(name).is_file()
+    if own:
+        program, inputs = None, port_inputs(tape)
+        memory = read_program(name, bits=BITS)
+    else:
+        program = find_program(name)
+        inputs = read_inputs(program, tape)
+        try:
+            memory = program.memory(inputs, bits=BITS)
+        except ValueError as error:
+            raise InputError(f"--tape: {error}") from None
     if len(memory) > MOST_WORDS:
         raise InputError(
-            f"--tape: expected a program of at most {MOST_WORDS:,} words, got {len(memory):,}: "
-            "give fewer inputs"
+            f"program: expected at most {MOST_WORDS:,} words with its inputs, got "
+            f"{len(memory):,}: give fewer inputs"
         )
     check_arithmetic()
     words = max(16, 1 << (len(memory) - 1).bit_length())
@@ -160,7 +135,12 @@ def emulate_looped(
     require("looped emulation", functools.partial(looped_bytes, built.spec), words=words)
     memory = np.pad(memory, (0, words - len(memory)))
     steps = MOST_STEPS if max_steps is None else max_steps
-    states = _loops(built, memory, steps) if engine == "dense" else _verified(built, memory, steps)
+    engine_of = _loops if engine == "dense" else _verified
+    ports = Ports(inputs)
+    if own:
+        states = _served(engine_of, built, memory, steps, ports)
+    else:
+        states = engine_of(built, memory, steps, 0)
     agrees, done, spent = True, 0, 0.0
     for right, last, seconds in states:
         agrees, done, spent = agrees and right, done + len(last.halted), spent + seconds
@@ -176,7 +156,9 @@ def emulate_looped(
         halted=halted,
         counter=int(last.counter[-1]),
         memory=final,
-        answer=program.answer(final, inputs) if halted else None,
+        answer=program.answer(final, inputs) if program and halted else None,
+        output=ports.output,
+        device_steps=ports.served,
         certified_steps=MOST_STEPS,
         agrees=agrees,
         steps_per_second=done / max(spent, 1e-9),
@@ -232,14 +214,42 @@ def loop_until(
 _loop_until = jax.jit(loop_until, static_argnames=("spec", "width", "place"))
 
 
+def _served(
+    engine: Callable[..., Iterator[tuple[bool, States, float]]],
+    built: Construction,
+    memory: np.ndarray,
+    steps: int,
+    ports: Ports,
+) -> Iterator[tuple[bool, States, float]]:
+    """As an engine, the device serving between its loops: states are the network's own."""
+    computer, done = Computer(memory.copy(), BITS), 0
+    while not computer.halted and done < steps:
+        ahead, count = Computer(computer.memory.copy(), BITS, computer.counter), 0
+        while not ahead.halted and count < steps - done and not ports.wanted(ahead):
+            ahead.step()
+            count += 1
+        if count:
+            for right, last, seconds in engine(built, computer.memory, count, computer.counter):
+                yield right, last, seconds
+                if not right:
+                    return
+            computer.memory, computer.counter = last.memory[-1].copy(), int(last.counter[-1])
+            computer.halted = bool(last.halted[-1])
+            done += count
+        elif ports.serve(computer):
+            done += 1
+            one = computer.memory.copy()[None], np.array([computer.counter]), np.zeros(1, bool)
+            yield True, States(*one), 0.0
+
+
 def _loops(
-    built: Construction, memory: np.ndarray, steps: int
+    built: Construction, memory: np.ndarray, steps: int, counter: int
 ) -> Iterator[tuple[bool, States, float]]:
     """Blocks of loops: whether all of them agree, the states after each, and the time it took."""
     spec, (_, params) = built.spec, load(built)
     n = len(memory)
-    x = embed(spec, params, built.encode({"memory": memory}))
-    expected = _interpreted(memory, steps)
+    x = embed(spec, params, built.encode({"memory": memory, "counter": counter}))
+    expected = _interpreted(memory, steps, counter)
     # A block grows from small ones, so that short programs cost little.
     width, most = 64, max(64, BLOCK // (n * spec.output_size))
     jax.block_until_ready(_loop_until(spec, params, x, jnp.int32(0), width, (n, 2)))
@@ -262,15 +272,15 @@ def _loops(
 
 
 def _verified(
-    built: Construction, memory: np.ndarray, steps: int
+    built: Construction, memory: np.ndarray, steps: int, counter: int
 ) -> Iterator[tuple[bool, States, float]]:
     """As `_loops`, from the interpreter's states: each must lead to the next one."""
     spec, (_, params) = built.spec, load(built)
     n = len(memory)
     batch = min(BATCH, max(1, BATCH_BYTES // forward_bytes(spec, batch=1, tokens=n + 2)))
-    before = States(memory[None], np.zeros(1, np.int64), np.zeros(1, bool))
+    before = States(memory[None], np.array([counter], np.int64), np.zeros(1, bool))
     _once(spec, params, np.zeros((batch, n + 2, spec.input_size), np.float32))
-    expected = _interpreted(memory, steps)
+    expected = _interpreted(memory, steps, counter)
     while len((after := _gathered(expected, batch, n)).halted):
         count = len(after.halted)
         given = [np.concatenate([a[-1:], b[:-1]]) for a, b in zip(before, after, strict=True)]
@@ -294,8 +304,10 @@ def _states(outputs: np.ndarray) -> States:
     return States(numbers[:, :-2, 0], numbers[:, -2, 1], numbers[:, -2, 2] == 1)
 
 
-def _interpreted(memory: np.ndarray, steps: int) -> Iterator[tuple[np.ndarray, int, bool]]:
-    for computer in run(memory, bits=BITS, steps=steps):
+def _interpreted(
+    memory: np.ndarray, steps: int, counter: int
+) -> Iterator[tuple[np.ndarray, int, bool]]:
+    for computer in run(memory, bits=BITS, steps=steps, counter=counter):
         yield computer.memory.copy(), computer.counter, computer.halted
 
 

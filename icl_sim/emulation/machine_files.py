@@ -1,55 +1,80 @@
-"""Readers of machine files: the bbchallenge line and the YAML of turingmachine.io.
-
-The YAML maps states to symbols to instructions. Its ways, all of them read here: a list of symbols
-is one key for all of them; an instruction is a move (`R`), a synonym, or a mapping such as
-`{write: 1, R: carry}`, in which an empty next state means the present one; a state without a table
-halts, as does a missing transition; scalars are text as written (`012`, `no`); an exported file
-holds the machine as text under `source code`.
-
-A file may come from anybody. Its size is checked before it is read, depth, tags and aliases while
-the YAML parser hands out its events, and nothing is ever constructed but text, lists and pairs.
-"""
+"""Machine files: which format a text is of, and the machine that it holds."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-
-from constructions.programs.turing import Rule, TuringMachine
+from constructions.programs.turing import TuringMachine
+from icl_sim.emulation.formats.bbchallenge import is_line, is_record, parse_line, parse_record
+from icl_sim.emulation.formats.jflap import is_jflap, parse_jflap
+from icl_sim.emulation.formats.json_tables import is_json, parse_json
+from icl_sim.emulation.formats.morphett import is_morphett, parse_morphett
+from icl_sim.emulation.formats.rules import show
+from icl_sim.emulation.formats.turingmachine_io import parse_turingmachine_io
+from icl_sim.emulation.formats.turingmachinesimulator import (
+    is_turingmachinesimulator,
+    parse_turingmachinesimulator,
+)
 from icl_sim.errors import InputError
 
 MAX_BYTES = 1 << 18
-MAX_DEPTH = 12
-MAX_STATES = 256
-MAX_SYMBOLS = 64
-MAX_NAME = 64
-_MOVES = {"L": -1, "R": 1, "N": 0}
-_EMPTY = {"", "null", "Null", "NULL", "~"}
-_KEYS = ("name", "input", "blank", "start state", "table", "synonyms")
-_EXPORT_KEYS = ("name", "source code", "positions", "editor contents")
+
+
+class Format(NamedTuple):
+    """A way of writing a machine down.
+
+    Attributes:
+      name: what a refusal calls it.
+      sniff: whether a text that is not empty claims to be of it; cheap, and sure to end.
+      parse: (text, name of a machine that has none) -> machine, or an InputError of one line.
+    """
+
+    name: str
+    sniff: Callable[[str], bool]
+    parse: Callable[[str, str], TuringMachine]
+
+
+# The first that claims the text reads it; the last claims every text.
+FORMATS = (
+    Format("a bbchallenge line", is_line, parse_line),
+    Format("a record of bbchallenge's database", is_record, parse_record),
+    Format("JFLAP", is_jflap, parse_jflap),
+    Format("a JSON table", is_json, parse_json),
+    Format(
+        "turingmachinesimulator.com text", is_turingmachinesimulator, parse_turingmachinesimulator
+    ),
+    Format("morphett.info text", is_morphett, parse_morphett),
+    Format("turingmachine.io YAML", lambda text: True, parse_turingmachine_io),
+)
 
 
 def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
-    """The Turing machine in a file: one bbchallenge line, or turingmachine.io YAML.
+    """The Turing machine in a file of any of `FORMATS`.
+
+    A machine of several tapes is compiled to one (`constructions.programs.multi_tape`).
 
     Args:
-      path: a regular file of at most 256 KiB in UTF-8.
+      path: a regular file of at most 256 KiB in UTF-8; ``FILE:7`` takes its line 7 alone.
 
     Raises:
       InputError: one line with every reason why the file holds no machine.
-
-    Source: https://turingmachine.io; https://bbchallenge.org
     """
     path = Path(path)
-    where = f"machine file {_show(str(path), 200)}"
-    text = _read(path, where)
+    line = re.fullmatch(r"(.+):(\d{1,9})", str(path), re.DOTALL)
+    chosen = line is not None and not path.is_file()
+    if line and chosen:
+        path = Path(line[1])
+    where = f"machine file {show(str(path), 200)}"
+    text = read_text(path, where)
+    if line and chosen:
+        lines, number = text.splitlines(), int(line[2])
+        if not 1 <= number <= len(lines):
+            raise InputError(f"{where}: expected a line from 1 to {len(lines)}, got {number}")
+        text = lines[number - 1]
     try:
         stem = "".join(c if c.isprintable() else "?" for c in path.stem)  # for the terminal
         return parse_machine(text, name=stem)
@@ -78,68 +103,8 @@ def parse_machine(text: str, *, name: str) -> TuringMachine:
     return next(format for format in FORMATS if format.sniff(text)).parse(text, name)
 
 
-def _bbchallenge(text: str, name: str) -> TuringMachine:
-    try:
-        return TuringMachine.from_bbchallenge(text.strip(), name=name)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def _turingmachine_io(text: str, name: str) -> TuringMachine:
-    document = _document(text)
-    if "source code" in [_text(key) for key, _ in document.pairs]:
-        reasons: list[str] = []
-        entries = _entries(document, "the file", _EXPORT_KEYS, reasons)
-        source = _text(entries["source code"])
-        if source is None:
-            reasons.append("'source code' is not text")
-        name = _name(entries.get("name"), "the machine", reasons) or name
-        if reasons:
-            raise InputError("; ".join(reasons))
-        document = _document(source or "")
-    return _machine(document, name)
-
-
-class Format(NamedTuple):
-    """A way of writing a machine down.
-
-    Attributes:
-      name: what a refusal calls it.
-      sniff: whether a text that is not empty claims to be of it; cheap, and sure to end.
-      parse: (text, name of a machine that has none) -> machine, or an InputError of one line.
-    """
-
-    name: str
-    sniff: Callable[[str], bool]
-    parse: Callable[[str, str], TuringMachine]
-
-
-# The first that claims the text reads it; the last claims every text.
-FORMATS = (
-    # One word is no YAML mapping.
-    Format(
-        "a bbchallenge line", lambda text: bool(re.fullmatch(r"[\w-]+", text.strip())), _bbchallenge
-    ),
-    Format("turingmachine.io YAML", lambda text: True, _turingmachine_io),
-)
-
-
-@dataclass(frozen=True)
-class _Text:
-    """A scalar; `empty` if nothing, or a null, was written."""
-
-    value: str
-    empty: bool
-
-
-@dataclass(frozen=True)
-class _Map:
-    """A mapping, duplicate keys included."""
-
-    pairs: list[tuple[Any, Any]]
-
-
-def _read(path: Path, where: str) -> str:
+def read_text(path: Path, where: str) -> str:
+    """The text of a regular file of at most `MAX_BYTES`; ``where`` begins every refusal."""
     if not os.path.isfile(path):  # a pipe or a device could block, or never end
         raise InputError(f"{where}: expected a regular file, found none; check the path")
     try:
@@ -153,191 +118,3 @@ def _read(path: Path, where: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: expected UTF-8 text, got {error.reason}") from error
-
-
-def _document(text: str) -> _Map:
-    """The mapping that is the only document of a YAML text."""
-    open_nodes: list[list[Any]] = [[]]
-    documents = 0
-    for event in _events(text):
-        kind = type(event).__name__
-        line = event.start_mark.line + 1
-        if kind == "AliasEvent" or getattr(event, "anchor", None):
-            raise InputError(f"line {line}: anchors and aliases are refused; write it out")
-        if getattr(event, "tag", None):
-            raise InputError(f"line {line}: tags are refused; remove {_show(str(event.tag))}")
-        if kind == "DocumentStartEvent":
-            documents += 1
-            if documents > 1:
-                raise InputError(f"line {line}: expected one YAML document, got another")
-        elif kind == "ScalarEvent":
-            empty = event.implicit[0] and event.value in _EMPTY
-            open_nodes[-1].append(_Text(event.value, empty))
-        elif kind in ("SequenceStartEvent", "MappingStartEvent"):
-            if len(open_nodes) > MAX_DEPTH:
-                raise InputError(f"line {line}: nested deeper than {MAX_DEPTH}")
-            open_nodes.append([])
-        elif kind in ("SequenceEndEvent", "MappingEndEvent"):
-            items = open_nodes.pop()
-            pairs = list(zip(items[::2], items[1::2], strict=False))
-            open_nodes[-1].append(_Map(pairs) if kind == "MappingEndEvent" else items)
-    if not (open_nodes[0] and isinstance(open_nodes[0][0], _Map)):
-        raise InputError("expected one bbchallenge line, or YAML with blank, start state and table")
-    return open_nodes[0][0]
-
-
-def _events(text: str) -> Iterator[Any]:
-    try:
-        yield from YAML(typ="base", pure=True).parse(text)
-    except MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise InputError(f"{line}not YAML: {_show(str(error.problem), 200)}") from error
-    except Exception as error:  # on hostile text the parser fails in more ways than YAMLError
-        raise InputError(f"not YAML: {_show(str(error), 200)}") from error
-
-
-def _machine(document: _Map, name: str) -> TuringMachine:
-    reasons: list[str] = []
-    entries = _entries(document, "the machine", _KEYS, reasons)
-    name = _name(entries.get("name"), "the machine", reasons) or name
-    for key in ("blank", "start state", "table"):
-        if key not in entries:
-            reasons.append(f"{key!r} is missing")
-    if reasons:
-        raise InputError("; ".join(reasons))
-    table = _entries(entries["table"], "'table'", None, reasons)
-    if len(table) > MAX_STATES:
-        raise InputError(f"at most {MAX_STATES} states, got {len(table)}")
-    for state in table:
-        _name(_Text(state, False), f"state {_show(state)}", reasons)
-    blank = _symbol(entries["blank"], "'blank'", reasons)
-    start = _text(entries["start state"])
-    if start not in table:
-        reasons.append(f"the start state {_show(start)} is not in the table")
-    synonyms: dict[str, tuple[str | None, int, str | None]] = {}
-    named = entries.get("synonyms", _Text("", True))
-    for key, node in _entries(named, "'synonyms'", None, reasons).items():
-        if key in _MOVES:
-            reasons.append(f"synonym {key!r} is already a move")
-        parsed = _instruction(node, {}, f"synonym {_show(key)}", reasons)
-        if parsed:
-            synonyms[key] = parsed
-    delta: dict[tuple[str, str], Rule] = {}
-    symbols = {blank: None}
-    for state, rows in table.items():
-        for read, node, at in _transitions(rows, state, reasons):
-            symbols[read] = None
-            if (state, read) in delta:
-                reasons.append(f"{at} is given twice")
-            parsed = _instruction(node, synonyms, at, reasons)
-            if parsed is None:
-                continue
-            write, move, after = parsed
-            if after is not None and after not in table:
-                reasons.append(f"{at} leads to {_show(after)}, which is not in the table")
-            delta[state, read] = (after or state, write or read, move)
-            symbols[write or read] = None
-    given = _text(entries.get("input", _Text("", True)))
-    if given is None:
-        reasons.append("'input' is not text")
-    symbols |= dict.fromkeys(given or "")
-    if len(symbols) > MAX_SYMBOLS:
-        reasons.append(f"at most {MAX_SYMBOLS} symbols, got {len(symbols)}")
-    if reasons:
-        raise InputError("; ".join(reasons))
-    return TuringMachine(name, tuple(table), tuple(symbols), blank, start or "", delta, given or "")
-
-
-def _transitions(rows: Any, state: str, reasons: list[str]) -> Iterator[tuple[str, Any, str]]:
-    """Each (symbol read, instruction, how to name them) of a state, lists of symbols undone."""
-    if isinstance(rows, _Text) and rows.empty:
-        return
-    if not isinstance(rows, _Map):
-        reasons.append(f"state {_show(state)} is not a mapping of symbols to instructions")
-        return
-    for key, node in rows.pairs:
-        for read in key if isinstance(key, list) else [key]:
-            symbol = _symbol(read, f"a symbol read in state {_show(state)}", reasons)
-            if symbol:
-                yield symbol, node, f"transition ({_show(state)}, {symbol!r})"
-
-
-def _instruction(
-    node: Any, synonyms: dict[str, Any], at: str, reasons: list[str]
-) -> tuple[str | None, int, str | None] | None:
-    """(symbol written, move, next state); None stands for unchanged."""
-    if isinstance(node, _Text):
-        if node.value in _MOVES:
-            return None, _MOVES[node.value], None
-        if node.value in synonyms:
-            return synonyms[node.value]
-        reasons.append(f"{at} is {_show(node.value)}, expected L, R, N, a synonym or a mapping")
-        return None
-    if not isinstance(node, _Map):
-        reasons.append(f"{at} is a list, expected L, R, N, a synonym or a mapping")
-        return None
-    before = len(reasons)
-    entries = _entries(node, at, ("write", *_MOVES), reasons)
-    moves = [key for key in entries if key in _MOVES]
-    if len(moves) != 1:
-        reasons.append(f"{at} has {len(moves)} moves, expected one of L, R, N")
-    write = _symbol(entries["write"], f"what {at} writes", reasons) if "write" in entries else None
-    target = entries.get(moves[0]) if moves else None
-    after = None
-    if target is not None and not (isinstance(target, _Text) and target.empty):
-        after = _text(target)
-        if after is None:
-            reasons.append(f"{at} leads to something that is not a state's name")
-    if len(reasons) > before:
-        return None
-    return write, _MOVES[moves[0]], after
-
-
-def _entries(
-    node: Any, what: str, known: tuple[str, ...] | None, reasons: list[str]
-) -> dict[str, Any]:
-    """A mapping with text keys as a dict; unknown and repeated keys become reasons."""
-    if isinstance(node, _Text) and node.empty:
-        return {}
-    if not isinstance(node, _Map):
-        reasons.append(f"{what} is not a mapping")
-        return {}
-    entries: dict[str, Any] = {}
-    for key, value in node.pairs:
-        text = _text(key)
-        if text is None:
-            reasons.append(f"{what} has a key that is not text")
-        elif known and text not in known:
-            reasons.append(f"{what} has the unknown key {_show(text)}, expected {', '.join(known)}")
-        elif text in entries:
-            reasons.append(f"{what} has the key {_show(text)} twice")
-        else:
-            entries[text] = value
-    return entries
-
-
-def _symbol(node: Any, what: str, reasons: list[str]) -> str:
-    text = _text(node)
-    if text is None or len(text) != 1 or not text.isprintable():
-        reasons.append(f"{what} must be one printable character, got {_show(text)}")
-        return ""
-    return text
-
-
-def _name(node: Any, what: str, reasons: list[str]) -> str | None:
-    text = _text(node)
-    nothing = node is None or (isinstance(node, _Text) and node.empty)
-    if not nothing and not (text and len(text) <= MAX_NAME and text.isprintable()):
-        reasons.append(f"{what} must be named by 1 to {MAX_NAME} printable characters")
-    return text
-
-
-def _text(node: Any) -> str | None:
-    return node.value if isinstance(node, _Text) else None
-
-
-def _show(text: str | None, longest: int = 40) -> str:
-    """A user's text quoted on one line, shortened; a list or mapping has no text."""
-    if text is None:
-        return "a list or mapping"
-    return repr(text if len(text) <= longest else text[: longest - 3] + "...")

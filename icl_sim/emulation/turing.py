@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,23 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from constructions.construction import Construction, machine_io
 from constructions.machines.single import single
 from constructions.machines.universal import universal
 from constructions.machines.weights import build_bytes
+from constructions.programs.multi_tape import CompiledMachine
 from constructions.programs.named import PROGRAMS
+from constructions.programs.non_halting import Recurrence
 from constructions.programs.turing import Trace, TuringMachine
-from constructions.vocabulary import END, Transcript, Vocabulary
-from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
-from icl_sim.decoding.decoder import OUT_OF_RANGE
-from icl_sim.emulation.machine_files import read_machine
+from constructions.vocabulary import END, Transcript
+from icl_sim.decoding import ENGINES, Decoder, verify_trace
+from icl_sim.emulation.interpreted import certain_pieces, noted, proven, stands, token_blocks
+from icl_sim.emulation.machine_files import parse_machine, read_machine
+from icl_sim.emulation.run_checkpoints import RunCheckpoint
 from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
-from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
 from icl_sim.transformer import load
 
 # The universal transformers: working states and symbols, smallest first.
@@ -36,6 +36,8 @@ LIMITS = ((2**20, 2**19), (2**26, 2**15))
 MACHINE_CONSTRUCTIONS = ("single", "universal")
 MACHINE_ENGINES = (*ENGINES, "verify")
 BLOCK = 1 << 20  # tokens decoded between two looks at progress
+MOST_CELLS = 2**24
+MOST_SPECIALISED = 256  # rules in the weights: compiled in 2 s, 2,000 of them in minutes
 SAVE_EVERY = 8  # blocks between two checkpoints
 DENSE_LIMIT = 1 << 14  # steps; dense attention costs O(t) memory and time a step
 
@@ -51,7 +53,11 @@ class Emulation:
       state: the state it is in, by its name.
       head, tape_start: cells, counted from the first cell of the input, which is 0.
       tape: the symbols of the visited span, from the cell ``tape_start`` on.
-      certified_steps: what the certificate reaches.
+      ended: why: ``halted``, ``max-steps``, or ``cells``: the next step leaves the certified ones.
+      never_halts: the certificate of a cycler or translated cycler; None says nothing.
+      tapes: of a machine that was compiled from several tapes, each of them; otherwise None.
+      certified_steps, certified_cells: what the certificate reaches; cells on either side of the
+        first, which counts.
       agrees: whether all of it is the interpreter's run, token for token.
       steps_per_second: without compilation where more than one block was run.
     """
@@ -65,13 +71,17 @@ class Emulation:
     head: int
     tape_start: int
     tape: list[str]
+    ended: str
+    never_halts: Recurrence | None
+    tapes: tuple[str, ...] | None
     certified_steps: int
+    certified_cells: int
     agrees: bool
     steps_per_second: float
 
 
 def find_machine(name: str) -> TuringMachine:
-    """A machine by its name in `PROGRAMS`, as a bbchallenge line, or from a file.
+    """A machine by its name in `PROGRAMS`, from a file, or as the text of one (`FORMATS`).
 
     Raises:
       InputError: none of the three.
@@ -81,19 +91,37 @@ def find_machine(name: str) -> TuringMachine:
     """
     if name in PROGRAMS:
         return PROGRAMS[name].machine
+    if os.path.isfile(name) or os.path.isfile(name.rpartition(":")[0]):
+        return read_machine(name)
     try:
-        return TuringMachine.from_bbchallenge(name)
-    except ValueError as error:
-        if os.path.isfile(name):
-            return read_machine(name)
+        return parse_machine(name, name=name)
+    except InputError as error:
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
             f"line, got {name!r} ({error})" + did_you_mean(name, PROGRAMS)
         ) from None
 
 
-def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Construction:
-    """The smallest construction that holds the machine and is certified for that many steps.
+def smallest(machine: TuringMachine) -> str:
+    """The construction for a machine: universal where one is large enough, otherwise single."""
+    return "universal" if any(_fits(machine, size) for size in SIZES) else "single"
+
+
+def quickest(machine: TuringMachine, construction: str) -> str:
+    """The engine for a machine: partial evaluation compiles each rule in the weights."""
+    rules = len(machine.delta) if construction == "single" else 0
+    return "specialised" if rules <= MOST_SPECIALISED else "cached"
+
+
+def _fits(machine: TuringMachine, size: tuple[int, int]) -> bool:
+    states = len({machine.start, *machine.working})
+    return states <= size[0] and len(machine.alphabet) <= size[1]
+
+
+def build(
+    machine: TuringMachine, *, construction: str, steps: int | None, cells: int | None = None
+) -> Construction:
+    """The smallest construction that holds the machine and is certified for steps and cells.
 
     Raises:
       InputError: an unknown construction, a machine larger than every size, more steps than any
@@ -112,13 +140,19 @@ def build(machine: TuringMachine, *, construction: str, steps: int | None) -> Co
             f"{wanted:,}"
         )
     options: dict[str, Any] = {"steps": limits[0], "cells": limits[1]}
+    if cells is not None:
+        if not 2 <= cells <= MOST_CELLS:
+            raise InputError(f"--cells: expected 2 to {MOST_CELLS:,}, got {cells:,}")
+        options = {"steps": wanted, "cells": cells}
+        # Powers of 3 reach 797,161 cells, those of 4 no more than 524,288.
+        options["base"] = 4 if cells <= LIMITS[0][1] else 3
     states = len({machine.start, *machine.working})
     symbols = len(machine.alphabet)
     if construction == "single":
         _require(states, max(symbols, 2))
         return _checked(lambda: single(machine=machine, **options))
     for K, S in SIZES:
-        if states <= K and symbols <= S:
+        if _fits(machine, (K, S)):
             _require(K, S)
             return _checked(lambda: universal(states=K, symbols=S, **options))  # noqa: B023
     raise InputError(
@@ -131,9 +165,10 @@ def emulate(
     machine: TuringMachine,
     tape: str | None = None,
     *,
-    construction: str = "universal",
-    engine: str = "specialised",
+    construction: str | None = None,
+    engine: str | None = None,
     max_steps: int | None = None,
+    cells: int | None = None,
     checkpoints: str | Path | None = None,
     resume: bool = False,
     progress: Progress = quiet,
@@ -142,29 +177,34 @@ def emulate(
 
     Args:
       machine: what to run.
-      tape: its input; one character a symbol. By default the one that came with the machine.
-      construction: ``universal`` (the machine is in the prompt) or ``single`` (in the weights).
+      tape: its input; one character a symbol. By default that of the machine's file, or none.
+      construction: ``universal`` (the machine is in the prompt) or ``single`` (in the weights); by
+        default the first that is large enough.
       engine: ``dense``, ``cached`` or ``specialised`` decode; ``verify`` checks the interpreter's
-        trace in teacher-forced passes, which proves by induction that decoding yields it.
+        trace in teacher-forced passes, which proves by induction that decoding yields it. By
+        default specialised, or cached for a machine of very many rules.
       max_steps: where to stop; by default, and at most, what the certificate reaches.
+      cells: how many to certify, on either side of the first; by default what the number of steps
+        leaves. A run ends before it leaves them.
       checkpoints: directory for the state of long runs; none is kept by default.
       resume: take up the run that the directory holds.
       progress: called as progress(label, steps done, max_steps).
 
     Raises:
-      InputError: an unknown symbol, a machine too large, more steps than certified, an address out
-        of the certified range.
+      InputError: an unknown symbol, a machine too large, more steps or cells than certified.
 
     >>> found = emulate(find_machine("bb2"), engine="cached", max_steps=50)
     >>> found.steps, found.halted, "".join(found.tape), found.agrees
     (6, True, '1111', True)
     """
+    tape = "".join(machine.input) if tape is None else tape
+    construction = construction or smallest(machine)
+    engine = engine or quickest(machine, construction)
     if engine not in MACHINE_ENGINES:
         raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
     if max_steps is not None and max_steps < 1:
         raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
-    tape = machine.input if tape is None else tape
-    built = build(machine, construction=construction, steps=max_steps)
+    built = build(machine, construction=construction, steps=max_steps, cells=cells)
     certified = built.certificate.limits["steps"]
     steps = min(certified, DENSE_LIMIT) if engine == "dense" else certified
     steps = steps if max_steps is None else max_steps
@@ -180,12 +220,21 @@ def emulate(
         transcript, agrees, rate = _decode(
             built, machine, tape, prompt, steps, engine, checkpoints, resume, progress
         )
+    found = transcript.named(machine)
+    halted = found["halted"]
+    tapes = None
+    if isinstance(machine, CompiledMachine):
+        tapes = machine.tapes(found["tape"], found["tape_start"], tape)
     return Emulation(
         machine=machine.name,
         construction=construction,
         engine=engine,
-        **transcript.named(machine),
+        **found,
+        ended="halted" if halted else "max-steps" if found["steps"] == steps else "cells",
+        never_halts=None if halted else proven(machine, tape),
+        tapes=tapes,
         certified_steps=certified,
+        certified_cells=built.certificate.limits["cells"],
         agrees=agrees,
         steps_per_second=rate,
     )
@@ -219,20 +268,24 @@ def _decode(
     require(f"{engine} emulation", cost, steps=steps)
     state = decoder.start(prompt, room=room(steps))
     transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
-    saved = None if checkpoints is None else _Checkpoint(Path(checkpoints), machine, tape, built)
+    saved = None if checkpoints is None else RunCheckpoint(Path(checkpoints), machine, tape, built)
     if saved and resume:
         state = saved.load(state, transcript, most=steps)
     reached: list[Trace] = []  # the interpreter's last piece
-    pieces = _noted(reached, machine.run_blocks(tape, steps, block=BLOCK))
-    expected = _interpreted(transcript.vocabulary, pieces, skip=transcript.steps)
+    cells = built.certificate.limits["cells"]
+    certain = certain_pieces(machine, tape, steps, cells=cells, block=BLOCK)
+    pieces = noted(reached, certain)
+    expected = token_blocks(transcript.vocabulary, pieces, skip=transcript.steps)
     agrees, halted, rates = True, False, []
     while transcript.steps < steps and not transcript.halted:
+        right, halted = next(expected, (prompt[:0], halted))
+        count = min(BLOCK - transcript.steps % BLOCK, steps - transcript.steps)
+        count = count if halted else len(right)  # fewer where the run leaves the certified cells
+        if not count:
+            break
         start = time.monotonic()
-        state, tokens = decoder.advance(
-            state, min(BLOCK - transcript.steps % BLOCK, steps - transcript.steps)
-        )
+        state, tokens = decoder.advance(state, count)
         seconds = time.monotonic() - start
-        right, halted = next(expected, (tokens[:0], halted))
         agrees &= np.array_equal(tokens[tokens != END], right)
         transcript.extend(tokens)
         rates.append((len(tokens), seconds))
@@ -241,10 +294,10 @@ def _decode(
             saved.save(state, transcript)
     if not transcript.halted:
         # Whether the machine has halted after the last step is the next token's to say.
-        transcript.halted = bool(decoder.advance(state, 1)[1][0] == END)
+        transcript.halted = int(state.token) == END
     for _, ended in expected:  # to the interpreter's end, if a resumed run was there already
         halted = ended
-    agrees &= transcript.halted == halted and _stands(transcript, machine, reached[-1])
+    agrees &= transcript.halted == halted and stands(transcript, machine, reached[-1])
     timed = rates[1:] or rates
     rate = sum(n for n, _ in timed) / max(sum(s for _, s in timed), 1e-9) if timed else 0.0
     return transcript, bool(agrees), rate
@@ -262,39 +315,14 @@ def _verify(
     cells = built.certificate.limits["cells"]
 
     def pieces() -> Iterator[Trace]:
-        for piece in machine.run_blocks(tape, steps, block=BLOCK):
-            if max(-piece.tape_start, piece.tape_start + len(piece.cells)) >= cells:
-                raise InputError(OUT_OF_RANGE)  # as the engines that decode
+        for piece in certain_pieces(machine, tape, steps, cells=cells, block=BLOCK):
             transcript.extend(transcript.vocabulary.transcribe(piece))
             progress(f"{machine.name}, steps", transcript.steps, steps)
             yield piece
 
-    result = verify_trace(built, pieces(), tape=tape)
+    engine = quickest(machine, built.name)
+    result = verify_trace(built, pieces(), tape=tape, engine=engine)
     return transcript, result.agrees, transcript.steps / max(result.seconds, 1e-9)
-
-
-def _interpreted(
-    vocabulary: Vocabulary, pieces: Iterator[Trace], *, skip: int
-) -> Iterator[tuple[np.ndarray, bool]]:
-    """The interpreter's run after ``skip`` steps: tokens of each block, and whether it halted."""
-    for piece in pieces:
-        if piece.steps > skip or piece.halted:  # a machine may halt without a further step
-            done = max(skip - piece.steps + len(piece.codes), 0)
-            yield vocabulary.transcribe(piece)[done : len(piece.codes)], piece.halted
-
-
-def _noted(last: list[Trace], pieces: Iterator[Trace]) -> Iterator[Trace]:
-    """The pieces, the newest of them kept in ``last``."""
-    for piece in pieces:
-        last[:] = [piece]
-        yield piece
-
-
-def _stands(transcript: Transcript, machine: TuringMachine, trace: Trace) -> bool:
-    """Whether steps, state, head and tape are those that the interpreter ended with."""
-    found = transcript.named(machine)
-    expected = (trace.steps, trace.state, trace.head, trace.tape_start, trace.tape)
-    return tuple(found[n] for n in ("steps", "state", "head", "tape_start", "tape")) == expected
 
 
 def _checked(call: Callable[[], Any]) -> Any:
@@ -303,43 +331,3 @@ def _checked(call: Callable[[], Any]) -> Any:
         return call()
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-class _Checkpoint:
-    """The state of one long run; a directory of its own, made when there is something to keep."""
-
-    def __init__(
-        self, directory: Path, machine: TuringMachine, tape: str, built: Construction
-    ) -> None:
-        shapes = {name: leaf.shape for name, leaf in built.params.items()}
-        what = repr((machine.delta, machine.start, machine.alphabet, tape, built.spec, shapes))
-        identity = hashlib.sha256(what.encode()).hexdigest()
-        self._directory = directory / f"emulate-{identity[:16]}"
-        self._config = {"run": identity}
-        self._longer = False  # it holds more steps than are asked for now, and keeps them
-        self._going_on = False  # the directory holds earlier steps of this very run
-
-    def save(self, state: State, transcript: Transcript) -> None:
-        if self._longer:
-            return
-        if not self._going_on and self._directory.exists():
-            discard(self._directory)
-        with Checkpoints(self._directory, config=self._config) as checkpoints:
-            checkpoints.save(transcript.steps, state, note=transcript.saved())
-        self._going_on = True
-
-    def load(self, state: State, transcript: Transcript, *, most: int) -> State:
-        """The saved state; the given one, from the start, if none is intact and within ``most``."""
-        if not self._directory.exists():
-            return state
-        try:
-            with Checkpoints(self._directory, config=self._config) as checkpoints:
-                found = checkpoints.restore(state)
-        except CheckpointError:
-            return state
-        self._longer = found is not None and found[0] > most
-        if found is None or self._longer:
-            return state
-        transcript.restore(checkpoints.note)
-        self._going_on = True
-        return jax.tree.map(jax.numpy.asarray, found[1])
