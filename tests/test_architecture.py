@@ -60,6 +60,7 @@ FLOORS = [
 ]
 # Two modules of one name are twins: the same thing in two forms.
 TWINS = {
+    "agnostic": "the bound, and the experiment of the statement",
     "elicitation": "the bound, and the experiment of the claim",
     "looped": "the weights, and the run through them",
     "retrieval": "the learner's weights, and what retrieval gains",

@@ -154,7 +154,7 @@ def tail_experiment(
     Refuted if every C of {1, 2, 4, 8} fails at some delta, exactly, on the two-point law, whose
     failure is (1 - q)^n / 2 for every learner: positive for every C, so each has its delta.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (d, eps), C, delta in product(TWO_POINT, CONSTANTS, TINY_DELTAS):
         n = C * size(dim=d, eps=eps, delta=delta)
         mass = Fraction(eps) * light

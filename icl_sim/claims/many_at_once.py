@@ -40,7 +40,8 @@ def contexts_experiment(
     with 1 - (1 - f)^m, which passes delta at some m. Refuted if it does for C = 1, 2, 4, 8 and the
     size with ln m keeps delta exactly.
     """
-    rows, kept = [], []
+    rows: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
     for C in CONSTANTS:
         n = C * size(vocab=2, length=1, eps=EPS, delta=DELTA)
         f = float(failure(n, float(EPS)))
@@ -95,7 +96,7 @@ def finite_experiment(run: Run, *, size: Size = finite_size) -> Outcome:
 
     All K errors must be known within eps/2 at once; exactly for independent errors of chance 1/2.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for K, eps, delta in product(CLASSIFIERS, *GRID):
         n = size(classifiers=K, eps=eps, delta=delta)
         half = str(float(eps) / 2)

@@ -63,7 +63,8 @@ def allotment_experiment(
     run: Run, *, allot: Callable[..., int] = random_allotment, size: Size = uniform_size
 ) -> Outcome:
     """C1.allotment: do contexts drawn at random need no more than m n0 and a term of its root?"""
-    rows, cells = [], []
+    rows: list[dict[str, Any]] = []
+    cells: list[TailCell] = []
     for m, V, eps in ALLOTTED[run.profile]:
         n0 = size(vocab=V, eps=eps, delta=DELTA / 2, contexts=m)
         n = allot(per_context_size=n0, delta=DELTA, contexts=m)
@@ -102,7 +103,7 @@ def shift_experiment(
     Exactly on two symbols: M_ft says 0 always, P_D says 1 with probability s, so that the error is
     the share of ones. Its mean is s at every n; with chance of a half it is s or more.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for shift in SHIFTS:
         for eps in SHIFT_EPS:
             n, s = size(vocab=2, eps=eps, delta=DELTA, contexts=1), float(shift)
@@ -178,7 +179,8 @@ def kl_experiment(
     An unseen symbol makes it infinite. For every n there is a law with a symbol so rare that it
     stays unseen with probability above delta. Add-one smoothing has a mean of (V-1)/(n+1) at most.
     """
-    rows, means = [], []
+    rows: list[dict[str, Any]] = []
+    means: list[dict[str, Any]] = []
     for V in (2, 8, 32):
         for C in CONSTANTS:
             n = C * size(vocab=V, eps="0.15", delta=DELTA, contexts=1)
