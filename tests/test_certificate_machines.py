@@ -63,7 +63,9 @@ def test_limits_are_refused_with_the_reason(build):
 
 def certificate_of(construction, params, actions=None):
     name, spec = construction.name, construction.spec
-    reading = read_weights(name, spec, params, construction.residual, Vocabulary(3, 3), actions)
+    reading = read_weights(
+        name, spec, params, construction.residual, Vocabulary(3, 3), actions, coins=False
+    )
     return certify(name, reading, weights=digest(spec, params), steps=1000, cells=100)
 
 
@@ -174,3 +176,21 @@ def test_digits_are_exact_on_every_address_within_the_tolerance():
     digits = np.arange(size)[:, None] // 4 ** np.arange(n) % 4
     np.testing.assert_array_equal(x[:, residual["read_digits"]], digits)
     np.testing.assert_array_equal(x[:, residual.column("read_square")], (digits**2).sum(axis=1))
+
+
+def test_coins_are_part_of_the_machine_and_of_its_certificate():
+    plain, fair = (universal(states=2, symbols=3, steps=500, coins=c) for c in (False, True))
+    changed = fair.params["w_out"] != plain.params["w_out"]
+    assert changed.sum() == 2
+    others = plain.params.keys() - {"w_out"}
+    assert all((plain.params[leaf] == fair.params[leaf]).all() for leaf in others)
+    assert fair.certificate.limits == plain.certificate.limits
+    assert fair.certificate.records[:-1] == plain.certificate.records
+    assert fair.certificate.records[-1].kind == "coin"
+    # Neither certifies the other's weights, nor a loaded coin.
+    loaded = fair.params | {"w_out": np.where(changed, 1023, fair.params["w_out"])}
+    for which, params in ((plain, fair.params), (fair, plain.params), (fair, loaded)):
+        with pytest.raises(ValueError, match=r"universal: w_out\[\d+, \d+\]: expected"):
+            which.certify(which.spec, params)
+    with pytest.raises(ValueError, match="at least 3 symbols, got 2"):
+        universal(states=2, symbols=2, coins=True)

@@ -16,6 +16,7 @@ import numpy as np
 from constructions.certificate import Address, Record
 from constructions.gadgets import Steps
 from constructions.machines.weights import (
+    COIN,
     Features,
     SimulatorNumbers,
     describe,
@@ -62,19 +63,24 @@ def read_weights(
     residual: Residual,
     vocabulary: Vocabulary,
     actions: np.ndarray | None,
+    *,
+    coins: bool,
 ) -> Reading:
     """Reads all weights; ``actions`` are the rules that they should hold, None for a prompt's.
+
+    With ``coins`` the two weights of a coin must be there too.
 
     Raises:
       ValueError: a weight that is not of the proven form.
     """
     features = token_features(vocabulary)
     numbers = _numbers_of(name, spec, residual, vocabulary)
-    if describe(vocabulary, features, actions, numbers).spec != spec:
+    if describe(vocabulary, features, actions, numbers, coins=coins).spec != spec:
         raise ValueError(f"{name}: the spec's switches are not those of the construction")
     check_params(spec, params)
     numbers = _measure(name, params, residual, numbers)
-    describe(vocabulary, features, actions, numbers).verify_exactly(name, spec, params)
+    whole = describe(vocabulary, features, actions, numbers, coins=coins)
+    whole.verify_exactly(name, spec, params)
     n, size = len(numbers.digits), numbers.base ** len(numbers.digits)
     *digits, last = _digits(numbers)
     if last.margin <= 0:
@@ -102,6 +108,13 @@ def read_weights(
             note="the right token has 4, others <= 3",
         ),
     )
+    if coins:
+        note = "after a tape token two of its kind have the same logit, all others 4 at most"
+        margin, magnitude = COIN - 4, COIN + 4
+        coin = Record(
+            part="w_out", kind="coin", margin=margin, magnitude=magnitude, exact=True, note=note
+        )
+        records += (coin,)
     scales = [numbers.tape_scale] + [numbers.rule_scale] * (actions is None)
     return Reading(
         offset=numbers.offset,

@@ -38,6 +38,7 @@ def simulator(
     options: SimulatorOptions,
     source: str,
     proof: str,
+    coins: bool = False,
 ) -> Construction:
     """A transformer that runs machines of the vocabulary's size; its ``fill`` is the vocabulary's.
 
@@ -47,15 +48,21 @@ def simulator(
       actions: the rules that the weights hold; None to read them from the prompt.
       machine_of: problem -> its machine, or ValueError.
       options: the size, and the arithmetic.
+      coins: whether a tape token foretells a fair coin, of the symbols of codes 1 and 2.
+
+    Raises:
+      ValueError: coins without two symbols beside the blank.
     """
+    if coins and vocabulary.symbols < 3:
+        raise ValueError(f"coins: expected at least 3 symbols, got {vocabulary.symbols}")
     spec, params, residual = build(
-        vocabulary, actions=actions, steps=options.steps, cells=options.cells,
+        vocabulary, actions=actions, coins=coins, steps=options.steps, cells=options.cells,
         base=options.base, attend=options.attend,
     )  # fmt: skip
 
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         check_dtype(options.dtype)
-        reading = read_weights(name, spec, params, residual, vocabulary, actions)
+        reading = read_weights(name, spec, params, residual, vocabulary, actions, coins=coins)
         return certify(
             name, reading, weights=digest(spec, params),
             steps=options.steps, cells=options.cells, dtype=options.dtype,

@@ -23,7 +23,7 @@ PROOF = (
 def universal(
     *, states: int = 8, symbols: int = 2,
     steps: int = 2**20, cells: int = 2**19, base: int = 4,
-    attend: str = "softmax", dtype: str = "float32",
+    attend: str = "softmax", dtype: str = "float32", coins: bool = False,
 ) -> Construction:  # fmt: skip
     """Runs every Turing machine of up to this size, from the machine and the tape in its prompt.
 
@@ -39,6 +39,8 @@ def universal(
       base: digits of a cell's address have this base: 4 makes more and smaller layers than 32.
       attend: ``softmax``, or ``hardmax``, which gives the same tokens.
       dtype: the arithmetic to certify.
+      coins: whether, after a prompt that ends on the tape, the softmax is a fair coin of the tape
+        symbols of codes 1 and 2; decoding is the same.
 
     Raises:
       ValueError: a size out of range, or limits that the dtype cannot certify, with the reason.
@@ -57,6 +59,7 @@ def universal(
         actions=None,
         machine_of=lambda problem: problem["machine"],
         options=options,
+        coins=coins,
         source=SOURCE,
         proof=PROOF,
     )

@@ -33,6 +33,7 @@ from constructions.vocabulary import END, GO, START, Vocabulary
 
 # exp(-128) is 0 in float32: a token whose score is 1 too low has no weight at all.
 TEMPERATURE = 128.0
+COIN = 1024.0  # logit of the two sides of a coin
 
 
 Features = dict[str, np.ndarray]
@@ -48,7 +49,7 @@ def token_features(vocabulary: Vocabulary) -> Features:
     K, S = vocabulary.states, vocabulary.symbols
     sizes = {"one": 1, "sink": 1, "is_tape": 1, "is_rule": 1, "move": 1, "change": S - 1, "row": 1}
     sizes |= {"state": K + 1, "action": K + S + 5}
-    sizes |= {"next_action": K + S + 5, "next_symbol": S - 1, "next_one": 1}
+    sizes |= {"next_action": K + S + 5, "next_symbol": S - 1, "next_one": 1, "next_coin": 1}
     table = {name: np.zeros((vocabulary.size, size)) for name, size in sizes.items()}
     tape, rule, step = vocabulary.tape, vocabulary.rule, vocabulary.step
 
@@ -69,6 +70,7 @@ def token_features(vocabulary: Vocabulary) -> Features:
     symbol = np.eye(S)[:, 1:]
     table["next_symbol"][step] = symbol[read] - (read == 0)[..., None]
     table["next_one"][step, 0] = read == 0
+    table["next_coin"][tape[1:3]] = COIN
     table["move"][step, 0] = move - 1
     table["change"][step] = symbol[written] - symbol[read]
     # Table position q S + a + 1 holds the rule of state q and symbol a. END stays halted.
@@ -89,11 +91,11 @@ def action_vectors(vocabulary: Vocabulary, features: Features, actions: np.ndarr
 def build_bytes(states: int, symbols: int) -> int:
     """Memory of `build` at its peak: it is the tokens' tables that are large.
 
-    A row each of features in float64, once by name and once gathered, 3 K + 4 S + 16 columns; and
+    A row each of features in float64, once by name and once gathered, 3 K + 4 S + 17 columns; and
     of the embedding and the readout in float32, about 2 K + 4 S + 60 columns.
     """
     tokens = Vocabulary(states, max(symbols, 2)).size
-    return tokens * (16 * (3 * states + 4 * symbols + 16) + 8 * (2 * states + 4 * symbols + 60))
+    return tokens * (16 * (3 * states + 4 * symbols + 17) + 8 * (2 * states + 4 * symbols + 60))
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def build(
     vocabulary: Vocabulary,
     *,
     actions: np.ndarray | None,
+    coins: bool,
     steps: int,
     cells: int,
     base: int,
@@ -152,6 +155,7 @@ def build(
     Args:
       vocabulary: the sizes K and S.
       actions: the one machine's rules (`Vocabulary.actions`), or None to read them in the prompt.
+      coins: whether a tape token foretells a coin.
       steps, cells: rounded up; the certificate says what came out.
       base: B.
       attend: ``softmax`` or ``hardmax``.
@@ -166,7 +170,8 @@ def build(
     numbers = usual_numbers(
         base=base, digits=digits, symbols=vocabulary.symbols, tokens=tokens, attend=attend
     )
-    blueprint = describe(vocabulary, token_features(vocabulary), actions, numbers)
+    features = token_features(vocabulary)
+    blueprint = describe(vocabulary, features, actions, numbers, coins=coins)
     return blueprint.spec, blueprint.build(), blueprint.residual
 
 
@@ -175,8 +180,17 @@ def describe(
     features: Features,
     actions: np.ndarray | None,
     numbers: SimulatorNumbers,
+    *,
+    coins: bool,
 ) -> Blueprint:
-    """The blueprint of the weights; ``features`` are the vocabulary's `token_features`."""
+    """The blueprint of the weights; ``features`` are the vocabulary's `token_features`.
+
+    With ``coins`` two weights more: a tape token gives the logit COIN to the tape tokens of codes 1
+    and 2. Proof that decoding is the same: where steps are foretold the last token is GO, a step or
+    END, whose is_tape is 0, and nothing writes to this column. Proof that the coin is fair: after a
+    tape token both logits are COIN exactly, for no other weight leads to tape tokens, and all other
+    logits are 4 at most, so that their exponentials are 0 beside these in float32. QED
+    """
     r = _residual(vocabulary, features, len(numbers.digits), actions is None)
     embed = {name: features[name] for name in features.keys() & r.sizes.keys()}
     # A step token stands for the machine after its step: what it wrote is one move back.
@@ -185,6 +199,8 @@ def describe(
     # Address 0 is the sink's: no cell that is certified has it.
     embed["write_address"][START] = 0
     out = {"action": "next_action", "symbol": "next_symbol", "one": "next_one"}
+    if coins:
+        out["is_tape"] = "next_coin"
     return Blueprint(
         residual=r,
         embed=embed,

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
 import jax
 import numpy as np
 
-from constructions.certificate import digest
 from constructions.construction import Construction
 from constructions.machines.universal import universal
 from constructions.programs.program import from_table
@@ -29,22 +27,8 @@ OUTPUTS = "abc"
 
 
 def universal_with_coins() -> Construction:
-    """The universal transformer of 128 states and 8 symbols whose tape tokens foretell a coin.
-
-    Two weights are added: a tape token gives the logit 1024 to the tape tokens of codes 1 and 2.
-
-    Proof that decoding is the same: where steps are foretold, the last token is GO, a step or END,
-    whose ``is_tape`` is 0, and nothing writes to this column. Proof that the coin is fair: both
-    logits are 1024 exactly, for no other weight leads to them, and all others are so far below
-    that their exponentials are 0 in float32. QED
-    """
-    base = universal(states=128, symbols=8, steps=2**26, cells=2**15)
-    params = dict(base.params)
-    tape = base.encode({"machine": PICK, "tape": "01"})[-3:-1]
-    params["w_out"] = params["w_out"].copy()
-    params["w_out"][base.residual.column("is_tape"), tape] = 1024
-    certificate = replace(base.certificate, weights=digest(base.spec, params))
-    return replace(base, params=params, certificate=certificate)
+    """The universal transformer of 128 states and 8 symbols whose tape tokens foretell a coin."""
+    return universal(states=128, symbols=8, steps=2**26, cells=2**15, coins=True)
 
 
 def coin_error(construction: Construction, prefix: np.ndarray, coins: np.ndarray) -> float:
