@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -92,7 +92,8 @@ class Certificate:
       records: one for each head and MLP.
       error: maps sizes (the names of ``limits``) to the largest distance from the oracle.
       unit: what ``error`` measures, e.g. ``total variation``.
-      weights: `digest` of what it was computed from.
+      weights: `digest` of what it was computed from; only `issue` sets it, so that a certificate
+        copied with other fields is one of no weights.
     """
 
     dtype: str
@@ -100,7 +101,7 @@ class Certificate:
     records: tuple[Record, ...]
     error: Callable[..., float] = field(repr=False, compare=False)
     unit: str = "wrong tokens"
-    weights: str = ""
+    weights: str = field(default="", init=False)
 
     def check(self, **sizes: int) -> None:
         """Raises ValueError where a size is over its limit.
@@ -132,6 +133,23 @@ def digest(spec: TransformerSpec, params: Params) -> str:
     return state.hexdigest()
 
 
+def issue(certificate: Certificate, spec: TransformerSpec, params: Params) -> Certificate:
+    """The certificate of exactly these weights, for the function that has just proved it.
+
+    Args:
+      certificate: what was proved.
+      spec, params: what it was computed from.
+
+    >>> from dataclasses import replace
+    >>> replace(Certificate("float32", {}, (), lambda: 0.0), weights="another's")
+    Traceback (most recent call last):
+    ValueError: field weights is declared with init=False, it cannot be specified with replace()
+    """
+    issued = replace(certificate)
+    object.__setattr__(issued, "weights", digest(spec, params))
+    return issued
+
+
 def by_length(
     spec: TransformerSpec,
     params: Params,
@@ -143,7 +161,8 @@ def by_length(
     dtype: str = "float32",
 ) -> Certificate:
     """The certificate of these weights for all prompts of up to ``length`` tokens."""
-    return Certificate(dtype, {"length": length}, records, error, unit, digest(spec, params))
+    certificate = Certificate(dtype, {"length": length}, records, error, unit)
+    return issue(certificate, spec, params)
 
 
 class Ledger:

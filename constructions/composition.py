@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Certificate, Ledger, Record, digest
+from constructions.certificate import Certificate, Ledger, Record, issue
 from constructions.construction import Construction
 from constructions.fields import namespace
 from constructions.residual import Residual
@@ -51,7 +51,7 @@ def unroll(built: Construction) -> Construction:
                     )
         single = certify(rolled, once)
         records = tuple(moved for k in range(loops) for moved in _moved(single.records, k * depth))
-        return replace(single, records=records, weights=digest(spec, weights))
+        return issue(replace(single, records=records), spec, weights)
 
     return replace(
         built,
@@ -204,7 +204,8 @@ def _pair(
             ledger.expect(leaf, index, value)
         ledger.close()
         one, two = certificates
-        return _composed(one, two, places[1].layer, wires, lipschitz, digest(spec, weights))
+        composed = _composed(one, two, places[1].layer, wires, lipschitz)
+        return issue(composed, spec, weights)
 
     certificate = certify_weights(spec, params)
 
@@ -271,7 +272,6 @@ def _composed(
     layer: int,
     wires: Mapping[tuple[str, str], float],
     lipschitz: float,
-    weights: str,
 ) -> Certificate:
     """Side by side the larger error; else the second's, plus the first's carried on."""
     limits = dict(first.limits)
@@ -294,7 +294,6 @@ def _composed(
         records=(*records, *_moved(second.records, layer)),
         error=error,
         unit=" and ".join(units),
-        weights=weights,
     )
 
 

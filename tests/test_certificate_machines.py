@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases_machines import random_case
 
 from constructions import TuringMachine
-from constructions.certificate import digest
+from constructions.certificate import digest, issue
 from constructions.machines.certify import certify
 from constructions.machines.reader import read_weights
 from constructions.machines.single import single
 from constructions.machines.universal import universal
 from constructions.vocabulary import Vocabulary
 from icl_sim.decoding import Decoder
+from icl_sim.decoding.plan import make_plan
 from icl_sim.errors import InputError
 from icl_sim.transformer import load
 
@@ -66,7 +69,7 @@ def certificate_of(construction, params, actions=None):
     reading = read_weights(
         name, spec, params, construction.residual, Vocabulary(3, 3), actions, coins=False
     )
-    return certify(name, reading, weights=digest(spec, params), steps=1000, cells=100)
+    return issue(certify(name, reading, steps=1000, cells=100), spec, params)
 
 
 @pytest.mark.parametrize("build", [universal, single])
@@ -194,3 +197,22 @@ def test_coins_are_part_of_the_machine_and_of_its_certificate():
             which.certify(which.spec, params)
     with pytest.raises(ValueError, match="at least 3 symbols, got 2"):
         universal(states=2, symbols=2, coins=True)
+
+
+def test_a_certificate_is_of_the_weights_that_it_was_computed_from():
+    construction = universal(states=2, symbols=2, steps=500)
+    spec, certificate = construction.spec, construction.certificate
+    params = construction.params | {
+        "layer_0.w_v": np.zeros_like(construction.params["layer_0.w_v"])
+    }
+    with pytest.raises(ValueError, match="universal: layer_0.w_v"):
+        construction.certify(spec, params)
+    with pytest.raises(ValueError, match="cannot be specified with replace"):
+        replace(certificate, weights=digest(spec, params))
+    # A copy with other limits is one of no weights: decoding takes no addresses from it.
+    copied = replace(certificate, limits={"steps": 10**9, "cells": 10**9})
+    assert copied.weights == ""
+    leaves = construction.params
+    assert make_plan(spec, leaves, copied) == make_plan(spec, leaves, None)
+    assert make_plan(spec, leaves, certificate) != make_plan(spec, leaves, None)
+    assert make_plan(spec, params, certificate) == make_plan(spec, params, None)

@@ -9,7 +9,7 @@ from constructions.machines.reader import Reading
 
 
 def certify(
-    name: str, reading: Reading, *, weights: str, steps: int, cells: int, dtype: str = "float32"
+    name: str, reading: Reading, *, steps: int, cells: int, dtype: str = "float32"
 ) -> Certificate:
     """Largest steps and cells for which the weights are certain to carry out a machine.
 
@@ -18,7 +18,6 @@ def certify(
     Args:
       name: the construction's, for what is raised.
       reading: what its weights are, read back from them.
-      weights: their digest.
       steps, cells: what must be reached. The limits are the most steps on that many cells, and the
         most cells in that many steps.
       dtype: the arithmetic, a key of `UNIT`.
@@ -39,7 +38,6 @@ def certify(
         },
         records=reading.records,
         error=lambda steps, cells: 0.0,
-        weights=weights,
     )
 
 

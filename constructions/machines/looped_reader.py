@@ -18,7 +18,7 @@ from constructions.certificate import (
     Certificate,
     Record,
     check_dtype,
-    digest,
+    issue,
     losing_mass,
 )
 from constructions.gadgets import Steps
@@ -43,14 +43,14 @@ def certify(
     check_dtype(dtype)
     numbers = read_weights(spec, params, residual)
     margins = _Margins(residual, numbers, dtype)
-    return Certificate(
+    certificate = Certificate(
         dtype=dtype,
         limits={"words": margins.words, "bits": margins.bits},
         records=margins.records(),
         error=lambda words, bits: 0.0,
         unit="wrong words after any number of loops",
-        weights=digest(spec, params),
     )
+    return issue(certificate, spec, params)
 
 
 def read_weights(spec: TransformerSpec, params: Params, residual: Residual) -> LoopedNumbers:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from constructions.certificate import Certificate, check_dtype, digest
+from constructions.certificate import Certificate, check_dtype, issue
 from constructions.construction import Construction, MachineIO
 from constructions.machines.certify import certify
 from constructions.machines.reader import read_weights
@@ -63,10 +63,10 @@ def simulator(
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         check_dtype(options.dtype)
         reading = read_weights(name, spec, params, residual, vocabulary, actions, coins=coins)
-        return certify(
-            name, reading, weights=digest(spec, params),
-            steps=options.steps, cells=options.cells, dtype=options.dtype,
-        )  # fmt: skip
+        proved = certify(
+            name, reading, steps=options.steps, cells=options.cells, dtype=options.dtype
+        )
+        return issue(proved, spec, params)
 
     certificate = certify_weights(spec, params)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from constructions.certificate import UNIT, Certificate, Record, digest, losing_mass
+from constructions.certificate import UNIT, Certificate, Record, issue, losing_mass
 from constructions.machines.certify import largest
 from constructions.machines.stock_weights import (
     HEAD,
@@ -74,13 +74,13 @@ def certify(
         "cells": vocabulary.cells,
         "visits": largest(MOST_VISITS, lambda n: fault(numbers, vocabulary, Run(steps, n))),
     }
-    return Certificate(
+    certificate = Certificate(
         dtype=dtype,
         limits=limits,
         records=_records(numbers, vocabulary, Run(steps, limits["visits"])),
         error=lambda steps, cells, visits: 0.0,
-        weights=digest(spec, params),
     )
+    return issue(certificate, spec, params)
 
 
 def read_back(spec: TransformerSpec, params: Params, vocabulary: StockVocabulary) -> Numbers:
