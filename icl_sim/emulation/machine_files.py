@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from constructions.programs.turing import Rule, TuringMachine
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, require_type
 
 MAX_BYTES = 1 << 18
 MAX_DEPTH = 12
@@ -47,6 +47,7 @@ def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
 
     Source: https://turingmachine.io; https://bbchallenge.org
     """
+    require_type(path, str, os.PathLike, name="path")
     path = Path(path)
     where = f"machine file {_show(str(path), 200)}"
     text = _read(path, where)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from constructions.vocabulary import END, Transcript, Vocabulary
 from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
 from icl_sim.decoding.decoder import OUT_OF_RANGE
 from icl_sim.emulation.machine_files import read_machine
-from icl_sim.errors import InputError, did_you_mean
+from icl_sim.errors import InputError, did_you_mean, require_type
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
@@ -79,6 +80,7 @@ def find_machine(name: str) -> TuringMachine:
     >>> find_machine("1RB1LB_1LA1RZ").states
     ('A', 'B', 'Z')
     """
+    require_type(name, str, name="machine")
     if name in PROGRAMS:
         return PROGRAMS[name].machine
     try:
@@ -86,9 +88,10 @@ def find_machine(name: str) -> TuringMachine:
     except ValueError as error:
         if os.path.isfile(name):
             return read_machine(name)
+        shown = name if len(name) <= 300 else f"{name[:300]}..."
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {name!r} ({error})" + did_you_mean(name, PROGRAMS)
+            f"line, got {shown!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
         ) from None
 
 
@@ -159,8 +162,11 @@ def emulate(
     >>> found.steps, found.halted, "".join(found.tape), found.agrees
     (6, True, '1111', True)
     """
+    require_type(machine, TuringMachine, name="machine")
     if engine not in MACHINE_ENGINES:
         raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
+    require_type(max_steps, int, NoneType, name="max_steps")
+    require_type(tape, str, NoneType, name="tape")
     if max_steps is not None and max_steps < 1:
         raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
     tape = machine.input if tape is None else tape
