@@ -10,6 +10,19 @@ class InputError(ValueError):
     """A user's mistake. The command line prints its message alone and exits with code 2."""
 
 
+def require_type(value: object, *kinds: type, name: str) -> None:
+    """Raises InputError unless a value is of one of the kinds; a truth value is no number.
+
+    >>> require_type("bb2", str, name="machine")
+    >>> require_type([1], str, name="machine")
+    Traceback (most recent call last):
+    icl_sim.errors.InputError: machine: expected str, got list
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"{name}: expected {wanted}, got {type(value).__name__}")
+
+
 def did_you_mean(got: str, names: Iterable[str]) -> str:
     """The end of a message about an unknown name: the name that is meant, if one is near.
 

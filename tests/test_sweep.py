@@ -287,7 +287,7 @@ def test_two_processes_know_the_same_records_and_the_first_writes_them(tmp_path)
     first, second = two_processes([directory, elsewhere], tmp_path / "cache", 500)
     assert first == second == keys_in(directory)
     records = directory / "records-0.jsonl"
-    *kept, last = records.read_bytes().splitlines(keepends=True)
+    *kept, last, _closing = records.read_bytes().splitlines(keepends=True)
     records.write_bytes(b"".join(kept) + last[:9])  # as after a kill
     missing = first - keys_in(directory)
     assert two_processes([directory, elsewhere], tmp_path / "cache", 500) == [missing, missing]

@@ -19,7 +19,7 @@ from icl_sim.emulation.formats.turingmachinesimulator import (
     is_turingmachinesimulator,
     parse_turingmachinesimulator,
 )
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, require_type
 
 MAX_BYTES = 1 << 18
 
@@ -63,6 +63,7 @@ def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
     Raises:
       InputError: one line with every reason why the file holds no machine.
     """
+    require_type(path, str, os.PathLike, name="path")
     path = Path(path)
     line = re.fullmatch(r"(.+):(\d{1,9})", str(path), re.DOTALL)
     chosen = line is not None and not path.is_file()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from icl_sim.decoding import ENGINES, Decoder, verify_trace
 from icl_sim.emulation.interpreted import certain_pieces, noted, proven, stands, token_blocks
 from icl_sim.emulation.machine_files import parse_machine, read_machine
 from icl_sim.emulation.run_checkpoints import RunCheckpoint
-from icl_sim.errors import InputError, did_you_mean
+from icl_sim.errors import InputError, did_you_mean, require_type
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import load
@@ -89,6 +90,7 @@ def find_machine(name: str) -> TuringMachine:
     >>> find_machine("1RB1LB_1LA1RZ").states
     ('A', 'B', 'Z')
     """
+    require_type(name, str, name="machine")
     if name in PROGRAMS:
         return PROGRAMS[name].machine
     if os.path.isfile(name) or os.path.isfile(name.rpartition(":")[0]):
@@ -96,9 +98,10 @@ def find_machine(name: str) -> TuringMachine:
     try:
         return parse_machine(name, name=name)
     except InputError as error:
+        shown = name if len(name) <= 300 else f"{name[:300]}..."
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {name!r} ({error})" + did_you_mean(name, PROGRAMS)
+            f"line, got {shown!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
         ) from None
 
 
@@ -197,6 +200,9 @@ def emulate(
     >>> found.steps, found.halted, "".join(found.tape), found.agrees
     (6, True, '1111', True)
     """
+    require_type(machine, TuringMachine, name="machine")
+    require_type(max_steps, int, NoneType, name="max_steps")
+    require_type(tape, str, NoneType, name="tape")
     tape = "".join(machine.input) if tape is None else tape
     construction = construction or smallest(machine)
     engine = engine or quickest(machine, construction)

@@ -70,6 +70,8 @@ def forward(
     [[0.0, 1.0], [1.0, 0.0]]
     """
     check_leaves(spec, params)
+    if np.ndim(inputs) < 1:
+        raise InputError(f"inputs: expected integers [..., T], got {type(inputs).__name__}")
     require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
     x = hidden(spec, params, inputs, prefix=prefix, offset=offset, segments=segments, how=how)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.spec import TransformerSpec, param_shapes
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, require_type
 
 _FAULTS = 3  # how many of them a message names
 
@@ -27,6 +27,8 @@ def check_leaves(spec: TransformerSpec, params: Mapping[str, Any]) -> None:
     (see `icl_sim.transformer.stack_layers`), and low-rank corrections ``NAME.a`` and ``NAME.b`` of
     a leaf NAME.
     """
+    require_type(spec, TransformerSpec, name="spec")
+    require_type(params, Mapping, name="params")
     shapes, faults, found = _shapes(spec), [], set()
     for name, leaf in params.items():
         shape, dtype = np.shape(leaf), getattr(leaf, "dtype", None)
