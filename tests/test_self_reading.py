@@ -47,10 +47,15 @@ def by_hand(route, length):
     return found
 
 
+def decoded(route, length=2):
+    """Compiled: data -> laws of strings."""
+    return jax.jit(lambda data: string_laws(route.prompt(data, KEY), length))
+
+
 @pytest.mark.parametrize("name", ["lookup", "in-context"])
 def test_an_answer_is_read_like_one_demonstration_more(name):
     route = PREDICTORS[name].function
-    found = string_laws(route.prompt(DATA, KEY), 2)
+    found = decoded(route)(DATA)
     np.testing.assert_allclose(found, by_hand(jax.jit(route), 2), **F32)
     # Read as a chain, the same laws give other strings.
     chain = sequence_laws(np.asarray(route(DATA, KEY)), 2)
@@ -58,28 +63,31 @@ def test_an_answer_is_read_like_one_demonstration_more(name):
 
 
 def test_laws_of_strings_begin_with_the_laws_of_one_answer_and_scores_are_their_entries():
-    prompt = PREDICTORS["in-context"].function.prompt(DATA, KEY)
-    joint = np.asarray(string_laws(prompt, 3))
-    np.testing.assert_allclose(joint.reshape(M, M, -1).sum(axis=2), prompt.laws, **F32)
+    route = PREDICTORS["zero-shot"].function
     strings = np.random.default_rng(0).integers(0, M, (M, 5, 3)).astype(np.int32)
-    scores = np.asarray(string_scores(prompt, jnp.asarray(strings)))
+
+    @jax.jit
+    def ask(data, strings):
+        prompt = route.prompt(data, KEY)
+        return prompt.laws, string_laws(prompt, 3), string_scores(prompt, strings)
+
+    laws, joint, scores = map(np.asarray, ask(DATA, strings))
+    np.testing.assert_allclose(joint.reshape(M, M, -1).sum(axis=2), laws, **F32)
     numbers = strings @ [M * M, M, 1]
-    np.testing.assert_allclose(
-        scores[..., 2], np.take_along_axis(joint, numbers, axis=1), rtol=1e-4, atol=1e-7
-    )
-    first = np.take_along_axis(np.asarray(prompt.laws), strings[..., 0], axis=1)
-    np.testing.assert_allclose(scores[..., 0], first, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(scores[..., 2], np.take_along_axis(joint, numbers, axis=1), **F32)
+    first = np.take_along_axis(laws, strings[..., 0], axis=1)
+    np.testing.assert_allclose(scores[..., 0], first, **F32)
 
 
 def test_a_prompt_of_each_query_is_read_on_by_itself():
     route = PREDICTORS["lookup"].function
     own = on_other_data(route, lambda data, key: (retrieve(data, 4), key))
     assert isinstance(own, SelfReading)
-    together = string_laws(own.prompt(DATA, KEY), 2)
+    together, alone = decoded(own)(DATA), decoded(route)
     contexts, outputs, counts = retrieve(DATA, 4)
     for c in range(M):
-        alone = route.prompt(Demonstrations(contexts[c], outputs[c], counts), KEY)
-        np.testing.assert_allclose(together[c], string_laws(alone, 2)[c], **F32)
+        shown = Demonstrations(contexts[c], outputs[c], counts)
+        np.testing.assert_allclose(together[c], alone(shown)[c], **F32)
 
 
 def test_what_cannot_read_its_answers_is_a_chain():
