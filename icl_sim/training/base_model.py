@@ -219,15 +219,15 @@ def gate(base: Base) -> Gate:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(2**31 - 1), N), GATE_TABLES)
         distances = np.asarray(_gate_distances(base.spec, base.params, base.window, N, keys, laws))
         sizes[N] = GateDistances(*(round(float(d), 4) for d in distances.mean(axis=(0, 2))))
-    keys = jax.random.split(jax.random.key(2**31 - 1), GATE_TABLES)
-    right = {kind: _share_right(base.spec, base.params, kind, keys) for kind in GATE_STREAMS}
+    right = {kind: _share_right(base.spec, base.params, kind) for kind in GATE_STREAMS}
     passed = all(s.icl_to_bayes < min(LIMIT, s.unigram_to_bayes) for s in sizes.values())
     passed = passed and all(share >= RIGHT for share in right.values())
     return Gate(passed, LIMIT, GATE_TABLES, sizes, streams=right)
 
 
-def _share_right(spec: TransformerSpec, params: Params, kind: str, keys: jax.Array) -> float:
+def _share_right(spec: TransformerSpec, params: Params, kind: str) -> float:
     make = streams(LENGTH)[kind]
+    keys = jax.random.split(jax.random.key(2**31 - 1), GATE_TABLES)
 
     def counted(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         tokens, judged = make(key)
