@@ -25,6 +25,7 @@ SUITES = (
     "language",
     "learners",
     "memory",
+    "sharding",
     "slopes",
     "tightness",
     "training",

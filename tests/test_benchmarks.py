@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import exact, history, memory, tables, tightness
+from benchmarks import exact, history, memory, sharding, tables, tightness
 from benchmarks.__main__ import main
 from benchmarks.measure import NOT_INSTALLED, measure, peer
 from benchmarks.roofline import Roof, Work, against_roof, forward_work, measured_roof, picture
@@ -234,6 +234,20 @@ def test_work_of_a_forward_pass_counts_every_product():
     assert work.flops == 2 * 13 * 11 * (9 * (projections + mlp + attention) + 3 * 7)
     numbers = sum(leaf.size for leaf in params.values())
     assert work.bytes == 4 * (numbers + 13 * 11 * (1 + 7))
+
+
+def test_runs_on_several_devices_see_the_same_sequences_and_end_close_to_each_other():
+    rows = sharding.sequences(2)
+    assert rows.tokens.shape == (16, sharding.LENGTH)
+    np.testing.assert_allclose(rows.weights.sum(axis=1), 1, rtol=1e-5)
+    layer = Layer(heads=1, key_size=8, value_size=8, hidden=16, gate="silu", scale=0.3)
+    spec = TransformerSpec(16, 16, 16, (layer,), norm="rms")
+    (start, whole, _), (_, shared, _) = (
+        sharding.trained(spec, steps=2, shared=way) for way in (False, True)
+    )
+    for name, leaf in whole.items():
+        np.testing.assert_allclose(shared[name], leaf, atol=1e-4, err_msg=name)
+    assert np.abs(whole["embed"] - start["embed"]).max() > 1e-4
 
 
 @pytest.mark.slow

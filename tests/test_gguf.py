@@ -20,7 +20,7 @@ LETTERS = ["<s>", "</s>", "h", "e", "l", "o", "\u0120", "1", "2", "he", "ll", "<
 MERGES = ["h e", "l l"]
 
 
-def write_gguf(path, arch, config, tensors, **more):
+def write_gguf(path, arch, config, tensors, words="gpt2", **more):
     """The stock tensors as llama.cpp's converter writes them."""
     stock_names = {stock: ours for ours, stock in NAMES[arch].items()}
     writer = gguf.GGUFWriter(path, arch)
@@ -28,7 +28,7 @@ def write_gguf(path, arch, config, tensors, **more):
     for key, value in (spec | more).items():
         add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
         add[type(value)](f"{arch}.{key}", value)
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(words)
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(LETTERS)
     writer.add_token_types([3, 3, *[1] * 9, 4])
@@ -162,6 +162,15 @@ def test_a_hundred_corruptions_of_the_header_are_refused_or_change_nothing(tmp_p
             line = ""
             assert spec.width == whole.width
         assert "\n" not in line
+
+
+def test_a_sentencepiece_vocabulary_is_refused_in_one_line_and_the_model_loads_without(tmp_path):
+    path = write_gguf(tmp_path / "x.gguf", "llama", *_parts(), words="llama")
+    with pytest.raises(InputError, match=r"expected gpt2 \(byte-level BPE\), got 'llama'.*$") as it:
+        from_pretrained(path)
+    assert "\n" not in str(it.value)
+    assert "tokenizer=False" in str(it.value)
+    assert from_pretrained(path, tokenizer=False)[2] is None
 
 
 def _parts():

@@ -31,6 +31,7 @@ from icl_sim.training.pretraining_sequences import (
     pairs,
     random_law,
     short_block,
+    streams,
     text_stream,
 )
 
@@ -101,6 +102,52 @@ def test_text_streams_are_passages_under_a_permutation():
     ahead = np.flatnonzero((windows == windows[:, pattern]).all(axis=1))
     distinct = [i for i in ahead if len(np.unique(windows[i])) == len(first)]
     assert len(distinct) == 1
+
+
+def determined(kind, tokens, t):
+    """What token t + 1 must be by those before it; None where they leave it open."""
+    if kind == "copies":
+        fits = [d for d in range(4, 25) if (tokens[d : t + 1] == tokens[: max(t + 1 - d, 0)]).all()]
+        found = {tokens[t + 1 - d] if d <= t + 1 else None for d in fits}
+        return found.pop() if len(found) == 1 else None  # else several periods are possible
+    if kind == "echoes":
+        return tokens[t - 2]
+    a, b = tokens[t - 1], tokens[t]
+    if kind == "sums":
+        return CONTEXTS + (a + b) % CONTEXTS
+    seen = [i for i in range(2, t, 3) if (tokens[i - 2], tokens[i - 1]) == (a, b)]
+    return tokens[seen[0]] if seen else None
+
+
+@pytest.mark.parametrize(("kind", "least"), [("copies", 60), ("echoes", 47), ("triples", 14)])
+def test_earlier_tokens_determine_what_streams_are_judged_on(kind, least):
+    for seed in (5, 6, 7):
+        tokens, judged = map(np.asarray, streams(96)[kind](jax.random.key(seed)))
+        assert tokens.dtype == np.int32
+        assert len(np.unique(tokens)) > 4
+        answers = {t: determined(kind, tokens, t) for t in np.flatnonzero(judged)}
+        known = {t: answer for t, answer in answers.items() if answer is not None}
+        assert len(known) >= least
+        assert all(tokens[t + 1] == answer for t, answer in known.items())
+        # The last token alone does not: it stands before different answers.
+        assert any(
+            tokens[s] == tokens[t] and known[s] != known[t] for s in known for t in known if s < t
+        )
+
+
+def test_sums_are_judged_on_sums_and_one_alphabet_serves_all_of_them():
+    for seed in range(4):
+        tokens, judged = map(np.asarray, streams(96)["sums"](jax.random.key(seed)))
+        assert np.flatnonzero(judged).tolist() == list(range(1, 95, 3))
+        assert all(tokens[t + 1] == determined("sums", tokens, t) for t in np.flatnonzero(judged))
+
+
+def test_alphabets_are_permuted_from_stream_to_stream():
+    def alphabet(kind, seed):
+        return frozenset(np.unique(streams(96)[kind](jax.random.key(seed))[0][0::3]).tolist())
+
+    for kind in ("echoes", "triples"):
+        assert len({alphabet(kind, seed) for seed in range(6)}) > 3
 
 
 def test_blocks_are_functions_of_their_key_and_weigh_each_sequence_alike():

@@ -18,7 +18,7 @@ from icl_sim.training import TrainConfig
 from icl_sim.training.adapters import merge, trainable
 from icl_sim.training.completions import Completions, completion_loss, completions
 from icl_sim.training.sequence_tuning import score, tune_sequences
-from icl_sim.transformer import FAST, Transformer, forward, init, stack_layers
+from icl_sim.transformer import FAST, HALF, Transformer, forward, init, stack_layers
 
 V = 5
 SPEC = TransformerSpec(2 * V, 16, 2 * V, (LLAMA_LAYER, LLAMA_LAYER), norm="rms")
@@ -113,6 +113,16 @@ def test_chosen_leaves_alone_move():
     bad = replace(config, leaves=("w_x",))
     with pytest.raises(InputError, match="leaves: expected some of w_down"):
         tune_sequences(MODEL, PARAMS, completions(SUMS), config=bad, key=jax.random.key(1))
+
+
+def test_half_precision_computes_and_float32_is_kept():
+    full, half = tune(parts=1), tune(parts=1, how=HALF)
+    assert all(leaf.dtype == jnp.float32 for leaf in half.params.values())
+    np.testing.assert_allclose(half.losses, full.losses, rtol=3e-2)
+    # The masters move by less than bfloat16 can tell.
+    changes = np.abs(half.params["layer_0.w_up"] - PARAMS["layer_0.w_up"])
+    assert 0 < np.median(changes) < 0.1
+    assert not np.array_equal(half.losses, full.losses)
 
 
 def test_decay_of_matrices_leaves_gains_alone():

@@ -55,7 +55,9 @@ def run_base(arguments: Any) -> int:
         for seed, gate in gates.items():
             distances = (f"{d.icl_to_bayes:.3f} at N = {n}" for n, d in gate.sizes.items())
             outcome = "passed" if gate.passed else "FAILED"
+            right = (f"{share:.3f} of {kind}" for kind, share in gate.streams.items())
             print(f"seed {seed}: gate {outcome}: TV to Bayes {', '.join(distances)}")
+            print(f"  right: {', '.join(right)}")
         print(f"base: {found.path or 'not written'}; {found.cpu_seconds:.0f} CPU seconds")
     return int(not found.passed)
 

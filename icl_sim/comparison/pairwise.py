@@ -9,7 +9,7 @@ Letters: P predictors (the truth is the last), R tables times data sets, m conte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,8 +17,6 @@ from icl_sim.comparison.result import Distance, MeanInterval, Rate
 from icl_sim.divergence import total_variation
 
 RESAMPLES = 2000
-# More strings than this are not enumerated.
-STRINGS = 1 << 14
 
 Cell = TypeVar("Cell", Distance, MeanInterval)
 
@@ -75,47 +73,29 @@ def rates(by_size: Mapping[int, np.ndarray], names: Sequence[str]) -> dict[str, 
     return found
 
 
-def sequence_laws(laws: np.ndarray, length: int) -> np.ndarray:
-    """float64 [..., m, V^length]: the law of ``length`` symbols, each output the next context.
+def sequences(
+    distance: Mapping[str, Any], tasks: int, lengths: Sequence[int]
+) -> dict[int, dict[str, MeanInterval]]:
+    """[l][name]: mean distance to the truth of the law of l answers, with its interval.
 
     Args:
-      laws: [..., m, V] with m = V.
-
-    P(y_1 ... y_l | c) = P(y_1 | c) P(y_2 | y_1) ... P(y_l | y_(l-1)), by enumeration.
-
-    >>> sequence_laws(np.array([[0.5, 0.5], [0.0, 1.0]]), 2)
-    array([[0.25, 0.25, 0.  , 0.5 ],
-           [0.  , 0.  , 0.  , 1.  ]])
+      distance: name -> [len(lengths), R, m], arrays or lists.
+      tasks: number of tables.
+      lengths: l.
     """
-    laws = np.asarray(laws, np.float64)
-    joint = laws
-    for _ in range(length - 1):
-        # The first symbol is y; what follows it is the law of the shorter string in context y.
-        joint = (laws[..., :, :, None] * joint[..., None, :, :]).reshape(*laws.shape[:-1], -1)
-    return joint
-
-
-def sequences(
-    laws: np.ndarray, names: Sequence[str], tasks: int, lengths: Sequence[int]
-) -> dict[int, dict[str, MeanInterval]]:
-    """[l][name]: mean distance to the truth of the law of l symbols, with its interval.
-
-    Lengths whose strings are too many to enumerate are left out, and all where m differs from V.
-    """
-    m, V = laws.shape[-2:]
-    found = {}
-    for length in lengths:
-        if m != V or V**length > STRINGS:
-            continue
-        truth = sequence_laws(laws[-1], length)
-        rows = {}
-        for name, law in zip(names[:-1], laws[:-1], strict=True):
-            distance = np.abs(sequence_laws(law, length) - truth).sum(axis=-1) / 2
-            by_task = distance.reshape(tasks, -1).mean(axis=1)
+    found: dict[int, dict[str, MeanInterval]] = {length: {} for length in lengths if distance}
+    for name, each in distance.items():
+        for length, values in zip(lengths, each, strict=True):
+            by_task = np.reshape(values, (tasks, -1)).mean(axis=1)
             low, high = _interval(by_task)
-            rows[name] = MeanInterval(float(by_task.mean()), float(low), float(high))
-        found[length] = rows
+            found[length][name] = MeanInterval(float(by_task.mean()), float(low), float(high))
     return found
+
+
+def moved(before: Any, after: Any) -> float:
+    """Mean total variation between a predictor's laws on two orders of the same data."""
+    pair = (np.array(law, np.float32) for law in (before, after))
+    return float(np.asarray(total_variation(*pair), np.float64).mean())
 
 
 def _draws(tasks: int) -> np.ndarray:

@@ -53,8 +53,9 @@ class Comparison:
       tasks, seeds: the number of tables, and of data sets of each.
       matrix: [size][row][column], total variation of two predictors.
       paired: [size][row][column], by how much row is farther from the truth than column.
-      lengths: [size][l][row], distance to the truth of the law of l symbols, output number y
-        leading to context number y; only where m = V.
+      lengths: [size][l][row], distance to the truth of the law of l answers, output number y
+        leading to context number y: of a route that reads its own answers, what it decodes; of any
+        other, a chain (see `icl_sim.comparison.answer_strings`). Only where m = V.
       order: [size][row], how far the law moves when the demonstrations are permuted, in mean total
         variation, for those that read their order.
       rates: [row], over the sizes at which every context is seen, 8 m and more; empty with fewer

@@ -11,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.comparison import pairwise
+from icl_sim.comparison import answer_strings, pairwise
+from icl_sim.comparison.answer_strings import LENGTHS, AnswerStrings, Decoded
 from icl_sim.comparison.entry import checked_laws
 from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
 from icl_sim.comparison.result import Comparison
 from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
 from icl_sim.data.vectors import HELD_OUT, is_vector_task
-from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
 from icl_sim.predictors import Predictor, get_predictor, predictor_names
+from icl_sim.predictors.self_reading import SelfReading
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
@@ -42,7 +43,6 @@ ROUTES = {
     "language": ("zero-shot", "in-context", "lora-8", "counts"),
     "table": ("bayes", "counts", "lookup", "full", "in-context"),
 }
-LENGTHS = (1, 2, 4)
 SEEN = 8  # demonstrations a context from which on all contexts count as seen
 
 
@@ -131,24 +131,29 @@ def compare(
         [make_task(task, i, contexts=contexts, vocab=vocab).law for i in range(tasks)]
     ).astype(np.float32)
     laws = np.repeat(laws, seeds, axis=0)
+    strings = AnswerStrings(laws) if contexts == vocab else None
     run = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}"
-    every, order = {}, {}
+    every, order, lengths = {}, {}, {}
     for size in sizes:
         draw = cache(partial(_draw, laws, size, key))  # only if some predictor is not recorded
-        answers, moved = [], {}
+        answers, moved, decoded = [], {}, {}
         for name in predictors:
             shown = partial(progress, f"{task} {size} {name}")
             record = f"{run}/{size}/{name}"
-            answers.append(store.result(record, partial(_predict, name, draw, key, shown)))
+            ask = cache(partial(_predict, name, draw, key, shown, strings=strings))
+            answers.append(store.result(record, partial(_part, ask, 0)))
+            if strings is not None:
+                own = partial(store.result, f"{record}/decoded", partial(_part, ask, 1))
+                decoded[name] = own() if _reads_itself(name) else strings.chain(answers[-1])
             if not get_predictor(name).counts_only:
-                again = store.result(
-                    f"{record}/permuted", partial(_predict, name, draw, key, shown, permute=True)
-                )
-                moved[name] = _moved(answers[-1], again)
-        order[size] = moved
+                ask = cache(partial(_predict, name, draw, key, shown, permute=True))
+                again = store.result(f"{record}/permuted", partial(_part, ask, 0))
+                moved[name] = pairwise.moved(answers[-1], again)
+        order[size], lengths[size] = moved, pairwise.sequences(decoded, tasks, LENGTHS)
         every[size] = np.array([*answers, laws], np.float32)
     found = _summed_up(every, names, tasks, seen=SEEN * contexts)
-    return Comparison(**about | found | {"order": order}, contexts=contexts, vocab=vocab)
+    more = {"order": order, "lengths": lengths}
+    return Comparison(**about | found | more, contexts=contexts, vocab=vocab)
 
 
 def comparison_bytes(
@@ -174,9 +179,7 @@ def _summed_up(
     return {
         "matrix": {n: pairwise.matrix(found, names) for n, found in distance.items()},
         "paired": {n: pairwise.paired(found, names) for n, found in distance.items()},
-        "lengths": {
-            n: pairwise.sequences(laws, names, tasks, LENGTHS) for n, laws in every.items()
-        },
+        "lengths": {n: {} for n in every},
         "order": {n: {} for n in every},
         "rates": pairwise.rates(fitted, names) if len(fitted) > 1 else {},
     }
@@ -222,22 +225,19 @@ def _require_room(name: str, size: int, m: int, V: int) -> None:
     predictor = get_predictor(name)
     if predictor.host:
         return
-    devices = sharing(device_mesh())
+    devices, trial = sharing(device_mesh()), _answer(name, predictor)
+    drawn = _one_copy(*answer_strings.drawn_shape(m)) if m == V and _reads_itself(name) else None
 
     def cost(demonstrations: int) -> int:
-        N = demonstrations
-        order = None if predictor.counts_only else jax.ShapeDtypeStruct((N,), jnp.int32)
-        counts = jax.ShapeDtypeStruct((m, V), jnp.int32)
-        data = Demonstrations(order, order, counts)
-        return devices * BLOCK * traced_bytes(predictor, data, jax.random.key(0))
+        order = None if predictor.counts_only else _one_copy(demonstrations)
+        data = Demonstrations(order, order, _one_copy(m, V))
+        return devices * BLOCK * traced_bytes(trial, jax.random.key(0), jnp.uint32(0), data, drawn)
 
     require(f"predictor {name}", cost, demonstrations=size)
 
 
-def _moved(before: list[Any], after: list[Any]) -> float:
-    """Mean total variation between a predictor's laws on two orders of the same data."""
-    pair = (np.array(law, np.float32) for law in (before, after))
-    return float(np.asarray(total_variation(*pair), np.float64).mean())
+def _one_copy(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *shape), jnp.int32)
 
 
 def _draw(laws: np.ndarray, size: int, key: jax.Array) -> Demonstrations:
@@ -259,33 +259,40 @@ def _predict(
     key: jax.Array,
     progress: Callable[[int, int], None],
     *,
+    strings: AnswerStrings | None = None,
     permute: bool = False,
-) -> list[Any]:
-    """[copies, m, V], nested lists: one predictor's laws on every copy."""
+) -> tuple[list[Any], list[Any]]:
+    """One predictor's laws on every copy, nested lists [copies, m, V].
+
+    And `AnswerStrings.distances` of what it decodes, if it reads its own answers.
+    """
     predictor, data = get_predictor(name), draw()
     copies, size = data.contexts.shape
     if permute:
         order = np.random.default_rng(0).permutation(size)
         data = Demonstrations(data.contexts[:, order], data.outputs[:, order], data.counts)
     if predictor.host:
-        return _on_host(name, predictor, data, _stream(key, name, size), progress)
+        return _on_host(name, predictor, data, _stream(key, name, size), progress), []
     shown = Demonstrations(None, None, data.counts) if predictor.counts_only else data
-    parts = []
+    strings = strings if _reads_itself(name) else None
+    drawn = None if strings is None else jnp.asarray(strings.drawn)
+    parts, decoded = [], []
     for batch in iter_blocks(
         _answer(name, predictor),
         key=_stream(key, name, size),
         trials=copies,
-        args=(jax.tree.map(jnp.asarray, shown),),
+        args=(jax.tree.map(jnp.asarray, shown), drawn),
         indexed=True,
         block=BLOCK,
     ):
-        shape = (len(batch.values), *data.counts.shape[1:])
-        parts.append(
-            checked_laws(batch.values, name=name, shown=f"{size} demonstrations", shape=shape)
-        )
-        progress(batch.first + len(batch.values), copies)
-    laws: list[Any] = np.concatenate(parts).tolist()
-    return laws
+        found, more = batch.values
+        shape = (len(found), *data.counts.shape[1:])
+        parts.append(checked_laws(found, name=name, shown=f"{size} demonstrations", shape=shape))
+        if strings is not None:
+            decoded.append(strings.distances(more, batch.first))
+        progress(batch.first + len(found), copies)
+    distances = np.concatenate(decoded, axis=1).tolist() if decoded else []
+    return np.concatenate(parts).tolist(), distances
 
 
 def _on_host(
@@ -317,11 +324,25 @@ def _sampler(total: int) -> Callable[..., Demonstrations]:
 
 
 @lru_cache(maxsize=64)
-def _answer(name: str, predictor: Predictor) -> Callable[..., jax.Array]:
-    def trial(key: jax.Array, index: jax.Array, data: Demonstrations) -> jax.Array:
-        return predictor(jax.tree.map(lambda leaf: leaf[index], data), key)
+def _answer(name: str, predictor: Predictor) -> Callable[..., Any]:
+    def trial(
+        key: jax.Array, index: jax.Array, data: Demonstrations, drawn: jax.Array | None
+    ) -> tuple[jax.Array, Decoded | None]:
+        data = jax.tree.map(lambda leaf: leaf[index], data)
+        if drawn is None or not isinstance(predictor.function, SelfReading):
+            return predictor(data, key), None
+        prompt = predictor.function.prompt(data, key)
+        return prompt.laws, answer_strings.decode(prompt, drawn[index])
 
     return trial
+
+
+def _part(ask: Callable[[], tuple[Any, ...]], which: int) -> Any:
+    return ask()[which]
+
+
+def _reads_itself(name: str) -> bool:
+    return isinstance(get_predictor(name).function, SelfReading)
 
 
 def _stream(key: jax.Array, name: str, size: int) -> jax.Array:

@@ -103,16 +103,17 @@ def empty_cache(
     return KVCache(runs, jnp.zeros(batch, jnp.int32))
 
 
-def share(cache: KVCache, *, batch: int, room: int) -> KVCache:
+def share(cache: KVCache, *, batch: int, room: int, length: int | None = None) -> KVCache:
     """The one row of ``cache`` as the prefix of ``batch`` rows with ``room`` tokens of their own.
+
+    Under jit, where what it has read is not known, ``length`` says how much of it.
 
     Raises:
       InputError: a cache of several rows, or one that has a shared prefix already.
     """
     if len(cache.place) != 1 or cache.prefix:
         raise InputError(f"prefix: expected a cache of one row, got {len(cache.place)} of them")
-
-    length = int(cache.place[0])
+    length = int(cache.place[0]) if length is None else length
 
     def one(run: KeyValues | None) -> KeyValues | None:
         if run is None:

@@ -5,17 +5,14 @@ Retrieval is what claim C6 speaks of: each query has a prompt of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
 from icl_sim.data.tasks import Demonstrations
+from icl_sim.predictors.self_reading import Route, on_other_data
 
 SHOWN = 90  # K
 CHOICES = ("retrieved", "random")  # ends of the names of these predictors
-
-Route = Callable[[Demonstrations, jax.Array], jax.Array]
 
 
 def retrieve(data: Demonstrations, size: int, *, order: jax.Array | None = None) -> Demonstrations:
@@ -62,18 +59,14 @@ def at_random(data: Demonstrations, size: int, key: jax.Array) -> Demonstrations
 
 def retrieved(route: Route) -> Route:
     """``route`` with K retrieved demonstrations in each query's prompt."""
-
-    def predict(data: Demonstrations, key: jax.Array) -> jax.Array:
-        return route(retrieve(data, SHOWN), key)
-
-    return predict
+    return on_other_data(route, lambda data, key: (retrieve(data, SHOWN), key))
 
 
 def random_choice(route: Route) -> Route:
     """``route`` with K random demonstrations in the prompt."""
 
-    def predict(data: Demonstrations, key: jax.Array) -> jax.Array:
+    def change(data: Demonstrations, key: jax.Array) -> tuple[Demonstrations, jax.Array]:
         choice_key, route_key = jax.random.split(key)
-        return route(at_random(data, SHOWN, choice_key), route_key)
+        return at_random(data, SHOWN, choice_key), route_key
 
-    return predict
+    return on_other_data(route, change)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
 from constructions.spec import Layer, TransformerSpec
 from icl_sim.data.tasks import Demonstrations
+from icl_sim.predictors.prompted import base_prompt, shown_prompt
+from icl_sim.predictors.self_reading import Prompt, SelfReading
 from icl_sim.training import (
     TrainConfig,
     context_laws,
@@ -16,7 +16,7 @@ from icl_sim.training import (
     train,
     train_validated,
 )
-from icl_sim.training.base_model import CONFIGS, bare_laws, in_context_laws, load_base
+from icl_sim.training.base_model import CONFIGS, load_base
 from icl_sim.training.base_model import table_examples as base_examples
 from icl_sim.transformer import Transformer, init
 
@@ -61,16 +61,16 @@ def tuned_base(data: Demonstrations, key: jax.Array, config: TrainConfig) -> dic
     return {n: jnp.where(result.fault < 0, leaf, jnp.nan) for n, leaf in result.params.items()}
 
 
-def tuned(config: TrainConfig) -> Callable[[Demonstrations, jax.Array], jax.Array]:
+def tuned(config: TrainConfig) -> SelfReading:
     """The predictor that fine-tunes the base by ``config``, on the counts alone."""
 
-    def predict(data: Demonstrations, key: jax.Array) -> jax.Array:
-        return bare_laws(load_base(), tuned_base(data, key, config), *data.counts.shape)
+    def prompt(data: Demonstrations, key: jax.Array) -> Prompt:
+        return base_prompt(tuned_base(data, key, config), *data.counts.shape)
 
-    return predict
+    return SelfReading(prompt)
 
 
-def validated(data: Demonstrations, key: jax.Array) -> jax.Array:
+def _validated(data: Demonstrations, key: jax.Array) -> Prompt:
     """The base, all leaves fine-tuned for the steps that a held-out quarter of the data chooses.
 
     The last quarter is held out; then all data are fitted for that many steps.
@@ -88,9 +88,13 @@ def validated(data: Demonstrations, key: jax.Array) -> jax.Array:
         key,
         every=EVERY,
     )
-    return bare_laws(base, stopped.params, *data.counts.shape)
+    return base_prompt(stopped.params, *data.counts.shape)
 
 
-def tuned_in_context(data: Demonstrations, key: jax.Array) -> jax.Array:
+def _tuned_in_context(data: Demonstrations, key: jax.Array) -> Prompt:
     """The base fine-tuned on the data (all leaves), and the data in the prompt as well."""
-    return in_context_laws(load_base(), tuned_base(data, key, CONFIGS["full"]), data)
+    return shown_prompt(tuned_base(data, key, CONFIGS["full"]), data)
+
+
+validated = SelfReading(_validated)
+tuned_in_context = SelfReading(_tuned_in_context)

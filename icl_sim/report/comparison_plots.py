@@ -148,7 +148,7 @@ def ends(comparison: Compared) -> list[int]:
 
 
 def tables(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
-    """Title -> rows: rates in N, laws of several symbols, differences, sensitivity to order."""
+    """Title -> rows: rates in N, laws of several answers, differences, sensitivity to order."""
     largest = max(comparison.sizes)
     names = comparison.predictors[:-1]
     # Every difference once.
@@ -162,7 +162,7 @@ def tables(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
             {"predictor": name, **asdict(rate)} for name, rate in comparison.rates.items()
         ],
         f"how much farther from the truth, N = {largest}, paired by task": differences,
-        "distance to truth of the law of l symbols": [
+        "distance to truth of the law of l answers": [
             {"N": size, "l": length, "predictor": name, **asdict(cell)}
             for size, lengths in comparison.lengths.items()
             for length, rows in lengths.items()

@@ -10,7 +10,7 @@ Letters: m contexts, V outputs, N demonstrations, T tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -27,19 +27,27 @@ from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
 from icl_sim.storage.weights import SEAL, load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig
-from icl_sim.training.pretraining_sequences import ALPHABET, CONTEXTS, OUTPUTS, interleaved
+from icl_sim.training.pretraining_sequences import (
+    ALPHABET,
+    CONTEXTS,
+    OUTPUTS,
+    interleaved,
+    streams,
+)
 from icl_sim.transformer import Params, forward, load_params
 
 NAME = "base"
 LIMIT = 0.08  # of TV to Bayes
 GATE_SIZES = (16, 64, 95, 256)
 GATE_TABLES = 48
+RIGHT = 0.8  # of the answers in streams that earlier tokens determine
+GATE_STREAMS = ("copies", "echoes", "triples", "sums")
 
 _LAYER = Layer(heads=4, key_size=16, value_size=16, hidden=96, gate="silu", scale=0.25, window=32)
-SPEC = TransformerSpec(ALPHABET, 64, ALPHABET, (_LAYER, _LAYER), norm="rms")
+SPEC = TransformerSpec(ALPHABET, 64, ALPHABET, (_LAYER,) * 3, norm="rms")
 LENGTH = 192
 WINDOW = 3 * LENGTH - 1
-RECIPE = TrainConfig(learning_rate=3e-3, steps=2500, warmup=50, beta2=0.98, clip=1.0)
+RECIPE = TrainConfig(learning_rate=3e-3, steps=3000, warmup=50, beta2=0.98, clip=1.0)
 # What fine-tuning the base means, by the leaves that it moves. The rates are the largest of
 # {1, 2, 5} x 10^-k at which no copy overshoots at the start; with the cosine to zero all are
 # converged after the steps given: more of them change nothing.
@@ -87,16 +95,22 @@ class Gate:
     """Whether a base estimates in context.
 
     Attributes:
-      passed: at every size icl_to_bayes is below ``limit`` and below unigram_to_bayes.
+      passed: at every size icl_to_bayes is below ``limit`` and below unigram_to_bayes, and every
+        stream's share of right answers is at least ``least``.
       limit: of total variation to Bayes.
-      tables: the number of tables measured.
+      tables: the number of tables measured, and of streams of each kind.
       sizes: N, demonstrations -> distances.
+      least: of the share of right answers.
+      streams: kind of stream -> share of the answers in its second half that the likeliest next
+        symbol gets right.
     """
 
     passed: bool
     limit: float
     tables: int
     sizes: Mapping[int, GateDistances]
+    least: float = RIGHT
+    streams: Mapping[str, float] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=8)
@@ -194,9 +208,9 @@ def check_table(m: int, V: int) -> None:
 
 
 def gate(base: Base) -> Gate:
-    """Whether the base estimates in context: its distance to exact Bayes on fresh tables.
+    """Whether the base learns in context: its distance to exact Bayes, its answers in streams.
 
-    Tables and demonstrations are drawn as in pretraining, from seeds that pretraining does not use.
+    Tables and streams are drawn as in pretraining, from seeds that pretraining does not use.
     """
     tables = [random_table(10_000 + i, concentration=None).law for i in range(GATE_TABLES)]
     laws = jnp.asarray(np.stack(tables), jnp.float32)
@@ -205,8 +219,24 @@ def gate(base: Base) -> Gate:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(2**31 - 1), N), GATE_TABLES)
         distances = np.asarray(_gate_distances(base.spec, base.params, base.window, N, keys, laws))
         sizes[N] = GateDistances(*(round(float(d), 4) for d in distances.mean(axis=(0, 2))))
+    right = {kind: _share_right(base.spec, base.params, kind) for kind in GATE_STREAMS}
     passed = all(s.icl_to_bayes < min(LIMIT, s.unigram_to_bayes) for s in sizes.values())
-    return Gate(passed=passed, limit=LIMIT, tables=GATE_TABLES, sizes=sizes)
+    passed = passed and all(share >= RIGHT for share in right.values())
+    return Gate(passed, LIMIT, GATE_TABLES, sizes, streams=right)
+
+
+def _share_right(spec: TransformerSpec, params: Params, kind: str) -> float:
+    make = streams(LENGTH)[kind]
+    keys = jax.random.split(jax.random.key(2**31 - 1), GATE_TABLES)
+
+    def counted(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        tokens, judged = make(key)
+        likeliest = forward(spec, params, tokens[:-1]).argmax(axis=-1)
+        judged = judged & (jnp.arange(LENGTH - 1) >= LENGTH // 2)
+        return (judged & (likeliest == tokens[1:])).sum(), judged.sum()
+
+    right, all_of_them = jax.jit(lambda keys: jax.lax.map(counted, keys))(keys)
+    return round(int(right.sum()) / int(all_of_them.sum()), 4)
 
 
 def _gate_distances(

@@ -62,7 +62,7 @@ def sequence_loss(spec: TransformerSpec, params: Params, batch: Batch) -> jax.Ar
 
 
 def start(spec: TransformerSpec, seed: int) -> dict[str, jax.Array]:
-    """Random weights, but for one hint: the first head of layer 0 looks at the previous token.
+    """Random weights, but for a hint: the first two heads of layer 0 look one and two tokens back.
 
     Counting in context needs such a head below the head that matches contexts, and while neither is
     there neither pays: from an even start the loss rests on the unigram plateau for hundreds of
@@ -70,8 +70,9 @@ def start(spec: TransformerSpec, seed: int) -> dict[str, jax.Array]:
     """
     root = jax.random.key(checked_seed(seed))
     params = init(Transformer(spec), jax.random.fold_in(root, 0))
-    if spec.layers[0].window > 1:
-        params["layer_0.bias"] = params["layer_0.bias"].at[0, 1].set(HINT)
+    layer = spec.layers[0]
+    for head in range(min(2, layer.heads, layer.window - 1)):
+        params["layer_0.bias"] = params["layer_0.bias"].at[head, head + 1].set(HINT)
     return params
 
 

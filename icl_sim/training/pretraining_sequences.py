@@ -1,9 +1,11 @@
 """What the base is pretrained on: sequences that only their own beginning can predict.
 
 One alphabet of A = 16 symbols. In a sequence of pairs c_1 y_1 c_2 y_2 ..., contexts are symbols 0
-to 7 and outputs 8 to 15, drawn from a table of its own; a Markov stream has a chain of its own on
-all 16; a text stream is real English under a substitution of its own, so that nothing about the
-letters can be memorized. A sequence is a pure function of its key.
+to 7 and outputs 8 to 15, drawn from a table of its own. A stream is one of six kinds: a Markov walk
+of a chain of its own; real English; and four whose next symbol depends on earlier ones than the
+last: a repeated string, echoes of the context before, a table of order 2, sums of two digits. All
+but the chain and the sums are under a substitution of their own, so that nothing about the symbols
+can be memorized. A sequence is a pure function of its key.
 
 Letters: A symbols, m contexts, V outputs, T tokens, B sequences.
 """
@@ -11,6 +13,7 @@ Letters: A symbols, m contexts, V outputs, T tokens, B sequences.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,6 +27,8 @@ from icl_sim.data.corpora import letters
 CONTEXTS = 8
 OUTPUTS = 8
 ALPHABET = CONTEXTS + OUTPUTS
+PERIODS = (4, 25)  # of copies; the second is not reached
+DIGITS = 4  # in a table of order 2
 
 
 class Batch(NamedTuple):
@@ -91,29 +96,106 @@ def text_stream(key: jax.Array, length: int) -> jax.Array:
     passage_key, permutation_key = jax.random.split(key)
     text = jnp.asarray(folded_text())
     start = jax.random.randint(passage_key, (), 0, text.shape[0] - length + 1, jnp.int32)
-    permutation = jax.random.permutation(permutation_key, ALPHABET).astype(jnp.int32)
-    return permutation[jax.lax.dynamic_slice(text, (start,), (length,))]
+    return _substitution(permutation_key)[jax.lax.dynamic_slice(text, (start,), (length,))]
+
+
+def copies(key: jax.Array, length: int) -> tuple[jax.Array, jax.Array]:
+    """int32 [length], and the period: a random string of 4 to 24 symbols, over and over."""
+    period_key, string_key = jax.random.split(key)
+    period = jax.random.randint(period_key, (), *PERIODS, jnp.int32)
+    string = jax.random.randint(string_key, (PERIODS[1],), 0, ALPHABET, jnp.int32)
+    return string[jnp.arange(length) % period], period
+
+
+def echoes(key: jax.Array, length: int) -> jax.Array:
+    """int32 [length]: c_1 y_1 c_2 y_2 ..., where y_t is the context before, c_(t-1).
+
+    Contexts are any 8 symbols.
+    """
+    context_key, permutation_key = jax.random.split(key)
+    count = (length + 1) // 2
+    drawn = jax.random.randint(context_key, (count,), 0, CONTEXTS, jnp.int32)
+    contexts = _substitution(permutation_key)[drawn]
+    return jnp.stack([contexts, jnp.roll(contexts, 1)], axis=-1).reshape(-1)[:length]
+
+
+def triples(key: jax.Array, length: int) -> jax.Array:
+    """int32 [length]: a_1 b_1 y_1 a_2 b_2 y_2 ..., y = f(a, b) of a fresh table of order 2.
+
+    The table has 4 x 4 cells, each an answer out of 8, under a substitution of all symbols.
+    """
+    table_key, digit_key, permutation_key = jax.random.split(key, 3)
+    table = jax.random.randint(table_key, (DIGITS, DIGITS), CONTEXTS, ALPHABET, jnp.int32)
+    a, b = jax.random.randint(digit_key, (2, -(-length // 3)), 0, DIGITS, jnp.int32)
+    return _substitution(permutation_key)[_in_threes(a, b, table[a, b])[:length]]
+
+
+def sums(key: jax.Array, length: int) -> jax.Array:
+    """int32 [length]: a_1 b_1 y_1 a_2 b_2 y_2 ..., y = 8 + (a + b mod 8).
+
+    >>> sums(jax.random.key(0), 6).tolist()
+    [5, 0, 13, 0, 5, 13]
+    """
+    a, b = jax.random.randint(key, (2, -(-length // 3)), 0, CONTEXTS, jnp.int32)
+    return _in_threes(a, b, CONTEXTS + (a + b) % OUTPUTS)[:length]
+
+
+def _in_threes(*parts: jax.Array) -> jax.Array:
+    return jnp.stack(parts, axis=-1).reshape(-1)
+
+
+def _substitution(key: jax.Array) -> jax.Array:
+    return jax.random.permutation(key, ALPHABET).astype(jnp.int32)
 
 
 def short_block(key: jax.Array, number: jax.Array, length: int) -> Batch:
-    """Three sequences: two of pairs, and a stream, Markov or text as ``number`` is even or odd."""
-    first, second, markov, text = jax.random.split(key, 4)
-    even = number % 2 == 0
-    stream = jnp.where(even, markov_stream(markov, length), text_stream(text, length))
+    """Three sequences: two of pairs, and a stream, its kind by ``number``."""
+    first, second, own = jax.random.split(key, 3)
+    kinds = list(streams(length).values())
+    stream, judged = jax.lax.switch(number % len(kinds), kinds, own)
     tokens = jnp.stack([pairs(first, length), pairs(second, length), stream])
-    return Batch(tokens, _weights([True, True, False], length))
+    before_output = jnp.arange(length - 1) % 2 == 0
+    return Batch(tokens, _weights(jnp.stack([before_output, before_output, judged])))
 
 
 def long_block(key: jax.Array, length: int) -> Batch:
     """One long sequence of pairs."""
-    return Batch(pairs(key, length)[None], _weights([True], length))
+    return Batch(pairs(key, length)[None], _weights(jnp.arange(length - 1)[None] % 2 == 0))
 
 
-def _weights(of_pairs: list[bool], length: int) -> jax.Array:
-    """Pairs are judged on their outputs, which follow the tokens of even index; streams always."""
-    before_output = np.arange(length - 1) % 2 == 0
-    rows = np.stack([before_output | (not row) for row in of_pairs]).astype(np.float32)
-    return jnp.asarray(rows / rows.sum(axis=1, keepdims=True))
+def _weights(judged: jax.Array) -> jax.Array:
+    """float32 [B, T - 1]: equal weights where a sequence is judged, of sum one."""
+    rows = judged.astype(jnp.float32)
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+Stream = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def streams(length: int) -> dict[str, Stream]:
+    """By kind: key -> tokens [T], and where the next one is judged, bool [T - 1].
+
+    Pairs are judged on their answers, which follow the tokens of even index, triples on theirs,
+    copies from the second period on; the rest everywhere.
+    """
+    t = jnp.arange(length - 1)
+    everywhere, second, third = t >= 0, t % 2 == 0, t % 3 == 1
+
+    def copied(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        tokens, period = copies(key, length)
+        return tokens, t >= period - 1
+
+    def judged(make: Callable[[jax.Array, int], jax.Array], where: jax.Array) -> Stream:
+        return lambda key: (make(key, length), where)
+
+    return {
+        "Markov": judged(markov_stream, everywhere),
+        "text": judged(text_stream, everywhere),
+        "copies": copied,
+        "echoes": judged(echoes, second & (t > 0)),
+        "triples": judged(triples, third),
+        "sums": judged(sums, third),
+    }
 
 
 @lru_cache(maxsize=1)
