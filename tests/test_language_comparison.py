@@ -25,7 +25,7 @@ from icl_sim.storage.store import Store
 from icl_sim.training import TrainConfig
 
 ROUTES = ("zero-shot", "in-context", "lora-8", "counts", "head", "even")
-OPTIONS = {"sizes": (4, 8, 24), "predictors": ROUTES, "tuning": FEW_STEPS}
+OPTIONS = {"sizes": (4, 8, 16), "predictors": ROUTES, "tuning": FEW_STEPS}
 
 
 def even(question, key):
@@ -88,7 +88,7 @@ def test_the_whole_vocabulary_is_compared_where_a_model_answers(found):
 def test_what_is_recorded_is_found_again_to_the_bit(found, store, tmp_path):
     again = compare_tasks(model(), [task(0), task(1)], store=store, **OPTIONS)
     assert json_form(again) == json_form(found)
-    kept = [r for r in store.records() if not r.key.startswith("language/24")]
+    kept = [r for r in store.records() if not r.key.startswith("language/16")]
     with Store(tmp_path, config={}) as half:
         for record in kept[::2]:  # some routes of a cell, and not their distances
             half.append(record)
