@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -249,3 +251,28 @@ def test_what_is_longer_than_the_window_is_named():
         check_window(data._replace(demonstrations=pairs[:1]), count=count, window=5)
     with pytest.raises(InputError, match=r"demonstration 1 \('a b c d'\): expected at most 5"):
         check_window(data, count=count, window=5)
+
+
+MILLION = """
+import resource, sys, time
+from icl_sim.data.text_files import read_pairs
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+start, before = time.process_time(), peak()
+task = read_pairs(sys.argv[1])
+print(len(task.pool), len(task.queries), peak() - before, time.process_time() - start)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_a_million_rows_are_read_in_bounded_memory(tmp_path, suffix):
+    rows = [(f"{12 * 'word '}{i}", ("no", "yes", "maybe")[i % 3]) for i in range(10**6)]
+    path = write(tmp_path / f"rows.{suffix}", rows)
+    done = subprocess.run(
+        [sys.executable, "-c", MILLION, str(path)], capture_output=True, text=True, check=True
+    )
+    pool, queries, mebibytes, seconds = map(float, done.stdout.split())
+    assert (pool, queries) == (99_900, 100)
+    # Seen: 70 to 160 MiB and 6 to 9 s, of a file of 110 MB.
+    assert mebibytes < 300
+    assert seconds < 60

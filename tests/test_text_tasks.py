@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,9 @@ def test_demonstrations_of_a_table_follow_its_law(name, sizes):
 def test_names_and_sizes_that_there_are_not():
     with pytest.raises(InputError, match="got tabels: did you mean tables"):
         text_task("tabels")
+    for sizes in ({"index": -1}, {"contexts": 0}, {"vocab": 1}):
+        with pytest.raises(InputError, match=rf"expected {next(iter(sizes))} >= ., got"):
+            text_task("vader", **sizes)
     with pytest.raises(InputError, match="one word each, got 20002"):
         text_task("tables", contexts=20_000, vocab=2)
 
@@ -100,3 +104,11 @@ def test_a_text_that_was_changed_is_not_used(monkeypatch):
     monkeypatch.setattr(text_tasks, "RATINGS_SHA256", "0" * 64)
     with pytest.raises(InputError, match=r"vader.tsv: expected SHA-256 000000000000\.\.\., got"):
         text_task("vader")
+
+
+def test_every_text_that_ships_has_its_licence():
+    folder = Path(text_tasks.__file__).parent
+    notice = (folder / "NOTICE").read_text()
+    texts = sorted(path.name for path in folder.iterdir() if path.suffix in (".tsv", ".txt"))
+    assert texts == ["python-topics.txt", "topics.tsv", "vader.tsv"]
+    assert all(f"{name} is an extract of" in notice for name in texts)

@@ -66,7 +66,7 @@ def random_table(
     >>> random_table(3, contexts=2, vocab=4).law.sum(axis=1).round(12).tolist()
     [1.0, 1.0]
     """
-    _check_sizes(index, contexts, vocab)
+    check_sizes(index, contexts, vocab)
     rng = Fixed.TABLES.stream(index, contexts, vocab)
     if concentration is None:
         concentration = float(np.exp(rng.uniform(np.log(0.1), np.log(2.0))))
@@ -94,7 +94,7 @@ def english_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     >>> table.contexts, table.outputs
     (('the', 'to'), ('the', 'be', 'a'))
     """
-    _check_sizes(index, contexts, vocab)
+    check_sizes(index, contexts, vocab)
     tables = english_tables(contexts=contexts, vocab=vocab)
     if index >= tables:
         raise InputError(
@@ -166,7 +166,7 @@ def text_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     >>> text_table(0, contexts=2, vocab=3).law.shape
     (2, 3)
     """
-    _check_sizes(index, contexts, vocab)
+    check_sizes(index, contexts, vocab)
     alphabet, pairs = _letter_pairs()
     if max(contexts, vocab) > len(alphabet):
         raise InputError(
@@ -309,7 +309,8 @@ def _eligible(vocab: int) -> list[str]:
     return [word for word, row in english_bigrams().items() if len(row) >= vocab]
 
 
-def _check_sizes(index: int, contexts: int, vocab: int) -> None:
+def check_sizes(index: int, contexts: int, vocab: int) -> None:
+    """Raises InputError unless there is such a table: an index, a context and two outputs."""
     for name, value, least in (("index", index, 0), ("contexts", contexts, 1), ("vocab", vocab, 2)):
         if value < least:
             raise InputError(f"task: expected {name} >= {least}, got {value}")

@@ -24,6 +24,7 @@ MOST_ROWS = 100_000
 MOST_CHARACTERS = 2**27
 MOST_CHOICES = 32
 HELD_OUT = 100  # prompts
+SHOWN = 16  # names in a message
 
 
 def read_pairs(
@@ -66,7 +67,7 @@ def read_pairs(
     pairs = _pairs(Path(path), words, rows, prompt_column, completion_column)
     kept, total = _sample(_chosen(pairs, known, f"{path}, {words}"), rng)
     if not total:
-        raise InputError(f"{path}: expected rows of prompts and completions, got none")
+        raise InputError(f"{path}: expected rows of prompts and completions, got none: add some")
     notes = []
     if total > len(kept):
         notes.append(f"{len(kept)} of {total} rows were drawn, by seed {seed}.")
@@ -145,8 +146,10 @@ def _pairs(
         cells = []
         for column in (prompt, completion):
             if column not in row:
-                raise InputError(f"{place}: expected the column {column}, got {_names(row)}")
-            cells.append(_text(row[column], column, place))
+                raise InputError(
+                    f"{place}: expected the column {_names([column])}, got {_names(row)}"
+                )
+            cells.append(_text(row[column], _names([column]), place))
         yield number, TextPair(*cells)
 
 
@@ -189,7 +192,7 @@ def _message_pair(row: Mapping[str, Any], place: str) -> TextPair:
     if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
         raise InputError(
             f"{place}: expected messages of a user and an assistant, a system's before them or "
-            f"not, got {', '.join(map(str, roles)) or 'none'}: keep one exchange a row"
+            f"not, got {_names(roles)}: keep one exchange a row"
         )
     *before, answer = (_text(content, f"content of {role}", place) for role, content in said)
     return TextPair("\n".join(before), answer)
@@ -218,7 +221,7 @@ def _chosen(
     for number, pair in pairs:
         if choices and pair.completion not in known:
             raise InputError(
-                f"{where} {number}: expected one of the choices {', '.join(choices)}, got "
+                f"{where} {number}: expected one of the choices {_names(choices)}, got "
                 f"{_short(pair.completion)}" + did_you_mean(pair.completion, choices)
             )
         yield number, pair
@@ -299,7 +302,10 @@ def _template(template: Template | str | None) -> Template:
 
 
 def _names(columns: Iterable[Any]) -> str:
-    return ", ".join(map(str, columns)) or "none"
+    """Names in one line, the first ones of many."""
+    names = [name if name.isprintable() else repr(name) for name in map(str, columns)]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "none") + more
 
 
 def _short(text: str) -> str:

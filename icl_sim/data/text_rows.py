@@ -137,6 +137,8 @@ def _parquet(file: Path) -> Iterator[Row]:
         with duckdb.connect() as database:
             # One thread keeps the order of the rows, so that a seed draws the same ones.
             database.execute("SET threads = 1")
+            # It would write to stdout, which is the command line's.
+            database.execute("SET enable_progress_bar = false")
             found = database.execute("SELECT * FROM read_parquet(?)", [str(file)])
             names = [column[0] for column in found.description or ()]
             number = 0

@@ -19,7 +19,7 @@ from icl_sim.data.corpora import (
     english_bigrams,
     shipped,
 )
-from icl_sim.data.tasks import Task, english_table, random_table
+from icl_sim.data.tasks import Task, check_sizes, english_table, random_table
 from icl_sim.data.text_pairs import Template, TextPair, TextTask
 from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.streams import Fixed
@@ -66,6 +66,7 @@ def text_task(
             f"task: expected one of {', '.join(TEXT_TASKS)}, which are in words, got {name}"
             + did_you_mean(name, TEXT_TASKS)
         )
+    check_sizes(index, 1 if contexts is None else contexts, 2 if vocab is None else vocab)
     return TEXT_TASKS[name](index, contexts, vocab)
 
 

@@ -71,6 +71,8 @@ def write_parquet(run: str | Path, path: str | Path) -> tuple[int, list[str]]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with duckdb.connect() as database:
+            # It would write to stdout, which is the command line's.
+            database.execute("SET enable_progress_bar = false")
             database.execute(f"CREATE TABLE records ({declared})")
             values = [[_cell(row.get(name), types[name]) for row in rows] for name in types]
             database.execute(f"INSERT INTO records SELECT {lists}", values)
