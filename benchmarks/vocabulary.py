@@ -23,8 +23,8 @@ CONTEXTS = (1250, 2500, 5000, 10_000)
 def run(*, contexts: Sequence[int] = CONTEXTS, vocab: int = VOCAB, width: int = WIDTH) -> list[Row]:
     """One row a number of contexts: name, median_s, ms_per_context, more_MiB, mean; and the fit.
 
-    more_MiB is by how much the process grew beyond its largest before, arguments not counted; it is
-    left out where there is no /proc. slope: of log seconds in log m, 1 if the cost is linear.
+    more_MiB is by how much the process grew beyond its largest before, arguments not counted, where
+    there is a /proc. slope is that of log seconds in log m: 1 if the cost is linear.
     """
     rng = np.random.default_rng(0)
     scale = np.float32(2 / width**0.5)

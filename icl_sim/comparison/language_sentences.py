@@ -73,13 +73,18 @@ def _what_cost(found: LanguageComparison, size: int) -> str:
     a, b = rows.get(found.prompted or ""), rows.get(found.reference or "")
     if a is None or b is None:
         return "No cost of prompting stands beside one of fine-tuning."
-    even = "never, in operations," if a.break_even is None else f"from {a.break_even:,} queries on"
-    cached = "never" if a.break_even_cached is None else f"from {a.break_even_cached:,} queries on"
+    even, cached = _from(a.break_even), _from(a.break_even_cached)
     return (
         f"{b.route} read {b.tokens_once:,} tokens in training and a prompt has "
         f"{a.tokens_whole:,.0f}, so fine-tuning is cheaper {even} ({cached} if the demonstrations "
         "are kept in a cache)."
     )
+
+
+def _from(queries: int | None) -> str:
+    if queries is None:
+        return "never, in operations,"
+    return "always" if queries <= 1 else f"from {queries:,} queries on"
 
 
 def floor(found: LanguageComparison, size: int, *names: str) -> float:
