@@ -7,7 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from cases_machines import random_machine
+from cases_machines import BEAVERS, random_machine
 
 from constructions import CONSTRUCTIONS, TuringMachine
 from constructions import forward as reference
@@ -17,11 +17,6 @@ from icl_sim.decoding.token_sampling import Sampling, sample_tokens
 from icl_sim.emulation.transcripts import prompt_text
 from icl_sim.errors import InputError
 
-BEAVERS = {
-    "BB(2)": "1RB1LB_1LA1RZ",
-    "BB(3)": "1RB1RZ_1LB0RC_1LC1LA",
-    "BB(4)": "1RB1LB_1LA0LC_1RZ1LD_1RD0RA",
-}
 BB2 = TuringMachine.from_bbchallenge(BEAVERS["BB(2)"])
 RIGHT = (
     "<start> A0:1RB A1:1LB B0:1LA B1:1RZ <go> "
