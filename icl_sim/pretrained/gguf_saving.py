@@ -13,6 +13,7 @@ from icl_sim.errors import InputError
 from icl_sim.pretrained.families import FAMILIES, stock_config
 from icl_sim.pretrained.gguf_files import NAMES, pairs_from_halves
 from icl_sim.pretrained.layouts import to_stock
+from icl_sim.pretrained.model_card import NAMED
 from icl_sim.pretrained.packages import need
 from icl_sim.pretrained.saving import WINDOW
 
@@ -33,10 +34,10 @@ def to_gguf(built: Construction, path: str | Path, *, window: int = WINDOW) -> P
     Raises:
       InputError: no such machine, one that is no Llama, or a file that cannot be written.
     """
-    words = getattr(built.fields, "words", None)
-    if words is None or built.machine is None:
+    if not isinstance(built.fields, NAMED) or built.machine is None:
         raise InputError(f"{built.name}: expected a machine whose tokens have names")
-    family, spec, stop = FAMILIES["llama"], built.spec, built.machine.stop
+    words, stop = built.fields.words, built.machine.stop
+    family, spec = FAMILIES["llama"], built.spec
     config = stock_config(family, spec)
     check_params(spec, built.params)
     layer, library = spec.layers[0], need("gguf")
