@@ -191,5 +191,6 @@ def test_the_table_reads_its_prompt():
 def test_the_statements_say_what_they_are_derived_to_be():
     assert [(s.id, s.derived) for s in c0.CLAIM.statements] == [
         ("C0.universal", HOLDS),
+        ("C0.stock", HOLDS),
         ("C0.arbitrary", FALSE),
     ]
