@@ -158,14 +158,14 @@ def errors(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> Errors:
     Tape. Keys and queries are +-1 times one power of two, in first halves of pairs whose second
     halves are 0, so that all partial scores are integers times it, exact in any order
     [any_order_exact]: all v matches have one score, by beta above all others [inner_gap]. The sink
-    has exp(-beta/2) of their weight, each of the others exp(-beta) or less; twice that covers the
-    rounding of sums. The v changes telescope to 0 or 1 [changes_telescope]. Summed behind the
-    division each is the same p = 1/v; partial sums in any order are at most (v + 1)/2 p, and v - 1
-    additions of two numbers that are not zero round them: by u v^2/2 p in all, and rounded sums by
-    1/(1 - v u) more. Where no token matches, the sink wins by beta/2.
+    has exp(-beta/2) of their weight, each of the others exp(-beta) or less [losing_share]; twice
+    that covers the rounding of sums. The v changes telescope to 0 or 1 [changes_telescope]. Summed
+    behind the division each is the same p = 1/v; partial sums in any order are at most (v + 1)/2 p,
+    and v - 1 additions of two numbers that are not zero round them: by u v^2/2 p in all, and
+    rounded sums by 1/(1 - v u) more. Where no token matches, the sink wins by beta/2.
 
     Symbol. Gates are t = |x| - 1/2 (or 3/2) times ``steep`` from zero, where silu differs from 0
-    or z by at most z exp(-z), which falls from z = 1.28 on.
+    or z by at most z exp(-z) [silu_tail], which falls from z = 1.28 on.
 
     Rule. Errors of the symbol move scores by beta times as much. Move. Bits flip where they should
     [increment]; each conjunction is off by twice the error of its move, by the rounding of its
