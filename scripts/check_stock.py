@@ -1,11 +1,14 @@
-"""Stock machines in other people's software: `export DIR`; `transformers DIR`; `llama_cpp DIR`.
+"""Stock machines in other people's software: `export DIR`, then `transformers DIR` and others.
 
-Only the first half imports icl_sim; the others need the directory that it wrote.
+`llama_cpp DIR` is that software; `notebook DIR` runs docs/stock.ipynb. The first alone imports
+icl_sim, the others read what it wrote.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import runpy
 import shutil
 import sys
 import time
@@ -364,7 +367,23 @@ def in_llama_cpp(folder: Path) -> int:
     return int(failed > 0)
 
 
+def notebook(folder: Path) -> int:
+    """Runs the code of docs/stock.ipynb beside the directory ``stock``."""
+    path = Path(__file__).parent.parent / "docs" / "stock.ipynb"
+    cells = json.loads(path.read_text())["cells"]
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    (folder / "notebook.py").write_text(code)
+    os.chdir(folder)
+    runpy.run_path("notebook.py")
+    return 0
+
+
 if __name__ == "__main__":
     command, folder = sys.argv[1], Path(sys.argv[2])
-    commands = {"export": export, "transformers": in_transformers, "llama_cpp": in_llama_cpp}
+    commands = {
+        "export": export,
+        "transformers": in_transformers,
+        "llama_cpp": in_llama_cpp,
+        "notebook": notebook,
+    }
     sys.exit(commands[command](folder))
