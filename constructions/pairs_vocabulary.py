@@ -173,6 +173,26 @@ class PairsVocabulary:
         cells = xp.stack([xp.asarray(address), symbol], axis=-1).reshape(-1)
         return sequence([START], rules, cells, [GO])
 
+    def parts(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What stands between <start> and <go>: rules that are there, int [n, 2]; cells, symbols.
+
+        Cells and symbols are integers [m], address and code of each cell that is named.
+
+        Raises:
+          ValueError: tokens that are not in pairs of a key and an action, a cell and a symbol.
+        """
+        pairs = tokens[: len(tokens) // 2 * 2].reshape(-1, 2)
+        one, other = pairs.T
+        is_rule = (one >= self.key[0, 0]) & (one <= self.key[-1, -1])
+        is_rule &= (other >= self.no_action) & (other <= self.action.flat[-1])
+        is_cell = (one >= self.cell[0]) & (other >= self.symbol[0]) & (other <= self.symbol[-1])
+        wrong = np.flatnonzero(~(is_rule | is_cell))
+        if len(tokens) % 2 or len(wrong):
+            got = self.text(pairs[wrong[0]] if len(wrong) else tokens[-1:])
+            raise ValueError(f"expected pairs such as q0,0: 1Rq1 or @0 =1, got {got}")
+        rules = pairs[is_rule & (other != self.no_action)]
+        return rules, one[is_cell] - self.cell[0], other[is_cell] - self.symbol[0]
+
     def transcribe(self, trace: Trace) -> np.ndarray:
         """The tokens of a trace's recorded steps, then END if it has halted: int32 [tokens].
 

@@ -162,6 +162,17 @@ class StockVocabulary:
         cells = int(self.cell[0, 0]) + address * S + xp.asarray(tape, dtype=np.int32)
         return sequence([START], rules, cells, [GO])
 
+    def parts(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What stands between <start> and <go>: rules that are there, int [n, 1]; cells, symbols.
+
+        Cells and symbols are integers [m], address and code of each cell that is named.
+        """
+        first, last = self.cell[0, 0], self.cell[-1, -1]
+        is_cell = (tokens >= first) & (tokens <= last)
+        rules = np.setdiff1d(tokens[~is_cell], self.no_rule)
+        address, symbol = np.divmod(tokens[is_cell] - first, self.symbols)
+        return rules[:, None], address, symbol
+
     def transcribe(self, trace: Trace) -> np.ndarray:
         """The tokens of a trace's recorded steps, then END if it has halted: int32 [tokens]."""
         table = self.actions(trace.machine).reshape(-1, 3)[trace.codes]

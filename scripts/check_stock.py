@@ -1,7 +1,7 @@
 """Stock machines in other people's software: `export DIR`, then `transformers DIR` and others.
 
-`llama_cpp DIR` is that software; `notebook DIR` runs docs/stock.ipynb. The first alone imports
-icl_sim, the others read what it wrote.
+`llama_cpp DIR` is that software; `notebook DIR` runs docs/stock.ipynb. They read what the first
+wrote, without icl_sim. `speed DIR` needs both in one interpreter.
 """
 
 from __future__ import annotations
@@ -367,6 +367,54 @@ def in_llama_cpp(folder: Path) -> int:
     return int(failed > 0)
 
 
+def speed(folder: Path) -> int:
+    """Prints tokens a second of BB(5) by transformers and by icl_sim, with a cache and without.
+
+    The first run of each compiles; the second is timed. Without a cache all tokens are read again
+    for every one that is written.
+    """
+    import jax
+    import numpy as np
+
+    from icl_sim import from_pretrained
+    from icl_sim.decoding.token_sampling import sample_tokens
+    from icl_sim.transformer import hidden, unembed
+
+    steps, cases = 300, json.loads((folder / "cases.json").read_text())["stock"]
+    beaver = next(case for case in cases if case["name"] == "BB(5)")
+    case = beaver | {"run": " ".join(beaver["run"].split()[:steps])}
+    stock, words = load(folder / "stock", "sdpa")
+    model, params, ours = from_pretrained(folder / "stock")
+    prompt = ours.encode(case["prompt"])
+
+    @jax.jit
+    def after(params: Any, tokens: Any, i: Any) -> Any:
+        states = hidden(model.spec, params, tokens)
+        return unembed(model.spec, params, jax.lax.dynamic_slice_in_dim(states, i, 1)).argmax()
+
+    def dense() -> str:
+        tokens = np.zeros(len(prompt) + steps, np.int32)
+        tokens[: len(prompt)] = prompt
+        for i in range(len(prompt), len(tokens)):
+            tokens[i] = after(params, tokens, i - 1)
+        return ours.decode(tokens[len(prompt) :])
+
+    runs = {
+        "transformers, cached": lambda: generate(stock, words, case, drawn=False),
+        "icl_sim, cached": lambda: ours.decode(
+            sample_tokens(model, params, [prompt], steps=steps)[0]
+        ),
+        "icl_sim, dense": dense,
+    }
+    same = [run() == case["run"] for run in runs.values()]
+    for label, run in runs.items():
+        start = time.perf_counter()
+        run()
+        print(f"{label}: {steps / (time.perf_counter() - start):.0f} tokens a second")
+    print(f"the same tokens: {same}")
+    return int(not all(same))
+
+
 def notebook(folder: Path) -> int:
     """Runs the code of docs/stock.ipynb beside the directory ``stock``."""
     path = Path(__file__).parent.parent / "docs" / "stock.ipynb"
@@ -385,5 +433,6 @@ if __name__ == "__main__":
         "transformers": in_transformers,
         "llama_cpp": in_llama_cpp,
         "notebook": notebook,
+        "speed": speed,
     }
     sys.exit(commands[command](folder))

@@ -24,7 +24,8 @@ def run(arguments: Any) -> int:
     from icl_sim.emulation.turing import find_machine
 
     machine = find_machine(arguments.machine.strip())
-    text = prompt_text(machine, arguments.tape, bits=arguments.bits, steps=arguments.max_steps)
+    ring = flags.chosen(arguments, "bits", "construction")
+    text = prompt_text(machine, arguments.tape, steps=arguments.max_steps, **ring)
     if arguments.json:
         output.print_json({"machine": machine.name, "prompt": text})
     else:
