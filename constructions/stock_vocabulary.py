@@ -95,8 +95,9 @@ class StockVocabulary:
 
     @property
     def size(self) -> int:
-        """Tokens in all."""
-        return int(self.step.flat[-1]) + 1
+        """Tokens in all; `step` would take memory."""
+        steps = (self.states + 1) * self.symbols**2 * 3 * self.cells
+        return int(self.rule.flat[-1]) + 1 + steps
 
     @cached_property
     def words(self) -> tuple[str, ...]:
