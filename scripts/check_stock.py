@@ -73,7 +73,9 @@ def export(folder: Path) -> None:
         to_pretrained(built, folder / checkpoint)
         to_gguf(built, folder / f"{checkpoint}.gguf")
         print(f"{checkpoint}: {built.certificate.summary()}")
-        most = {"BB(5)": forced, "one cell": built.certificate.limits["visits"] - 2}
+        # The token of the tape is as if it wrote to the cell, in pairs <go> is too.
+        extra = 1 if kind == "stock" else 2
+        most = {"BB(5)": forced, "one cell": built.certificate.limits["visits"] - extra}
         cases[checkpoint] = [
             case(built, machine, tape, most.get(machine.name, STEPS))
             | {"forced": machine.name in most, "written": written}
