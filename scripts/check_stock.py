@@ -24,10 +24,10 @@ BEAVERS = {
 RANDOM, STEPS = 100, 150
 IN_LLAMA_CPP = 24  # runs, of which the first are the beavers
 FLIPS = 20  # sign flips to be seen
-# Checkpoint -> construction, its options, steps of BB(5) that are teacher-forced, and generated.
+# Checkpoint -> construction, its options, steps of BB(5) teacher-forced, and tokens generated.
 CHECKPOINTS = {
     "stock": ("stock", {"states": 8, "bits": 8}, 8000, 3000),
-    "pairs": ("stock-pairs", {"states": 8, "bits": 16}, 20_000, 3000),
+    "pairs": ("stock-pairs", {"states": 8, "bits": 16}, 20_000, 6001),
 }
 TRAINERS = ("stock-pairs", {"states": 128, "symbols": 8, "bits": 10})
 # Program, options, examples, data sets; all queries of each. The first few runs are generated, all
