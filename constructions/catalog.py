@@ -50,6 +50,7 @@ CONSTRUCTIONS: dict[str, Callable[..., Construction]] = {
     "softmax-head": _lazy("constructions.learners.softmax_head", "softmax_head"),
     "softmax-head-softmax-only": _lazy("constructions.learners.softmax_head", "softmax_only"),
     "stock": _lazy("constructions.machines.stock", "stock"),
+    "stock-pairs": _lazy("constructions.machines.stock_pairs", "stock_pairs"),
     "svm": _lazy("constructions.learners.svm", "svm"),
     "universal": _lazy("constructions.machines.universal", "universal"),
 }

@@ -11,6 +11,7 @@ import numpy as np
 from constructions.blueprint import Blueprint
 from constructions.certificate import Certificate
 from constructions.fields import TokenRanges
+from constructions.pairs_vocabulary import PairsVocabulary
 from constructions.programs.turing import Trace
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec, check_params
@@ -77,7 +78,7 @@ class Construction:
     spec: TransformerSpec
     params: Params
     residual: Residual
-    fields: Residual | TokenRanges | Vocabulary | StockVocabulary
+    fields: Residual | TokenRanges | Vocabulary | StockVocabulary | PairsVocabulary
     parse: Callable[[Any], dict[str, Any]]
     fill: Callable[..., Any]
     encode: Callable[[Any], Any]

@@ -11,7 +11,7 @@ rule says, and the cell where the head now is. <end> says that no rule applies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,8 +22,8 @@ from constructions.fields import namespace, sequence
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, GO, START, Vocabulary, answer_of
 
-_MOVES = "LSR"
-_CONTROL = ("<start>", "<go>", "<end>")
+MOVES = "LSR"
+CONTROL = ("<start>", "<go>", "<end>")
 
 
 @dataclass(frozen=True)
@@ -74,47 +74,47 @@ class StockVocabulary:
     @cached_property
     def cell(self) -> np.ndarray:
         """The cell tokens, int [C, S], by address and symbol."""
-        return _range(len(_CONTROL), (self.cells, self.symbols))
+        return token_range(len(CONTROL), (self.cells, self.symbols))
 
     @cached_property
     def no_rule(self) -> np.ndarray:
         """The tokens of missing rules, int [K, S], by state and symbol read."""
-        return _range(int(self.cell[-1, -1]) + 1, (self.states, self.symbols))
+        return token_range(int(self.cell[-1, -1]) + 1, (self.states, self.symbols))
 
     @cached_property
     def rule(self) -> np.ndarray:
         """The rule tokens, int [K, S, K + 1, S, 3]: state, read, next state, written, move + 1."""
         shape = (self.states, self.symbols, self.states + 1, self.symbols, 3)
-        return _range(int(self.no_rule[-1, -1]) + 1, shape)
+        return token_range(int(self.no_rule[-1, -1]) + 1, shape)
 
     @cached_property
     def step(self) -> np.ndarray:
         """The step tokens, int [K + 1, S, 3, S, C]: next state, written, move + 1, read, cell."""
         shape = (self.states + 1, self.symbols, 3, self.symbols, self.cells)
-        return _range(int(self.rule.flat[-1]) + 1, shape)
+        return token_range(int(self.rule.flat[-1]) + 1, shape)
 
     @property
     def size(self) -> int:
-        """Tokens in all."""
-        return int(self.step.flat[-1]) + 1
+        """Tokens in all; `step` would take memory."""
+        steps = (self.states + 1) * self.symbols**2 * 3 * self.cells
+        return int(self.rule.flat[-1]) + 1 + steps
 
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The name of every token; all differ, and none has a blank in it."""
-        half = self.cells // 2
-        place = [(c + half) % self.cells - half for c in range(self.cells)]
+        place = places(self.cells)
         state = [chr(ord("A") + q) for q in range(self.states)] + ["Z"]
         cells = [f"[{place[c]}]={a}" for c, a in np.ndindex(self.cell.shape)]
         missing = [f"{state[q]}{a}:---" for q, a in np.ndindex(self.no_rule.shape)]
         rules = [
-            f"{state[q]}{a}:{w}{_MOVES[d]}{state[p]}"
+            f"{state[q]}{a}:{w}{MOVES[d]}{state[p]}"
             for q, a, p, w, d in np.ndindex(self.rule.shape)
         ]
         steps = [
-            f"{a}>{w}{_MOVES[d]}{state[p]}@{place[c]}"
+            f"{a}>{w}{MOVES[d]}{state[p]}@{place[c]}"
             for p, w, d, a, c in np.ndindex(self.step.shape)
         ]
-        return (*_CONTROL, *cells, *missing, *rules, *steps)
+        return (*CONTROL, *cells, *missing, *rules, *steps)
 
     @cached_property
     def _codes(self) -> dict[str, int]:
@@ -130,15 +130,9 @@ class StockVocabulary:
         Raises:
           ValueError: a word that is no name, and which word it is.
         """
-        words = text.split()
-        for i, word in enumerate(words):
-            if word not in self._codes:
-                raise ValueError(
-                    f"word {i}: expected a token such as <start>, A0:1RB, [0]=1 or 0>1RB@1 (up to "
-                    f"{self.states} states, {self.symbols} symbols, {self.cells} cells), "
-                    f"got {word[:40]!r}"
-                )
-        return np.array([self._codes[word] for word in words], np.int32)
+        size = f"{self.states} states, {self.symbols} symbols, {self.cells} cells"
+        example = f"<start>, A0:1RB, [0]=1 or 0>1RB@1 (up to {size})"
+        return tokens_of(text, self._codes, example=example)
 
     def actions(self, machine: TuringMachine) -> np.ndarray:
         """The rules of the machine's own states and symbols, int [k, s, 3], as `Vocabulary` says.
@@ -146,9 +140,7 @@ class StockVocabulary:
         Raises:
           ValueError: more working states or symbols than fit.
         """
-        working = len({machine.start, *machine.working})
-        table = self.plain.actions(machine)
-        return table[:working, : len(machine.alphabet)]
+        return own_actions(self.plain, machine)
 
     def fill(self, *, actions: Any, tape: Any) -> Any:
         """A prompt: START, the rules, the tape, GO: int32 [tokens].
@@ -171,6 +163,17 @@ class StockVocabulary:
         cells = int(self.cell[0, 0]) + address * S + xp.asarray(tape, dtype=np.int32)
         return sequence([START], rules, cells, [GO])
 
+    def parts(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What stands between <start> and <go>: rules that are there, int [n, 1]; cells, symbols.
+
+        Cells and symbols are integers [m], address and code of each cell that is named.
+        """
+        first, last = self.cell[0, 0], self.cell[-1, -1]
+        is_cell = (tokens >= first) & (tokens <= last)
+        rules = np.setdiff1d(tokens[~is_cell], self.no_rule)
+        address, symbol = np.divmod(tokens[is_cell] - first, self.symbols)
+        return rules[:, None], address, symbol
+
     def transcribe(self, trace: Trace) -> np.ndarray:
         """The tokens of a trace's recorded steps, then END if it has halted: int32 [tokens]."""
         table = self.actions(trace.machine).reshape(-1, 3)[trace.codes]
@@ -185,25 +188,75 @@ class StockVocabulary:
         Raises:
           ValueError: not a vector of tokens of this vocabulary.
         """
-        tokens = np.asarray(tokens)
-        if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-            raise ValueError(f"tokens: expected integers [T], got {tokens.dtype} {tokens.shape}")
-        if tokens.size and not 0 <= tokens.min() <= tokens.max() < self.size:
-            raise ValueError(
-                f"tokens: expected 0 to {self.size - 1}, got {tokens.min()}..{tokens.max()}"
-            )
-        ends = np.flatnonzero(tokens == END)[:1]
-        tokens = tokens[: ends[0]] if len(ends) else tokens
+        tokens, ended = until_end(tokens, self.size)
         first = self.cell[0, 0]
         given = tokens[(tokens >= first) & (tokens <= self.cell[-1, -1])] - first
         address, symbol = np.divmod(given, self.symbols)
-        tape = np.zeros(address.max(initial=-1) + 1, np.int64)
-        tape[address] = symbol
         first = self.step.flat[0]
-        steps = self.plain.step.flat[0] + (tokens[tokens >= first] - first) // self.cells
-        end = [END] * len(ends)
-        return answer_of(self.plain, sequence([START], self.plain.tape[tape], [GO], steps, end))
+        steps = (tokens[tokens >= first] - first) // self.cells
+        return answer_from(self.plain, address, symbol, steps, ended=ended)
 
 
-def _range(start: int, shape: tuple[int, ...]) -> np.ndarray:
+def tokens_of(text: str, codes: Mapping[str, int], *, example: str) -> np.ndarray:
+    """The tokens of a text of names with blanks between them, int32 [tokens].
+
+    Raises:
+      ValueError: a word that is no name, which word it is, and an example of those that are.
+    """
+    words = text.split()
+    for i, word in enumerate(words):
+        if word not in codes:
+            raise ValueError(f"word {i}: expected a token such as {example}, got {word[:40]!r}")
+    return np.array([codes[word] for word in words], np.int32)
+
+
+def places(cells: int) -> list[int]:
+    """The name of each cell of a ring: the number nearest to 0 that is the cell's modulo C.
+
+    >>> places(4)
+    [0, 1, -2, -1]
+    """
+    return [(c + cells // 2) % cells - cells // 2 for c in range(cells)]
+
+
+def own_actions(plain: Vocabulary, machine: TuringMachine) -> np.ndarray:
+    """The rules of the machine's own states and symbols, int [k, s, 3], as `Vocabulary` says."""
+    working = len({machine.start, *machine.working})
+    return plain.actions(machine)[:working, : len(machine.alphabet)]
+
+
+def until_end(tokens: Any, size: int) -> tuple[np.ndarray, bool]:
+    """The tokens before END, and whether there is one.
+
+    Raises:
+      ValueError: not a vector of tokens below ``size``.
+    """
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        raise ValueError(f"tokens: expected integers [T], got {tokens.dtype} {tokens.shape}")
+    if tokens.size and not 0 <= tokens.min() <= tokens.max() < size:
+        raise ValueError(f"tokens: expected 0 to {size - 1}, got {tokens.min()}..{tokens.max()}")
+    ends = np.flatnonzero(tokens == END)[:1]
+    return (tokens[: ends[0]], True) if len(ends) else (tokens, False)
+
+
+def answer_from(
+    plain: Vocabulary, address: np.ndarray, symbol: np.ndarray, steps: np.ndarray, *, ended: bool
+) -> dict[str, Any]:
+    """The answer of a run, as `Transcript.answer` gives it.
+
+    Args:
+      plain: the vocabulary without cells.
+      address, symbol: of each cell that the prompt names, integers [n].
+      steps: indices into ``plain.step``, flat, integers [T].
+      ended: whether the run has.
+    """
+    tape = np.zeros(address.max(initial=-1) + 1, np.int64)
+    tape[address] = symbol
+    steps, end = plain.step.flat[0] + steps, [END] * ended
+    return answer_of(plain, sequence([START], plain.tape[tape], [GO], steps, end))
+
+
+def token_range(start: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Tokens from ``start`` on, in an array of that shape."""
     return np.arange(start, start + int(np.prod(shape))).reshape(shape)

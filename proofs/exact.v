@@ -144,3 +144,33 @@ Proof.
   destruct E as [k ->]. replace (_ - _ - 1) with ((- k) * 2 ^ Z.of_nat (length l)) by lia.
   apply Z.mod_mul, Z.pow_nonzero; lia.
 Qed.
+
+(* 7. Gates: z > 0 away from zero, silu is 0 or the identity up to z exp(-z), so that differences of two clip. *)
+Open Scope R_scope.
+Definition silu (z : R) := z / (1 + exp (- z)).
+
+Lemma tail (z : R) : 0 < z -> 0 <= z / (1 + exp z) <= z * exp (- z).
+Proof.
+  intros Hz. pose proof (exp_pos z). rewrite exp_Ropp. split.
+  - apply Rmult_le_pos; [lra |]. left. apply Rinv_0_lt_compat. lra.
+  - apply Rmult_le_compat_l; [lra |]. apply Rinv_le_contravar; lra.
+Qed.
+
+Theorem silu_tail (z : R) : 0 < z ->
+  Rabs (silu (- z)) <= z * exp (- z) /\ Rabs (z - silu z) <= z * exp (- z).
+Proof.
+  intros Hz. pose proof (tail z Hz) as [H0 H1]. pose proof (exp_pos z).
+  assert (A : silu (- z) = - (z / (1 + exp z))).
+  { unfold silu. rewrite Ropp_involutive. field. lra. }
+  assert (B : z - silu z = z / (1 + exp z)).
+  { unfold silu. rewrite exp_Ropp. field. lra. }
+  rewrite A, B, Rabs_Ropp, Rabs_pos_eq by exact H0. split; exact H1.
+Qed.
+
+(* 8. Attention: beside one winner, losers of total weight m <= n exp(-g) have a share that grows with it. *)
+Theorem losing_share (m most : R) : 0 <= m <= most -> m / (1 + m) <= most / (1 + most).
+Proof.
+  intros [H0 H1]. replace (m / (1 + m)) with (1 - / (1 + m)) by (field; lra).
+  replace (most / (1 + most)) with (1 - / (1 + most)) by (field; lra).
+  apply Rplus_le_compat_l, Ropp_le_contravar, Rinv_le_contravar; lra.
+Qed.

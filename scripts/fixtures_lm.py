@@ -1,4 +1,4 @@
-"""Our forward pass against transformers: tiny models of every family, and SmolLM2-135M."""
+"""Our forward pass against transformers: tiny models of every family, a machine, SmolLM2-135M."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from icl_sim.pretrained import find_model, from_pretrained, to_pretrained
-from icl_sim.transformer import CERTIFIED, FAST, forward, hidden, stack_layers, unembed
+from icl_sim.transformer import CERTIFIED, FAST, forward, hidden, load, stack_layers, unembed
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import stock_models
@@ -96,6 +96,16 @@ def main():
         )
 
 
+def machine():
+    """The stock machine: writes the fixture, prints the lead of the right token."""
+    built, tokens = stock_models.machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        expected = logits(stock(to_pretrained(built, scratch)), tokens)
+    np.save(stock_models.fixture_path("machine"), expected)
+    gap = np.abs(ours(load(built)[0], built.params, tokens, CERTIFIED) - expected).max()
+    print(f"stock machine: logits up to {np.abs(expected).max():.1f}; max |difference| {gap:.1e}")
+
+
 def smollm2():
     """SmolLM2-135M: tokens, laws and speed."""
     start = time.perf_counter()
@@ -158,4 +168,8 @@ def speed(spec, params, theirs):
 
 
 if __name__ == "__main__":
-    smollm2() if "--smollm2" in sys.argv[1:] else main()
+    if "--smollm2" in sys.argv[1:]:
+        smollm2()
+    else:
+        main()
+        machine()

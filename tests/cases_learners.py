@@ -242,6 +242,7 @@ CASES = {
         )
     ],
     "stock": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
+    "stock-pairs": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
     "svm": [
         Case(
             lambda rng, n: halfspace(rng, n, radius=1.0, integers=False),

@@ -7,6 +7,11 @@ import numpy as np
 from constructions.programs.turing import TuringMachine
 
 BB5 = "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"
+BEAVERS = {
+    "BB(2)": "1RB1LB_1LA1RZ",
+    "BB(3)": "1RB1RZ_1LB0RC_1LC1LA",
+    "BB(4)": "1RB1LB_1LA0LC_1RZ1LD_1RD0RA",
+}
 
 
 def random_machine(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
+from constructions import CONSTRUCTIONS, TuringMachine
 from constructions.spec import param_shapes
 from icl_sim.pretrained import read_config
 from icl_sim.pretrained.layouts import stock_shape
@@ -117,6 +118,14 @@ def weights(config, seed=SEED):
 def tokens(config):
     """int32 [128]."""
     return np.random.default_rng(SEED).integers(0, config["vocab_size"], LENGTH, dtype=np.int32)
+
+
+def machine():
+    """The smallest stock machine that runs BB(2), and the tokens of that run, prompt and all."""
+    built = CONSTRUCTIONS["stock"](states=2, bits=3)
+    beaver = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ")
+    prompt = built.encode({"machine": beaver, "tape": "", "steps": 9})
+    return built, np.concatenate([prompt, built.machine.transcribe(beaver.run("", 9))])
 
 
 def write(folder, config, tensors=None):

@@ -25,6 +25,7 @@ CONSTRUCTION_FLOORS = [
     "programs",
     "vocabulary",
     "stock_vocabulary",
+    "pairs_vocabulary",
     "reference",
     "certificate",
     "blueprint",

@@ -189,6 +189,7 @@ def test_the_table_reads_its_prompt():
 def test_the_statements_say_what_they_are_derived_to_be():
     assert [(s.id, s.derived) for s in c0.CLAIM.statements] == [
         ("C0.universal", HOLDS),
+        ("C0.stock", HOLDS),
         ("C0.arbitrary", FALSE),
         ("C0.prompt-length", HOLDS),
     ]

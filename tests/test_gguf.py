@@ -7,13 +7,16 @@ import pytest
 import stock_models
 from stock_models import CASES
 
+from constructions import CONSTRUCTIONS
 from constructions.rotary import Rotary
 from icl_sim import from_pretrained, to_pretrained
+from icl_sim.cli import run
 from icl_sim.errors import InputError
 
 pytest.importorskip("tokenizers")
 gguf = pytest.importorskip("gguf")
 
+from icl_sim.pretrained import to_gguf  # noqa: E402
 from icl_sim.pretrained.gguf_files import GGUF, NAMES  # noqa: E402
 
 LETTERS = ["<s>", "</s>", "h", "e", "l", "o", "\u0120", "1", "2", "he", "ll", "<think>"]
@@ -204,3 +207,32 @@ def test_other_files_are_no_gguf(tmp_path):
     writer.close()
     with pytest.raises(InputError, match="general.architecture: expected one of llama.*'mamba'"):
         from_pretrained(path)
+
+
+def test_an_exported_machine_is_read_back_with_its_words(tmp_path, capsys):
+    command = [
+        "icl-sim",
+        "export",
+        "--format",
+        "gguf",
+        "--option",
+        "states=2",
+        "--option",
+        "bits=3",
+    ]
+    assert run([*command, str(tmp_path), "stock"]) == 0
+    assert "stock: stock.gguf" in capsys.readouterr().out
+    model, params, words = from_pretrained(tmp_path / "stock.gguf")
+    built, tokens = stock_models.machine()
+    built.certify(model.spec, {name: np.asarray(leaf) for name, leaf in params.items()})
+    assert words.decode(tokens, special=True) == built.fields.text(tokens)
+    assert words.encode(built.fields.text(tokens) + " ") == tokens.tolist()
+    assert words.eos == words.pad == built.machine.stop
+
+
+def test_only_machines_with_words_become_files(tmp_path, capsys):
+    with pytest.raises(InputError, match="lookup: expected a machine whose tokens have names"):
+        to_gguf(CONSTRUCTIONS["lookup"](), tmp_path / "x.gguf")
+    (tmp_path / "file").write_text("")
+    assert run(["icl-sim", "export", "--format", "gguf", str(tmp_path / "file"), "stock"]) == 2
+    assert "expected a directory that can be written" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from cases_machines import random_machine
+from cases_machines import BEAVERS, random_machine
 
 from constructions import CONSTRUCTIONS, TuringMachine
 from constructions import forward as reference
@@ -17,11 +17,6 @@ from icl_sim.decoding.token_sampling import Sampling, sample_tokens
 from icl_sim.emulation.transcripts import prompt_text
 from icl_sim.errors import InputError
 
-BEAVERS = {
-    "BB(2)": "1RB1LB_1LA1RZ",
-    "BB(3)": "1RB1RZ_1LB0RC_1LC1LA",
-    "BB(4)": "1RB1LB_1LA0LC_1RZ1LD_1RD0RA",
-}
 BB2 = TuringMachine.from_bbchallenge(BEAVERS["BB(2)"])
 RIGHT = (
     "<start> A0:1RB A1:1LB B0:1LA B1:1RZ <go> "
@@ -178,7 +173,39 @@ def test_check_run_reads_the_tape_and_refuses_files_that_are_none(capsys, tmp_pa
         assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
+PAIRS = (
+    "<start> q0,0: 1Rq1 q0,1: 1Lq1 q1,0: 1Lq0 q1,1: 1RZ @0 =1 @1 =1 <go> "
+    "@0 1>1Lq1 @-1 0>1Lq0 @-2 0>1Rq1 @-1 1>1RZ @0 <end>"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "word"),
+    [
+        (("", ""), 0, "10 tokens, all right; the run has ended"),
+        (("@-2 0>1Rq1 @-1 1>1RZ @0 <end>", ""), 0, "4 tokens, all right; the run goes on"),
+        (("@-1 0", "@1 0"), 1, "token 2 behind <go>: expected @-1, got @1"),
+        (("1>1RZ @0 <end>", "<end>"), 1, "token 7 behind <go>: expected 1>1RZ, got <end>"),
+        (("q1,0: 1Lq0 ", ""), 2, "got a prompt without q1,0: 1Lq0"),
+        (("1Lq0 q1,1:", "0Lq0 q1,1:"), 2, "got a prompt with q1,0: 0Lq0"),
+        (("@0 =1", "@0"), 2, "expected pairs such as q0,0: 1Rq1 or @0 =1, got @0 @1"),
+        (("=1 <go>", "=1 @2 <go>"), 2, "expected pairs such as"),
+    ],
+)
+def test_prompts_and_transcripts_in_pairs(capsys, tmp_path, change, code, word):
+    pairs = ("--construction", "stock-pairs")
+    _, prompt, _ = call(capsys, "prompt", BEAVERS["BB(2)"], "--tape", "11", *pairs)
+    assert PAIRS.startswith(prompt.strip())
+    file = tmp_path / "transcript"
+    file.write_text(PAIRS.replace(*change) if change[0] else PAIRS)
+    found, out, err = call(capsys, "check-run", BEAVERS["BB(2)"], file, *pairs)
+    assert found == code
+    assert word in (err if code == 2 else out)
+
+
 def test_a_prompt_that_cannot_be_is_refused():
+    with pytest.raises(InputError, match="construction: expected one of stock, stock-pairs"):
+        prompt_text(BB2, "", construction="universal")
     with pytest.raises(InputError, match="2 to 12 bits"):
         prompt_text(BB2, "", bits=13)
     with pytest.raises(InputError, match="tape symbols '7'"):

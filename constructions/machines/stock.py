@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from constructions.certificate import Certificate
 from constructions.construction import Construction, MachineIO
 from constructions.machines.stock_certificate import certify
 from constructions.machines.stock_weights import Numbers, build, slices
+from constructions.pairs_vocabulary import PairsVocabulary
 from constructions.programs.turing import Trace, TuringMachine
+from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 from constructions.stock_vocabulary import StockVocabulary
 from constructions.vocabulary import oracle
@@ -34,13 +36,13 @@ PROOF = (
 
 @dataclass(frozen=True, kw_only=True)
 class StockIO(MachineIO):
-    """How the stock machine writes down a run: steps, each with the cell where the head is.
+    """How a stock machine writes down a run: steps, and the cells where the head is.
 
     Args:
       tokens: the vocabulary with cells; ``vocabulary`` is the one without.
     """
 
-    tokens: StockVocabulary
+    tokens: StockVocabulary | PairsVocabulary
 
     def transcribe(self, trace: Trace) -> np.ndarray:
         """The tokens that decoding must produce for the trace's recorded steps: int32 [tokens]."""
@@ -84,15 +86,42 @@ def stock(
     4
     """
     vocabulary = StockVocabulary(states, symbols, bits)
-    # A mean of 1/visits, times the slope, must be well above 3/2.
-    slope = 2.0 ** np.ceil(np.log2(2 * max(visits, 1)))
-    numbers = Numbers(ballast=2.0**20, beta=beta, slope=slope, steep=32.0, gap=gap)
+    numbers = Numbers(ballast=2.0**20, beta=beta, slope=slope_for(visits), steep=32.0, gap=gap)
     spec, params = build(vocabulary, numbers)
+    return machine_of(
+        "stock",
+        vocabulary,
+        (spec, params, slices(vocabulary)),
+        lambda spec, params: certify(spec, params, vocabulary, visits=visits, dtype=dtype),
+        extra_visits=1,  # the token of the tape
+        proof=PROOF,
+    )
 
-    def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
-        return certify(spec, params, vocabulary, visits=visits, dtype=dtype)
 
-    certificate = certify_weights(spec, params)
+def slope_for(visits: int) -> float:
+    """A power of two: a mean of 1/visits times that must be well above 3/2."""
+    return float(2.0 ** np.ceil(np.log2(2 * max(visits, 1))))
+
+
+def machine_of(
+    name: str,
+    vocabulary: StockVocabulary | PairsVocabulary,
+    weights: tuple[TransformerSpec, Params, Residual],
+    certify: Callable[[TransformerSpec, Params], Certificate],
+    *,
+    extra_visits: int,
+    proof: str,
+) -> Construction:
+    """The construction of these weights, whose prompts and runs the vocabulary writes.
+
+    Args:
+      name, proof, certify: as in `Construction`.
+      vocabulary: of the weights.
+      weights: the spec, the leaves and the slices of the stream.
+      extra_visits: to one cell at most, beside those of the run: tokens that are as if they wrote.
+    """
+    spec, params, residual = weights
+    certificate = certify(spec, params)
 
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
         machine: TuringMachine = problem["machine"]
@@ -103,16 +132,17 @@ def stock(
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
         data = parse(problem)
-        check_run(certificate, problem["machine"], problem["tape"], problem.get("steps", 0))
+        run = problem["machine"], problem["tape"], problem.get("steps", 0)
+        check_run(certificate, *run, extra_visits=extra_visits)
         inputs: np.ndarray = vocabulary.fill(**data)
         return inputs
 
     return Construction(
-        name="stock",
+        name=name,
         kind="machine",
         spec=spec,
         params=params,
-        residual=slices(vocabulary),
+        residual=residual,
         fields=vocabulary,
         parse=parse,
         fill=vocabulary.fill,
@@ -121,13 +151,15 @@ def stock(
         oracle=lambda problem: oracle(vocabulary.plain, problem, certificate.limits["steps"]),
         certificate=certificate,
         source=SOURCE,
-        proof=PROOF,
-        certify=certify_weights,
+        proof=proof,
+        certify=certify,
         machine=StockIO(vocabulary.plain, tokens=vocabulary),
     )
 
 
-def check_run(certificate: Certificate, machine: TuringMachine, tape: Any, steps: int) -> None:
+def check_run(
+    certificate: Certificate, machine: TuringMachine, tape: Any, steps: int, *, extra_visits: int
+) -> None:
     """Raises ValueError if a run of ``steps`` steps is not certified, by running it."""
     tape = list(tape)
     certificate.check(cells=len(tape), steps=steps)
@@ -135,6 +167,5 @@ def check_run(certificate: Certificate, machine: TuringMachine, tape: Any, steps
     position = trace.position
     low, high = trace.tape_start, trace.tape_start + len(trace.cells) - 1
     certificate.check(cells=max(high, len(tape) - 1) - min(low, 0) + 1)
-    # One more for the token of the tape.
-    visits = np.bincount(position - low).max(initial=0) + 1
+    visits = np.bincount(position - low).max(initial=0) + extra_visits
     certificate.check(visits=int(visits))

@@ -7,6 +7,7 @@ sums in any order, attention weights normalized before the sum (eager) or behind
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from constructions.machines.stock_weights import (
     numbers_of,
     slices,
 )
+from constructions.residual import Residual
 from constructions.rotary import Rotary
 from constructions.spec import Params, TransformerSpec, check_params
 from constructions.stock_vocabulary import StockVocabulary
@@ -62,9 +64,7 @@ def certify(
     Raises:
       ValueError: weights that are not of the proven form, or not certain, with the reason.
     """
-    if dtype != "float32":
-        why = _REFUSED.get(dtype, "nothing is proved of it")
-        raise ValueError(f"stock: dtype: expected float32, got {dtype}: {why}")
+    check_arithmetic(dtype)
     numbers = read_back(spec, params, vocabulary)
     if reason := fault(numbers, vocabulary, Run(0, visits)):
         raise ValueError(f"stock: {dtype} does not certify {visits:,} visits to a cell: {reason}")
@@ -83,24 +83,41 @@ def certify(
     return issue(certificate, spec, params)
 
 
+def check_arithmetic(dtype: str) -> None:
+    """Raises ValueError for any but float32, with the reason."""
+    if dtype != "float32":
+        why = _REFUSED.get(dtype, "nothing is proved of it")
+        raise ValueError(f"stock: dtype: expected float32, got {dtype}: {why}")
+
+
 def read_back(spec: TransformerSpec, params: Params, vocabulary: StockVocabulary) -> Numbers:
     """The numbers in the weights.
 
     Raises:
       ValueError: a weight that is not what `build` writes for them, the first such.
     """
-    if spec != architecture(vocabulary):
+    check_type(spec, params, architecture(vocabulary))
+    numbers = numbers_of(vocabulary, params)
+    check_weights(params, numbers, lambda: build(vocabulary, numbers)[1])
+    return numbers
+
+
+def check_type(spec: TransformerSpec, params: Params, expected: TransformerSpec) -> None:
+    """Raises ValueError if the weights are not float32 leaves of that spec."""
+    if spec != expected:
         raise ValueError("stock: the spec is not that of the construction")
     check_params(spec, params)
     # Most weights are powers of two, that would be the same in other types.
     if params["embed"].dtype != np.float32:
         raise ValueError(f"stock: expected float32 weights, got {params['embed'].dtype}")
-    numbers = numbers_of(vocabulary, params)
+
+
+def check_weights(params: Params, numbers: Numbers, rebuild: Callable[[], Params]) -> None:
+    """Raises ValueError for the first weight that differs from those written for the numbers."""
     for name, value in vars(numbers).items():
         if not 0 < value < math.inf:
             raise ValueError(f"stock: {name}: expected a number above 0, got {value:g}")
-    _, expected = build(vocabulary, numbers)
-    for leaf, values in expected.items():
+    for leaf, values in rebuild().items():
         wrong = np.argwhere(params[leaf] != values)
         if len(wrong):
             place = tuple(wrong[0].tolist())
@@ -108,7 +125,6 @@ def read_back(spec: TransformerSpec, params: Params, vocabulary: StockVocabulary
                 f"stock: {leaf}{list(place)}: expected {values[place]:g}, got "
                 f"{params[leaf][place]:g}"
             )
-    return numbers
 
 
 @dataclass(frozen=True)
@@ -142,47 +158,62 @@ def errors(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> Errors:
     Tape. Keys and queries are +-1 times one power of two, in first halves of pairs whose second
     halves are 0, so that all partial scores are integers times it, exact in any order
     [any_order_exact]: all v matches have one score, by beta above all others [inner_gap]. The sink
-    has exp(-beta/2) of their weight, each of the others exp(-beta) or less; twice that covers the
-    rounding of sums. The v changes telescope to 0 or 1 [changes_telescope]. Summed behind the
-    division each is the same p = 1/v; partial sums in any order are at most (v + 1)/2 p, and v - 1
-    additions of two numbers that are not zero round them: by u v^2/2 p in all, and rounded sums by
-    1/(1 - v u) more. Where no token matches, the sink wins by beta/2.
+    has exp(-beta/2) of their weight, each of the others exp(-beta) or less [losing_share]; twice
+    that covers the rounding of sums. The v changes telescope to 0 or 1 [changes_telescope]. Summed
+    behind the division each is the same p = 1/v; partial sums in any order are at most (v + 1)/2 p,
+    and v - 1 additions of two numbers that are not zero round them: by u v^2/2 p in all, and
+    rounded sums by 1/(1 - v u) more. Where no token matches, the sink wins by beta/2.
 
     Symbol. Gates are t = |x| - 1/2 (or 3/2) times ``steep`` from zero, where silu differs from 0
-    or z by at most z exp(-z), which falls from z = 1.28 on.
+    or z by at most z exp(-z) [silu_tail], which falls from z = 1.28 on.
 
     Rule. Errors of the symbol move scores by beta times as much. Move. Bits flip where they should
     [increment]; each conjunction is off by twice the error of its move, by the rounding of its
     literals, and by the tails of its gates, steep away from zero [conjunction]. Logits add up those
     errors. QED
     """
-    beta, slope, steep, gap = numbers.beta, numbers.slope, numbers.steep, numbers.gap
+    beta, gap = numbers.beta, numbers.gap
     w, S, K = vocabulary.bits, vocabulary.symbols, vocabulary.states
-    u, v = UNIT["float32"], run.visits
+    u = UNIT["float32"]
     tokens = min(vocabulary.longest_prompt + run.steps, 2**30)
-    others = 2 * losing_mass(tokens, beta)
-    sums = (v * v / 2 + 8) * u / (1 - v * u)
-    on = slope / v * (1 - others - 2 * math.exp(-beta / 2) - sums)
-    off = slope * max(sums / v + others, 2 * losing_mass(tokens, beta / 2))
-    distance = min(on - 1.5, 0.5 - off)
-    if steep * distance < 2:
+    on, off, symbol = tape_errors(numbers, tokens, run.visits)
+    if symbol == math.inf:
         return Errors(on, off, math.inf, math.inf, math.inf, math.inf)
-    symbol = 2 * distance * math.exp(-steep * distance) + 10 * u * max(slope, 1)
     score = (S - 1) * beta * symbol + gamma(HEAD) * 4 * beta + 4 * beta * still(tokens)
     half, whole = beta / 2 - 2 * score, beta - 2 * score
     if half <= 0:
         return Errors(on, off, symbol, math.inf, math.inf, math.inf)
     masses = losing_mass(1, half) + losing_mass(tokens, whole), losing_mass(tokens, half)
     chosen = 2 * max(masses) + 8 * u
-    literals = 2 * chosen + gamma(w + 3) * (2 * w + 4)
-    edge = steep * (1 - literals)
-    if edge < 2:
-        return Errors(on, off, symbol, chosen, math.inf, math.inf)
-    bit = 2 * literals + 8 * w * edge * math.exp(-edge) / steep + 16 * u
+    bit = bit_error(numbers, w, 2 * chosen)
     size = gap * (4 + w / 2) * 2
     terms = 2 * (K + S + w) + 8
     logit = gap * (3 * chosen + S * symbol + w / 2 * bit) + gamma(terms) * size
     return Errors(on, off, symbol, chosen, bit, logit)
+
+
+def tape_errors(numbers: Numbers, tokens: int, visits: int) -> tuple[float, float, float]:
+    """``on``, ``off`` and ``symbol`` of `Errors`, infinite where the gates have no room."""
+    beta, slope, steep = numbers.beta, numbers.slope, numbers.steep
+    u, v = UNIT["float32"], visits
+    others = 2 * losing_mass(tokens, beta)
+    sums = (v * v / 2 + 8) * u / (1 - v * u)
+    on = slope / v * (1 - others - 2 * math.exp(-beta / 2) - sums)
+    off = slope * max(sums / v + others, 2 * losing_mass(tokens, beta / 2))
+    distance = min(on - 1.5, 0.5 - off)
+    if steep * distance < 2:
+        return on, off, math.inf
+    return on, off, 2 * distance * math.exp(-steep * distance) + 10 * u * max(slope, 1)
+
+
+def bit_error(numbers: Numbers, bits: int, move: float) -> float:
+    """Of the bits of the next address, from that of one literal; infinite without room."""
+    literals = move + gamma(bits + 3) * (2 * bits + 4)
+    edge = numbers.steep * (1 - literals)
+    if edge < 2:
+        return math.inf
+    tails = 8 * bits * edge * math.exp(-edge) / numbers.steep
+    return 2 * literals + tails + 16 * UNIT["float32"]
 
 
 def gamma(terms: int) -> float:
@@ -199,24 +230,34 @@ def still(tokens: int) -> float:
 
 def fault(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> str | None:
     """Why this run is not certain, or None if it is. Faults stay as runs grow."""
-    u = UNIT["float32"]
     tokens = vocabulary.longest_prompt + run.steps
     if tokens > MOST_TOKENS:
         return f"{tokens:,} tokens are more than {MOST_TOKENS:,}"
-    if not 1 <= run.visits <= MOST_VISITS:
+    return form_fault(numbers, slices(vocabulary), tokens, run.visits) or error_fault(
+        numbers, errors(numbers, vocabulary, run), run.visits
+    )
+
+
+def form_fault(numbers: Numbers, residual: Residual, tokens: int, visits: int) -> str | None:
+    """Why norms and scores are not exact, or None if they are."""
+    if not 1 <= visits <= MOST_VISITS:
         return f"expected 1 to {MOST_VISITS:,} visits"
-    if reason := norm_fault(numbers, vocabulary):
+    if reason := norm_fault(numbers, residual):
         return reason
     for name in ("beta", "steep", "slope"):
         value = getattr(numbers, name)
         if math.frexp(value)[0] != 0.5:
             return f"{name} {value:g} is no power of two, so that scores would be rounded"
-    if still(tokens) >= u / 2:
+    if still(tokens) >= UNIT["float32"] / 2:
         return f"an address turns by {still(tokens):.2g} rad at index {tokens:,}"
-    found = errors(numbers, vocabulary, run)
+    return None
+
+
+def error_fault(numbers: Numbers, found: Errors, visits: int) -> str | None:
+    """Why a step may go wrong with these errors, or None if it may not."""
     if found.symbol == math.inf:
         return (
-            f"the mean of {run.visits:,} changes, times {numbers.slope:g}, is known to be above "
+            f"the mean of {visits:,} changes, times {numbers.slope:g}, is known to be above "
             f"{found.on:.3g} or below {found.off:.3g} only: the gates need 1.5 and .5, with room"
         )
     if found.chosen == math.inf or found.bit == math.inf:
@@ -226,13 +267,13 @@ def fault(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> str | None
     return None
 
 
-def norm_fault(numbers: Numbers, vocabulary: StockVocabulary) -> str | None:
+def norm_fault(numbers: Numbers, residual: Residual) -> str | None:
     """No channel beside the ballast exceeds 3: one-hots, +-1, and a bit while it flips.
 
     So the ballast absorbs their squares [ballast_absorbs], and the norm divides all tokens by one
     power of two; root and quotient of such are exact in every implementation that rounds correctly.
     """
-    residual, u = slices(vocabulary), UNIT["float32"]
+    u = UNIT["float32"]
     rest = 9 * residual.width * (1 + gamma(residual.width))
     if rest >= numbers.ballast**2 * u:
         return f"squares of {rest:g} beside a ballast of {numbers.ballast:g} change the norm"

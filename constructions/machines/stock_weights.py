@@ -25,6 +25,8 @@ from constructions.vocabulary import END, GO, START
 
 THETA = 1e38
 HEAD = 64
+# Of the vocabulary's two matrices, 512 MiB: whoever builds them certifies them against a copy.
+MOST_WEIGHTS = 2**27
 # Entries of a head that stand still: pairs 16 to 31, first halves, then second halves.
 STILL = np.r_[16:32, 48:64]
 
@@ -65,14 +67,21 @@ def slices(vocabulary: StockVocabulary) -> Residual:
         "symbol": S - 1,  # that stands in it
         "chosen": K + S + 5,  # action of the rule that applies
     }
-    size = 1 + sum(said.values()) + sum(found.values())
-    # The mean of the ballasts' squares must be a power of four.
+    return with_ballast(said | found)
+
+
+def with_ballast(sizes: dict[str, int]) -> Residual:
+    """A stream of these slices behind one or two of ballast, its width a power of two.
+
+    The mean of the ballasts' squares must be a power of four.
+    """
+    size = 1 + sum(sizes.values())
     log = int(size - 1).bit_length()
     if log % 2 and size + 1 > 2**log:
         log += 1
     ballast = 1 + log % 2
     spare = 2**log - size + 1 - ballast
-    return Residual(ballast=ballast, **said, **found, **({"spare": spare} if spare else {}))
+    return Residual(ballast=ballast, **sizes, **({"spare": spare} if spare else {}))
 
 
 def architecture(vocabulary: StockVocabulary) -> TransformerSpec:
@@ -86,20 +95,31 @@ def architecture(vocabulary: StockVocabulary) -> TransformerSpec:
         raise ValueError(
             f"machine size: expected states + symbols <= {len(STILL) - 2}, got {K} + {S}"
         )
+    return llama(vocabulary.size, slices(vocabulary).width, layers=2, hidden=max(4 * w, 2 * S - 2))
+
+
+def llama(tokens: int, width: int, *, layers: int, hidden: int) -> TransformerSpec:
+    """A Llama whose layers have one head of 64 each.
+
+    Raises:
+      ValueError: more weights in its vocabulary's matrices than `MOST_WEIGHTS`.
+    """
+    if 2 * tokens * width > MOST_WEIGHTS:
+        raise ValueError(
+            f"machine size: expected at most {MOST_WEIGHTS:,} weights, got {2 * tokens * width:,} "
+            f"of {tokens:,} tokens: take fewer bits, states or symbols"
+        )
     layer = Layer(
         heads=1,
         key_size=HEAD,
         value_size=HEAD,
-        hidden=max(4 * w, 2 * (S - 1)),
+        hidden=hidden,
         scale=HEAD**-0.5,
         gate="silu",
         rotary=Rotary(theta=THETA),
         mlp_bias="none",
     )
-    width = slices(vocabulary).width
-    return TransformerSpec(
-        vocabulary.size, width, vocabulary.size, (layer, layer), norm="rms", epsilon=1e-6
-    )
+    return TransformerSpec(tokens, width, tokens, (layer,) * layers, norm="rms", epsilon=1e-6)
 
 
 def address_bits(cell: np.ndarray, bits: int) -> np.ndarray:
@@ -111,18 +131,24 @@ def build(vocabulary: StockVocabulary, numbers: Numbers) -> tuple[TransformerSpe
     """The weights, float32."""
     spec, r = architecture(vocabulary), slices(vocabulary)
     params = blank(spec)
-    root = (r.sizes["ballast"] / spec.width) ** 0.5  # a power of two
-    for name in params:
-        if "norm" in name:
-            params[name][:] = numbers.ballast * root
-            params[name][r["ballast"]] = root
+    undo_norms(numbers.ballast, r, params)
     _embed(vocabulary, numbers, r, params["embed"])
-    _read_tape(vocabulary, numbers, r, params)
-    _snap(vocabulary, numbers, r, params)
+    read_tape(numbers, r, params, layer=0, at="read", of="write")
+    snap(numbers, r, params, layer=0)
     _read_rule(vocabulary, numbers, r, params)
-    _move(vocabulary, numbers, r, params)
+    move = r.column("chosen", vocabulary.states + vocabulary.symbols + 1)
+    flip_bits(numbers, r, params, layer=1, move=move, bits="read", out="read")
     _name(vocabulary, numbers, r, params["w_out"])
     return spec, params
+
+
+def undo_norms(ballast: float, r: Residual, params: Params) -> None:
+    """Gains that leave all channels as they are, but for the ballast, which becomes 1."""
+    root = (r.sizes["ballast"] / r.width) ** 0.5  # a power of two
+    for name in params:
+        if "norm" in name:
+            params[name][:] = ballast * root
+            params[name][r["ballast"]] = root
 
 
 def numbers_of(vocabulary: StockVocabulary, params: Params) -> Numbers:
@@ -174,34 +200,40 @@ def _embed(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, embed: np
     embed[token, r["change"]] = codes[written] - codes[a]
 
 
-def _read_tape(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, params: Params) -> None:
-    """Head of layer 0: the mean change of the cell where the head is, 0 if never written.
+def read_tape(
+    numbers: Numbers, r: Residual, params: Params, *, layer: int, at: str, of: str
+) -> None:
+    """A head: the mean change of the cell where the head is, 0 if never written.
 
     The score is beta/2 times the inner product of two addresses: a mismatch is beta below a match
     or lower, and <start>, whose change is 0, half of beta below.
+
+    Args:
+      numbers, r, params: of the machine.
+      layer: the head's.
+      at, of: slices with the address where the head is, and with that of a write.
     """
-    w, S = vocabulary.bits, vocabulary.symbols
-    query, key, value, out = (params[f"layer_0.w_{x}"][0] for x in "qkvo")
+    w, changes = r.sizes[at], np.arange(r.sizes["change"])
+    query, key, value, out = (params[f"layer_{layer}.w_{x}"][0] for x in "qkvo")
     one, scale = r.column("ballast"), HEAD**0.5 * numbers.beta / 2
     entries = np.arange(w)
-    query[r.column("read") + entries, STILL[:w]] = scale
-    key[r.column("write") + entries, STILL[:w]] = 1
+    query[r.column(at) + entries, STILL[:w]] = scale
+    key[r.column(of) + entries, STILL[:w]] = 1
     query[one, STILL[w]] = scale * (w - 1)
     key[r.column("sink"), STILL[w]] = 1
-    entries = np.arange(S - 1)
-    value[r.column("change") + entries, entries] = 1
-    out[entries, r.column("mean") + entries] = 1
+    value[r.column("change") + changes, changes] = 1
+    out[changes, r.column("mean") + changes] = 1
 
 
-def _snap(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, params: Params) -> None:
-    """MLP of layer 0: symbol = clip(slope mean - 1/2, 0, 1), as the difference of two gates.
+def snap(numbers: Numbers, r: Residual, params: Params, *, layer: int) -> None:
+    """An MLP: symbol = clip(slope mean - 1/2, 0, 1), as the difference of two gates.
 
     Far from zero silu(z) is 0 or z: silu(steep (x - 1/2)) - silu(steep (x - 3/2)) is 0 for x well
     below 1/2, and steep for x well above 3/2.
     """
-    gate, up, down = (params[f"layer_0.w_{x}"] for x in ("gate", "up", "down"))
+    gate, up, down = (params[f"layer_{layer}.w_{x}"] for x in ("gate", "up", "down"))
     one, steep = r.column("ballast"), numbers.steep
-    for i in range(vocabulary.symbols - 1):
+    for i in range(r.sizes["mean"]):
         for unit, offset, sign in ((2 * i, 0.5, 1), (2 * i + 1, 1.5, -1)):
             gate[r.column("mean", i), unit] = steep * numbers.slope
             gate[one, unit] = -steep * offset
@@ -236,26 +268,33 @@ def _read_rule(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, param
     out[entries, r.column("chosen") + entries] = 1
 
 
-def _move(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, params: Params) -> None:
-    """MLP of layer 1: the address read plus the move.
+def flip_bits(
+    numbers: Numbers, r: Residual, params: Params, *, layer: int, move: int, bits: str, out: str
+) -> None:
+    """An MLP: what turns an address into the next one, the move added.
 
     Bit j flips where all lower bits are 1 (to the right) or 0 (to the left). A unit for each move
     and each value of the bit is the conjunction of j + 2 literals of +-1: their sum less j + 1 is 1
     if all hold, and -1 or less if not.
+
+    Args:
+      numbers, r, params: of the machine.
+      layer: the MLP's.
+      move: the first of three columns with the one-hot of the move.
+      bits, out: slices with the address, and where what it changes by is added.
     """
-    gate, up, down = (params[f"layer_1.w_{x}"] for x in ("gate", "up", "down"))
+    gate, up, down = (params[f"layer_{layer}.w_{x}"] for x in ("gate", "up", "down"))
     one, steep = r.column("ballast"), numbers.steep
-    first_move = vocabulary.states + vocabulary.symbols + 1
-    for j in range(vocabulary.bits):
+    for j in range(r.sizes[bits]):
         for i, (way, bit) in enumerate(((1, 1), (1, -1), (-1, 1), (-1, -1))):
             unit = 4 * j + i
-            gate[r.column("chosen", first_move + way + 1), unit] = 2 * steep
+            gate[move + way + 1, unit] = 2 * steep
             for lower in range(j):
-                gate[r.column("read", lower), unit] = way * steep
-            gate[r.column("read", j), unit] = bit * steep
+                gate[r.column(bits, lower), unit] = way * steep
+            gate[r.column(bits, j), unit] = bit * steep
             gate[one, unit] = -steep * (j + 2)
             up[one, unit] = 1
-            down[unit, r.column("read", j)] = -2 * bit / steep
+            down[unit, r.column(out, j)] = -2 * bit / steep
 
 
 def _name(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, out: np.ndarray) -> None:

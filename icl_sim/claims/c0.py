@@ -18,6 +18,7 @@ from constructions.vocabulary import trace_of
 from icl_sim.claims import coin_sampling, prompt_length
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, SHARE, Claim, Outcome, Run, Statement
 from icl_sim.claims.controls import Control, constant_law, convex_hull
+from icl_sim.claims.stock_software import stock_experiment, wrong_answers
 from icl_sim.decoding import Decoder
 from icl_sim.errors import InputError
 from icl_sim.statistics.intervals import upper_limit
@@ -142,7 +143,7 @@ def _trained(
         for queries in (built.domain, built.domain[one : one + 1]):
             expected = built.oracle(inputs, labels, queries)
             ended, same, tokens = reader.run(built.machine, built.encode(inputs, labels, queries))
-            found["wrong"] += _wrong(built, ended, expected)
+            found["wrong"] += wrong_answers(built, ended, expected)
             found["queries"] += len(queries)
             found["differing"] += not same
             found["tokens"] = max(found["tokens"], tokens)
@@ -164,19 +165,6 @@ def _trained(
         "differing_traces": sum(row["differing"] for row in rows),
         "most_tokens": max(row["tokens"] for row in rows),
     }
-
-
-def _wrong(program: TrainingProgram, ended: Trace | None, expected: np.ndarray) -> int:
-    """How many of the answers are not as expected; all, if the tape holds no such answers."""
-    if ended is None:
-        return len(expected)
-    try:
-        answers = program.decode(ended)
-    except (IndexError, ValueError):
-        return len(expected)
-    if answers.shape != expected.shape:
-        return len(expected)
-    return int((answers != expected).sum())
 
 
 def _drawn(run: Run, reader: _Reader, b: int, rounding: coin_sampling.Rounding) -> dict[str, Any]:
@@ -296,6 +284,23 @@ CLAIM = Claim(
             derived=HOLDS,
             sources="Qiu et al. 2025 (arXiv:2411.01992); Perez et al. 2021; docs/c0.md",
             experiment=universal_experiment,
+        ),
+        Statement(
+            id="C0.stock",
+            statement="One stock Llama of float32, that other people's software runs unmodified, "
+            "answers from program, data and queries in its prompt as the model that was trained "
+            "directly.",
+            reading="As C0.universal, and the base model is a LlamaForCausalLM in files; the "
+            "answers are what greedy decoding of it writes.",
+            premises="Programs of finite precision, up to 128 states and 8 symbols, within the "
+            "checkpoint's certified steps, cells and visits; the whole data set in the prompt.",
+            formula="No wrong token, no wrong answer.",
+            lower="None is needed: it is exact.",
+            basis="EXACT, TEST",
+            derived=HOLDS,
+            sources="Qiu et al. 2025 (arXiv:2411.01992); Touvron et al. 2023 (arXiv:2302.13971); "
+            "docs/c0.md, docs/stock.md",
+            experiment=stock_experiment,
         ),
         Statement(
             id="C0.arbitrary",

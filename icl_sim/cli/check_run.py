@@ -25,7 +25,8 @@ def run(arguments: Any) -> int:
     from icl_sim.emulation.turing import find_machine
 
     machine = find_machine(arguments.machine.strip())
-    found = check_transcript(machine, _read(arguments.file), bits=arguments.bits)
+    ring = flags.chosen(arguments, "bits", "construction")
+    found = check_transcript(machine, _read(arguments.file), **ring)
     if arguments.json:
         output.print_json(found)
     elif found.agrees:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from icl_sim.execution.progress import Progress, ProgressBar, quiet
 if TYPE_CHECKING:
     from constructions.construction import Construction
 
-FORMATS = ("safetensors", "transformers")
+FORMATS = ("safetensors", "transformers", "gguf")
 
 
 def add(commands: Any) -> None:
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
         "--format",
         choices=FORMATS,
         default=FORMATS[0],
-        help="safetensors, with a card of each; or directories that transformers loads",
+        help="safetensors, with a card of each; directories for transformers; files for llama.cpp",
     )
     parser.add_argument(
         "--option",
@@ -46,7 +46,7 @@ def run(arguments: Any) -> int:
     if arguments.records is not None:
         return _records(arguments)
     options = dict(map(_option, arguments.option))
-    write = export if arguments.format == FORMATS[0] else export_stock
+    write = {"transformers": export_stock, "gguf": export_gguf}.get(arguments.format, export)
     with ProgressBar() as progress:
         written = write(
             arguments.directory, names=arguments.names, options=options, progress=progress
@@ -87,13 +87,7 @@ def export(
     from icl_sim.report.card import write_card
     from icl_sim.storage.weights import save_weights
 
-    folder = Path(directory)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{directory}: expected a directory that can be written, got {error.strerror}"
-        ) from None
+    folder = _folder(directory)
     written: dict[str, list[str]] = {}
     chosen = _chosen(names)
     for done, name in enumerate(chosen, start=1):
@@ -139,7 +133,43 @@ def export_stock(
     Raises:
       InputError: as for `export`, or a construction that is no stock architecture's.
     """
-    from icl_sim.pretrained import FAMILIES, stock_config, to_pretrained
+    from icl_sim.pretrained import to_pretrained
+
+    def write(built: Construction) -> list[str]:
+        folder = to_pretrained(built, Path(directory) / built.name)
+        return sorted(map(str, folder.iterdir()))
+
+    return _write_stock(names, options, progress, write)
+
+
+def export_gguf(
+    directory: str | Path,
+    *,
+    names: Sequence[str] = (),
+    options: Mapping[str, int] = MappingProxyType({}),
+    progress: Progress = quiet,
+) -> dict[str, list[str]]:
+    """Writes NAME.gguf, which llama.cpp runs, for each machine that is a Llama.
+
+    Args, Returns and Raises are those of `export_stock`.
+    """
+    from icl_sim.pretrained import to_gguf
+
+    folder = _folder(directory)
+
+    def write(built: Construction) -> list[str]:
+        return [str(to_gguf(built, folder / f"{built.name}.gguf"))]
+
+    return _write_stock(names, options, progress, write)
+
+
+def _write_stock(
+    names: Sequence[str],
+    options: Mapping[str, int],
+    progress: Progress,
+    write: Callable[[Construction], list[str]],
+) -> dict[str, list[str]]:
+    from icl_sim.pretrained import FAMILIES, stock_config
 
     chosen, written = _chosen(names), dict[str, list[str]]()
     for done, name in enumerate(chosen, start=1):
@@ -150,10 +180,20 @@ def export_stock(
             if names:
                 raise InputError(f"{name}: expected a stock architecture: {error}") from None
         else:
-            folder = to_pretrained(built, Path(directory) / name)
-            written[name] = sorted(map(str, folder.iterdir()))
+            written[name] = write(built)
         progress("constructions", done, len(chosen))
     return written
+
+
+def _folder(directory: str | Path) -> Path:
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{directory}: expected a directory that can be written, got {error.strerror}"
+        ) from None
+    return folder
 
 
 def _chosen(names: Sequence[str]) -> list[str]:

@@ -78,6 +78,12 @@ def add_ring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bits", type=int, default=8, metavar="B", help="the ring has 2^B cells (8)"
     )
+    parser.add_argument(
+        "--construction",
+        choices=("stock", "stock-pairs"),
+        default="stock",
+        help="stock, a token a step (default), or stock-pairs, two tokens a step and a rule",
+    )
 
 
 def add_out(parser: argparse.ArgumentParser, *, default: str | None, about: str) -> None:

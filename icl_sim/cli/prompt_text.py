@@ -25,7 +25,8 @@ def run(arguments: Any) -> int:
 
     machine = find_machine(arguments.machine.strip())
     tape = "".join(machine.input) if arguments.tape is None else arguments.tape
-    text = prompt_text(machine, tape, bits=arguments.bits, steps=arguments.max_steps)
+    ring = flags.chosen(arguments, "bits", "construction")
+    text = prompt_text(machine, tape, steps=arguments.max_steps, **ring)
     if arguments.json:
         output.print_json({"machine": machine.name, "prompt": text})
     else:

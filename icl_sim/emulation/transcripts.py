@@ -1,18 +1,25 @@
-"""Prompts of the stock machine as text, and transcripts made anywhere against the interpreter."""
+"""Prompts of stock machines as text, and transcripts made anywhere against the interpreter."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from constructions import CONSTRUCTIONS
 from constructions.construction import Construction
+from constructions.pairs_vocabulary import PairsVocabulary
 from constructions.programs.turing import TuringMachine
 from constructions.stock_vocabulary import StockVocabulary
 from icl_sim.errors import InputError
 
 BITS = 8  # of a ring of 256 cells
+Words = StockVocabulary | PairsVocabulary
+VOCABULARIES: dict[str, Callable[..., Words]] = {
+    "stock": StockVocabulary,
+    "stock-pairs": PairsVocabulary,
+}
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,22 @@ class Transcript:
     got: str | None = None
 
 
-def prompt_text(machine: TuringMachine, tape: str, *, bits: int = BITS, steps: int = 0) -> str:
-    """The prompt of the stock machine.
+def prompt_text(
+    machine: TuringMachine,
+    tape: str,
+    *,
+    bits: int = BITS,
+    steps: int = 0,
+    construction: str = "stock",
+) -> str:
+    """The prompt of a stock machine.
 
     Args:
       machine: the machine.
       tape: a character a symbol.
       bits: the ring has 2^bits cells.
       steps: if the run is to be certain for that long.
+      construction: ``stock``, or ``stock-pairs``, whose steps and rules are two tokens.
 
     Raises:
       InputError: a machine, tape or run that does not fit.
@@ -52,7 +67,7 @@ def prompt_text(machine: TuringMachine, tape: str, *, bits: int = BITS, steps: i
     >>> prompt_text(TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ"), "1")
     '<start> A0:1RB A1:1LB B0:1LA B1:1RZ [0]=1 <go>'
     """
-    built, vocabulary = _build(machine, bits)
+    built, vocabulary = _build(machine, bits, construction)
     try:
         prompt = built.encode({"machine": machine, "tape": tape, "steps": steps})
     except ValueError as error:
@@ -60,18 +75,20 @@ def prompt_text(machine: TuringMachine, tape: str, *, bits: int = BITS, steps: i
     return vocabulary.text(prompt)
 
 
-def check_transcript(machine: TuringMachine, text: str, *, bits: int = BITS) -> Transcript:
+def check_transcript(
+    machine: TuringMachine, text: str, *, bits: int = BITS, construction: str = "stock"
+) -> Transcript:
     """Compares a transcript, prompt and run, with the run of the interpreter.
 
     Args:
       machine: the machine that should have run.
       text: names of tokens with blanks between them.
-      bits: the ring has 2^bits cells.
+      bits, construction: as in `prompt_text`.
 
     Raises:
       InputError: a prompt that is not the machine's, or a run beyond the certificate.
     """
-    built, vocabulary = _build(machine, bits)
+    built, vocabulary = _build(machine, bits, construction)
     words = text.split()
     go = words.index("<go>") if "<go>" in words else -1
     if go < 0 or words[0] != "<start>":
@@ -81,11 +98,11 @@ def check_transcript(machine: TuringMachine, text: str, *, bits: int = BITS) -> 
     if "<end>" in run:
         run = run[: run.index("<end>") + 1]
     try:
-        problem = {"machine": machine, "tape": tape, "steps": len(run)}
-        built.encode(problem)
+        steps = len(run) if construction == "stock" else len(run) // 2
+        built.encode({"machine": machine, "tape": tape, "steps": steps})
     except ValueError as error:
         raise InputError(f"transcript: {error}") from None
-    expected = vocabulary.text(vocabulary.transcribe(machine.run(tape, len(run)))).split()
+    expected = vocabulary.text(vocabulary.transcribe(machine.run(tape, steps))).split()
     ended = run[-1:] == ["<end>"]
     for i, (right, got) in enumerate(zip(expected, run, strict=False)):
         if right != got:
@@ -93,35 +110,34 @@ def check_transcript(machine: TuringMachine, text: str, *, bits: int = BITS) -> 
     return Transcript(machine.name, len(run), True, ended)
 
 
-def _build(machine: TuringMachine, bits: int) -> tuple[Construction, StockVocabulary]:
-    """The smallest stock machine that holds it: names of tokens depend on the bits alone."""
+def _build(machine: TuringMachine, bits: int, construction: str) -> tuple[Construction, Words]:
+    """The smallest such machine that holds it: names of tokens depend on the bits alone."""
     states = len({machine.start, *machine.working})
     size = {"states": states, "symbols": max(2, len(machine.alphabet)), "bits": bits}
+    if construction not in VOCABULARIES:
+        known = ", ".join(VOCABULARIES)
+        raise InputError(f"construction: expected one of {known}, got {construction!r}")
     try:
-        return CONSTRUCTIONS["stock"](**size), StockVocabulary(**size)
+        return CONSTRUCTIONS[construction](**size), VOCABULARIES[construction](**size)
     except ValueError as error:
         raise InputError(str(error)) from None
 
 
-def _tape(machine: TuringMachine, vocabulary: StockVocabulary, words: list[str]) -> list[str]:
+def _tape(machine: TuringMachine, vocabulary: Words, words: list[str]) -> list[str]:
     """The tape that the words of a prompt describe; its rules must be the machine's."""
     try:
-        tokens = vocabulary.read(" ".join(words))
+        found, address, symbol = vocabulary.parts(vocabulary.read(" ".join(words)))
     except ValueError as error:
         raise InputError(f"transcript, prompt: {error}") from None
-    is_cell = (tokens >= vocabulary.cell[0, 0]) & (tokens <= vocabulary.cell[-1, -1])
-    missing = vocabulary.no_rule.reshape(-1)
-    empty = np.zeros(0, np.int32)
-    rules = vocabulary.fill(actions=vocabulary.actions(machine), tape=empty)[1:-1]
-    given = np.setdiff1d(tokens[~is_cell], missing)
-    odd = np.setxor1d(given, np.setdiff1d(rules, missing))
-    if odd.size:
-        kind = "without" if odd[0] in rules else "with"
+    actions = vocabulary.actions(machine)
+    whole = vocabulary.fill(actions=actions, tape=np.zeros(0, np.int32))[1:-1]
+    own, given = (set(map(tuple, rules.tolist())) for rules in (vocabulary.parts(whole)[0], found))
+    if odd := sorted(own ^ given):
+        kind = "without" if odd[0] in own else "with"
         raise InputError(
             f"transcript: expected the rules of {machine.name!r}, got a prompt {kind} "
-            f"{vocabulary.text(odd[:1])}"
+            f"{vocabulary.text(odd[0])}"
         )
-    address, symbol = np.divmod(tokens[is_cell] - vocabulary.cell[0, 0], vocabulary.symbols)
     tape = np.zeros(address.max(initial=-1) + 1, int)
     tape[address] = symbol
     if symbol.max(initial=0) >= len(machine.alphabet):

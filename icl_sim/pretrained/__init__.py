@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from icl_sim.pretrained.families import FAMILIES, read_config, stock_config
+from icl_sim.pretrained.gguf_saving import to_gguf
 from icl_sim.pretrained.layouts import Family
 from icl_sim.pretrained.loading import from_pretrained
 from icl_sim.pretrained.models import fetch_smollm2, find_model
@@ -23,6 +24,7 @@ __all__ = [
     "generate_text",
     "read_config",
     "stock_config",
+    "to_gguf",
     "to_pretrained",
     "words_tokenizer",
 ]

@@ -21,7 +21,7 @@ from icl_sim.errors import InputError
 from icl_sim.pretrained.packages import need
 from icl_sim.pretrained.safetensors_files import Stored
 from icl_sim.pretrained.strict_json import one_line
-from icl_sim.pretrained.tokenizer import Tokenizer, byte_level
+from icl_sim.pretrained.tokenizer import Tokenizer, byte_level, words_tokenizer
 
 FAMILIES = {
     "llama": "llama",
@@ -209,6 +209,11 @@ class GGUF:
             for name, key in keys.items()
             if isinstance(i := self._tokenizer(f"{key}_token_id"), int) and i < len(tokens)
         }
+        if set(kinds) <= {3, 4}:  # a machine's: words with blanks behind them
+            words = [token.strip() for token in tokens]
+            named = {key: token.strip() for key, token in named.items()}
+            eos = words.index(named["eos_token"]) if "eos_token" in named else None
+            return Tokenizer(words_tokenizer(words, eos=eos), named, name=str(self.path))
         text = byte_level(
             {token: i for i, token in enumerate(tokens)},
             merges,
@@ -311,4 +316,14 @@ def halves_from_pairs(rows: np.ndarray, *, heads: int) -> np.ndarray:
     [0, 2, 1, 3, 4, 6, 5, 7]
     """
     split = rows.reshape(heads, -1, 2, *rows.shape[1:])
+    return split.swapaxes(1, 2).reshape(rows.shape)
+
+
+def pairs_from_halves(rows: np.ndarray, *, heads: int) -> np.ndarray:
+    """The inverse of `halves_from_pairs`.
+
+    >>> pairs_from_halves(np.array([0, 2, 1, 3, 4, 6, 5, 7]), heads=2).tolist()
+    [0, 1, 2, 3, 4, 5, 6, 7]
+    """
+    split = rows.reshape(heads, 2, -1, *rows.shape[1:])
     return split.swapaxes(1, 2).reshape(rows.shape)

@@ -12,7 +12,6 @@ import numpy as np
 
 from constructions.construction import Construction
 from constructions.spec import TransformerSpec, check_params, param_shapes
-from constructions.stock_vocabulary import StockVocabulary
 from icl_sim.errors import InputError
 from icl_sim.pretrained.families import (
     canonical,
@@ -23,7 +22,7 @@ from icl_sim.pretrained.families import (
 )
 from icl_sim.pretrained.layouts import Family, stock_shape, to_stock
 from icl_sim.pretrained.loading import CONFIG, GENERATION
-from icl_sim.pretrained.model_card import model_card
+from icl_sim.pretrained.model_card import NAMED, model_card
 from icl_sim.pretrained.safetensors_files import DTYPES, INDEX, SINGLE, write_tensors
 from icl_sim.pretrained.stock_config import ROTARY_KEYS, Origin
 from icl_sim.pretrained.tokenizer import CONFIG as TOKENIZER_CONFIG
@@ -85,7 +84,7 @@ def to_pretrained(
     files = {CONFIG: _text(config), GENERATION: _text(generation)}
     if tokenizer is not None:
         files |= tokenizer.files
-    elif isinstance(model, Construction) and isinstance(model.fields, StockVocabulary):
+    elif isinstance(model, Construction) and isinstance(model.fields, NAMED):
         files |= _words(model.fields.words, stop)
         if params is model.params:  # which the certificate is for
             files[CARD] = model_card(model, model.fields)

@@ -1,0 +1,226 @@
+"""How long, on how many cells and with how many visits to one the machine in pairs is certain.
+
+All is derived from the weights that are given, for float32 as stock implementations compute it; see
+`stock_certificate`, whose arguments for norms, tape and units hold here too.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+
+from constructions.certificate import UNIT, Certificate, Record, issue, losing_mass
+from constructions.machines.certify import largest
+from constructions.machines.pairs_weights import (
+    KIND,
+    TURNING,
+    PairsNumbers,
+    architecture,
+    build,
+    numbers_of,
+    slices,
+)
+from constructions.machines.stock_certificate import (
+    MOST_VISITS,
+    Errors,
+    Run,
+    bit_error,
+    check_arithmetic,
+    check_type,
+    check_weights,
+    error_fault,
+    form_fault,
+    gamma,
+    still,
+    tape_errors,
+)
+from constructions.machines.stock_weights import HEAD, THETA
+from constructions.pairs_vocabulary import PairsVocabulary
+from constructions.rotary import Rotary
+from constructions.spec import Params, TransformerSpec
+
+MOST_TOKENS = 2**19
+# Relative error of an angle: of the power of theta, its reciprocal and the product with the index.
+_ANGLE = 16 * UNIT["float32"]
+
+
+def certify(
+    spec: TransformerSpec,
+    params: Params,
+    vocabulary: PairsVocabulary,
+    *,
+    visits: int,
+    dtype: str = "float32",
+) -> Certificate:
+    """The certificate of these weights; arguments and errors are those of `stock_certificate`."""
+    check_arithmetic(dtype)
+    numbers = read_back(spec, params, vocabulary)
+    if reason := fault(numbers, vocabulary, Run(0, visits)):
+        raise ValueError(f"stock: {dtype} does not certify {visits:,} visits to a cell: {reason}")
+    steps = largest(MOST_TOKENS // 2, lambda n: fault(numbers, vocabulary, Run(n, visits)))
+    most = largest(MOST_VISITS, lambda n: fault(numbers, vocabulary, Run(steps, n)))
+    certificate = Certificate(
+        dtype=dtype,
+        limits={"steps": steps, "cells": vocabulary.cells, "visits": most},
+        records=_records(numbers, vocabulary, Run(steps, most)),
+        error=lambda steps, cells, visits: 0.0,
+    )
+    return issue(certificate, spec, params)
+
+
+def read_back(spec: TransformerSpec, params: Params, vocabulary: PairsVocabulary) -> PairsNumbers:
+    """The numbers in the weights.
+
+    Raises:
+      ValueError: a weight that is not what `build` writes for them, the first such.
+    """
+    check_type(spec, params, architecture(vocabulary))
+    numbers = numbers_of(vocabulary, params)
+    check_weights(params, numbers, lambda: build(vocabulary, numbers)[1])
+    return numbers
+
+
+@cache
+def _leads(distances: int) -> np.ndarray:
+    """Entry d: the least of sum_i 1 - cos((d' - 1) f_i) over d' <= d but 1, float64 [distances]."""
+    turn = Rotary(theta=THETA).frequencies(HEAD)[:TURNING]
+    behind = np.arange(distances, dtype=float) - 1
+    lead = sum(1 - np.cos(behind * f) for f in turn)
+    lead[1] = lead[0]
+    return np.minimum.accumulate(lead)
+
+
+def previous_lead(numbers: PairsNumbers, tokens: int) -> float:
+    """By how much the score of the token before leads all others, at any of ``tokens`` indices.
+
+    In real numbers the lead is sharp times that of `_leads`. The first pair turns by 1, so that its
+    angles are integers, exact below 2^24. Each other angle has a relative error, which is the same
+    at all indices but for the rounding of the product: at distance d both move phases by at most
+    (d + 2 t) f e at index t, for the token before by 3 t f e, and cosines by no more; d <= t.
+    Cosines, sines, rotations and sums of the terms, each at most sharp, round as sums do.
+    """
+    if tokens < 2:
+        return math.inf
+    slower = Rotary(theta=THETA).frequencies(HEAD)[1:TURNING].sum()
+    phases = 6 * tokens * float(slower) * _ANGLE
+    rounding = 2 * gamma(HEAD + 16) * 4 * TURNING
+    lead = float(_leads(MOST_TOKENS + 1)[min(tokens, MOST_TOKENS)])
+    return numbers.sharp * (lead - phases - rounding)
+
+
+def errors(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> Errors:
+    """How far one step, both its tokens, may be off, if all before it was right.
+
+    Copy. The token before leads by `previous_lead`, so that all others have less than u/4 of its
+    weight (`fault`): the quotient is 1, and what is +-1 or one is copied exactly, beside ``rest``,
+    which is at most that mass where nothing is to be copied.
+
+    Tape. As in `stock_certificate.errors`: a write is the token behind a cell, whose address was
+    copied to it. <go> is a write of no change to cell 0: one more visit. Tokens that are no writes
+    have no address, so that their score is ``rest`` times beta w, and beta w/2 below a match;
+    [inner_gap] is for those that are. Behind a step the query has no address, <start> wins, and the
+    symbol read is blank: no matter, as the readout wants a cell there.
+
+    Rule. Of n bits of the state and one symbol: a rule for another state has beta less or more
+    [inner_gap], for another symbol beta less. Tokens that are none have the score ``rest`` times
+    the same, (n/2 + 1) beta below the match.
+
+    Flips. Move and address are exact [increment] [conjunction]; behind a cell the move is none, and
+    all gates are ``steep`` or more below zero.
+
+    Logits. Behind a cell steps and <end> lead by `KIND` gaps and by what agrees; the rest of the
+    vocabulary has none of it. Behind a step the same holds of cells, beside which a step token has
+    at most n/2 + 3 gaps, of any mixture of actions. QED
+    """
+    beta, gap = numbers.beta, numbers.gap
+    w, S, n = vocabulary.bits, vocabulary.symbols, vocabulary.state_bits
+    u, tokens = UNIT["float32"], token_count(vocabulary, run)
+    rest = losing_mass(tokens, previous_lead(numbers, tokens))
+    on, off, symbol = tape_errors(numbers, tokens, run.visits)
+    if symbol == math.inf:
+        return Errors(on, off, math.inf, math.inf, math.inf, math.inf)
+    size = n / 2 + 4
+    score = beta * ((S - 1) * symbol + size * (gamma(HEAD) + still(tokens) + rest))
+    half, whole = beta / 2 - 2 * score, beta - 2 * score
+    if half <= 0:
+        return Errors(on, off, symbol, math.inf, math.inf, math.inf)
+    masses = losing_mass(1, half) + losing_mass(tokens, whole), losing_mass(tokens, half)
+    chosen = 2 * max(masses) + 8 * u
+    bit = bit_error(numbers, w, 2 * rest)
+    terms = 2 * (n + S + w) + 8
+    wrong = (n / 2 + 2) * chosen + S * symbol + w / 2 * (bit + rest)
+    logit = gap * wrong + gamma(terms) * 2 * gap * (KIND + 4 + n / 2 + w)
+    return Errors(on, off, symbol, chosen, bit, logit)
+
+
+def token_count(vocabulary: PairsVocabulary, run: Run) -> int:
+    """Tokens of the longest prompt with a run: two a step, the first place and <end>."""
+    return vocabulary.longest_prompt + 2 * run.steps + 2
+
+
+def fault(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> str | None:
+    """Why this run is not certain, or None if it is. Faults stay as runs grow."""
+    u, tokens = UNIT["float32"], token_count(vocabulary, run)
+    if tokens > MOST_TOKENS:
+        return f"{tokens:,} tokens are more than {MOST_TOKENS:,}"
+    if reason := form_fault(numbers, slices(vocabulary), tokens, run.visits):
+        return reason
+    lead = previous_lead(numbers, tokens)
+    if losing_mass(tokens, lead) >= u / 4:
+        return f"of {tokens:,} tokens the one before leads by {lead:.3g} only"
+    if vocabulary.state_bits / 2 + 5 > KIND - 1:
+        return f"{KIND} gaps do not tell a cell from a step of {vocabulary.state_bits} bits"
+    return error_fault(numbers, errors(numbers, vocabulary, run), run.visits)
+
+
+def _records(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> tuple[Record, ...]:
+    found = errors(numbers, vocabulary, run)
+    beta, steep, gap = numbers.beta, numbers.steep, numbers.gap
+    w, n = vocabulary.bits, vocabulary.state_bits
+    return (
+        Record(
+            part="layer_0 head 0",
+            kind="the token before",
+            margin=previous_lead(numbers, token_count(vocabulary, run)),
+            magnitude=numbers.sharp * TURNING,
+            note="its score leads by that much at every distance",
+        ),
+        Record(
+            part="layer_0 mlp",
+            kind="conjunctions",
+            margin=0.5,
+            magnitude=steep * (2 * w + 4),
+            note=f"bits are off by {found.bit:.1e} or less",
+        ),
+        Record(
+            part="layer_1 head 0",
+            kind="match of addresses",
+            margin=beta / 2,
+            magnitude=beta * w,
+            note=f"the mean of {run.visits:,} changes is right within {found.off:.1e} of its step",
+        ),
+        Record(
+            part="layer_1 mlp",
+            kind="snap",
+            margin=min(found.on - 1.5, 0.5 - found.off) / numbers.slope,
+            magnitude=steep * numbers.slope,
+            note=f"symbols are off by {found.symbol:.1e} or less",
+        ),
+        Record(
+            part="layer_2 head 0",
+            kind="match of state and symbol",
+            margin=beta / 2,
+            magnitude=beta * (n / 2 + 2),
+            note=f"actions are off by {found.chosen:.1e} or less",
+        ),
+        Record(part="layer_2 mlp", kind="nothing", magnitude=0.0, exact=True),
+        Record(
+            part="readout",
+            kind="logits",
+            margin=gap - 2 * found.logit,
+            magnitude=gap * (KIND + 4 + n / 2 + w),
+            note="the right token's logit leads by that much",
+        ),
+    )
