@@ -12,7 +12,7 @@ import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
 from icl_sim.claims.claim import Audit, Claim, Judgement, Outcome, Run, Statement
-from icl_sim.errors import InputError, did_you_mean
+from icl_sim.errors import InputError, did_you_mean, same_name
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
@@ -28,16 +28,17 @@ def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
     """The statements of the named claims and statements, in the order of the audit.
 
     Args:
-      names: ids such as ``C1`` or ``C1.sum``; none selects everything.
+      names: ids such as ``C1`` or ``C1.sum``, in any case; none selects everything.
 
     Raises:
       InputError: an unknown name.
 
-    >>> [statement.id for _, statement in select(["C1.sum"])]
+    >>> [statement.id for _, statement in select(["c1.sum"])]
     ['C1.sum']
     """
     everything = [(claim, s) for claim in CLAIMS.values() for s in claim.statements]
     known = [*CLAIMS, *(s.id for _, s in everything)]
+    names = [same_name(name, known) for name in names]
     for name in names:
         if name not in known:
             raise InputError(

@@ -29,8 +29,16 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--engine", default=None, metavar="NAME", help="dense, cached, specialised or verify"
     )
-    parser.add_argument("--max-steps", type=int, default=None, metavar="N")
-    parser.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
+    parser.add_argument(
+        "--max-steps",
+        type=int,
+        default=None,
+        metavar="N",
+        help="stop there if it has not halted; bb5 halts at 47,176,870",
+    )
+    parser.add_argument(
+        "--trace", default=None, metavar="FILE.html", help="write a viewer of the first steps"
+    )
     parser.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
     parser.add_argument("--resume", action="store_true", help="take up a long run")
 
@@ -39,7 +47,7 @@ def run(arguments: Any) -> int:
     """Runs the machine, and tells by the exit code whether weights and interpreter agree."""
     if arguments.construction == "looped":
         return _looped(arguments)
-    from icl_sim.emulation.turing import build, emulate, find_machine
+    from icl_sim.emulation.turing import LIMITS, build, emulate, find_machine
 
     machine = find_machine(arguments.machine.strip())
     with ProgressBar() as progress:
@@ -54,13 +62,15 @@ def run(arguments: Any) -> int:
             progress=progress,
         )
     if arguments.trace:
-        from icl_sim.report.viewer import write_viewer
+        from icl_sim.report.viewer import LONGEST, write_viewer
 
         built = build(machine, construction=arguments.construction, steps=None)
         write_viewer(machine, arguments.tape, built, arguments.trace, steps=found.steps)
+        if found.steps > LONGEST and not arguments.json:
+            print(f"{arguments.trace} shows the first {LONGEST} of {found.steps:,} steps")
     tape = "".join(found.tape)
     tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
-    return _show(found, arguments, tape=tape)
+    return _show(found, arguments, tape=tape, most=f", to at most {LIMITS[-1][0]:,}")
 
 
 def _looped(arguments: Any) -> int:
@@ -79,11 +89,15 @@ def _looped(arguments: Any) -> int:
     return _show(found, arguments)
 
 
-def _show(found: Emulation | LoopedEmulation, arguments: Any, **shown: str) -> int:
+def _show(
+    found: Emulation | LoopedEmulation, arguments: Any, *, most: str = "", **shown: str
+) -> int:
     """Prints the fields of a run; ``shown`` takes the place of some on the terminal."""
     if arguments.json:
         output.print_json(found)
     else:
         for name, value in (vars(found) | shown).items():
             print(f"{name:>16}  {f'{value:,.0f}' if isinstance(value, float) else value}")
+        if not found.halted:
+            print(f"not halted after {found.steps:,} steps: raise --max-steps{most}")
     return int(not found.agrees)

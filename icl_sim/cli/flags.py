@@ -64,7 +64,8 @@ def _seed(text: str) -> int:
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """How much of the audit is run."""
-    parser.add_argument("--profile", choices=PROFILES, default="smoke")
+    about = "smoke (seconds a statement, the default), standard (minutes) or full (hours)"
+    parser.add_argument("--profile", choices=PROFILES, default="smoke", help=about)
 
 
 def add_ring(parser: argparse.ArgumentParser) -> None:

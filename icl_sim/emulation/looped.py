@@ -20,7 +20,7 @@ from constructions.machines.looped import looped
 from constructions.programs.subleq import SUBLEQ, SubleqProgram, run
 from constructions.spec import TransformerSpec
 from icl_sim.decoding.decoder import check_arithmetic
-from icl_sim.errors import InputError, did_you_mean
+from icl_sim.errors import InputError, did_you_mean, same_name
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
@@ -83,7 +83,7 @@ def find_program(name: str) -> SubleqProgram:
     Raises:
       InputError: no such program.
     """
-    if name not in SUBLEQ:
+    if (name := same_name(name, SUBLEQ)) not in SUBLEQ:
         raise InputError(
             f"machine: expected one of {', '.join(sorted(SUBLEQ))}, the programs of the looped "
             f"construction, got {name!r}" + did_you_mean(name, SUBLEQ)
@@ -144,6 +144,7 @@ def emulate_looped(
     if max_steps is not None and not 1 <= max_steps <= MOST_STEPS:
         raise InputError(f"--max-steps: expected 1 to {MOST_STEPS:,}, got {max_steps:,}")
     program = find_program(name)
+    name = program.name
     inputs = read_inputs(program, tape)
     try:
         memory = program.memory(inputs, bits=BITS)

@@ -22,7 +22,7 @@ from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript, Vocabulary
 from icl_sim.decoding import ENGINES, Decoder, State, verify_trace
 from icl_sim.emulation.machine_files import read_machine
-from icl_sim.errors import InputError, did_you_mean
+from icl_sim.errors import InputError, did_you_mean, same_name
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
@@ -70,7 +70,7 @@ class Emulation:
 
 
 def find_machine(name: str) -> TuringMachine:
-    """A machine by its name in `PROGRAMS`, as a bbchallenge line, or from a file.
+    """A machine by its name in `PROGRAMS`, in any case, as a bbchallenge line, or from a file.
 
     Raises:
       InputError: none of the three.
@@ -78,7 +78,7 @@ def find_machine(name: str) -> TuringMachine:
     >>> find_machine("1RB1LB_1LA1RZ").states
     ('A', 'B', 'Z')
     """
-    if name in PROGRAMS:
+    if (name := same_name(name, PROGRAMS)) in PROGRAMS:
         return PROGRAMS[name].machine
     try:
         return TuringMachine.from_bbchallenge(name)

@@ -68,12 +68,19 @@ class Predictor:
       counts_only: the function reads ``data.counts`` alone, so one compiled program serves every
         number of demonstrations (the other fields are then None).
       host: the function takes concrete data, one data set at a time, and cannot be jitted.
+      about: a line for ``list``; by default the first line of the function's docstring.
     """
 
     function: Callable[[Any, jax.Array], Any]
     kind: Kind = TABLE
     counts_only: bool = False
     host: bool = False
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.about:
+            first = (getattr(self.function, "__doc__", None) or "").strip().split("\n")[0]
+            object.__setattr__(self, "about", first)
 
     def __call__(self, data: Any, key: jax.Array) -> Any:
         """The laws, float32, in the kind's shape.

@@ -127,5 +127,7 @@ def _compared(comparison: Comparison) -> list[dict[str, Any]]:
                 plots.svg(comparison_plots.matrices, comparison, panels=len(ends))
             ),
             "tables": comparison_plots.tables(comparison),
+            "origin": comparison.about,
+            "command": comparison.command,
         },
     ]
