@@ -69,6 +69,7 @@ COLLAPSE: dict[str, dict[str, Any]] = {
     "standard": {"tasks": 12, "predictors": ("counts", "fine-tuned")},
     "full": {"tasks": 48, "predictors": ("counts", "fine-tuned")},
 }
+_NO_OPTIONS = {"command", "seed", "versions", "plugins"}  # of what a run's config holds
 TRAINING = {"smoke": 4, "standard": 12, "full": 48}  # tables
 LOOKUP_LIMIT = 1e-6
 FINE_TUNED_LIMIT = 0.01
@@ -222,7 +223,7 @@ def recorded(directory: str | Path) -> Findings:
         return _trained(results)
     run = FinishedRun(directory)
     if run.config.get("command") == "compare":
-        options = {k: v for k, v in run.config.items() if k not in ("command", "seed", "versions")}
+        options = {k: v for k, v in run.config.items() if k not in _NO_OPTIONS}
         seed = run.config["seed"]
         compared = compare(**options, key=jax.random.key(seed), store=run)
         found = replace(compared, seed=seed, digest=digest(run.records()))

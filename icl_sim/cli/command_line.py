@@ -26,6 +26,7 @@ from icl_sim.cli import (
 from icl_sim.cli.exit_codes import exit_code
 from icl_sim.cli.flags import PLACES, Parser
 from icl_sim.execution import hosts
+from icl_sim.execution.plugins import load_plugins
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT, supervise
 
 # In the order of --help.
@@ -71,6 +72,7 @@ def run(argv: Sequence[str]) -> int:
             return _work(arguments)
         if any(getattr(arguments, name, None) is not None for name in PLACES):
             return _supervise(argv[1:], arguments)
+        load_plugins(arguments.plugin)
         return int(arguments.command(arguments))
 
     return exit_code("icl-sim", command, interrupted="--resume continues a run")
@@ -89,6 +91,7 @@ def _work(arguments: Any) -> int:
     """The command in one of several processes."""
     try:
         hosts.join()
+        load_plugins(arguments.plugin)
         code = int(arguments.command(arguments))
         hosts.leave()
         return code

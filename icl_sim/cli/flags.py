@@ -51,6 +51,13 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
     parser.set_defaults(command=run)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="run it first: what it registers is known; several times",
+    )
     parser.add_argument("--seed", type=_seed, default=0, help="root of all randomness (0)")
     return parser
 

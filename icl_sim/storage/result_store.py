@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from icl_sim.errors import InputError
+from icl_sim.execution.plugins import LOADED
 from icl_sim.storage.records import Record, canonical_json, read_run
 from icl_sim.storage.store import Store
 
@@ -88,12 +89,14 @@ def open_store(
 
     Args:
       out: see `Store`; None keeps nothing.
-      config: what the results depend on, apart from the versions of the libraries.
+      config: what the results depend on, apart from the versions of the libraries and the plugins.
       resume: whether ``out`` may hold earlier results.
     """
     if out is None:
         yield MemoryStore()
         return
     versions = {name: version(name) for name in ("jax", "numpy", "scipy")}
-    with Store(out, config={**config, "versions": versions}, resume=resume) as store:
+    plugins = {"plugins": dict(LOADED)} if LOADED else {}
+    config = {**config, **plugins, "versions": versions}
+    with Store(out, config=config, resume=resume) as store:
         yield store
