@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from icl_sim.claims.claim import Audit
+from icl_sim.claims.claim import FALSE, VERDICTS, Audit
 from icl_sim.comparison.result import Comparison
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, curves, plots
@@ -53,6 +53,7 @@ def render_audit(audit: Audit) -> str:
     """The audit as text; all that came from data is escaped."""
     return template("audit.html").render(
         audit=audit,
+        words=VERDICTS,
         pictures={s.statement.id: pictures(s.outcome.figures) for s in audit.statements},
         looseness=looseness(audit.statements),
     )
@@ -98,6 +99,8 @@ def render(findings: Findings) -> str:
         )
     return template("report.html").render(
         findings=findings,
+        failed=[s for s in findings.statements if s.outcome.verdict == FALSE],
+        words=VERDICTS,
         pictures=drawings,
         costs=[asdict(cost) for cost in findings.costs],
     )
