@@ -25,9 +25,10 @@ MOST, LEAST = 2**24, 1e-20
 class Examples(NamedTuple):
     """E prompts of T tokens and what followed each of them.
 
-    inputs: int32 [E, T].
-    counts: float or int [E, V], how often symbol v came after prompt e; zero leaves it out, any
-      other number is from 1e-20 to 2^24.
+    Attributes:
+      inputs: int32 [E, T].
+      counts: float or int [E, V], how often symbol v came after prompt e; zero leaves it out, any
+        other number is from 1e-20 to 2^24.
     """
 
     inputs: Any
