@@ -149,7 +149,7 @@ def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progre
         found = []
         for count, job in enumerate(jobs):
             progress("all", before + count, parts)
-            found.append(run(job.task, **job.options))
+            found.append(replace(run(job.task, **job.options), seed=seed))
         return tuple(found)
 
     comparisons = done(jobs, statements)

@@ -40,11 +40,11 @@ STYLE: Any = {
     "legend.frameon": False,
 }
 
-SIZE = (5.2, 3.8)  # inches of a panel
+SIZE = (4.5, 3.4)  # inches of a panel
 WIDTH = 33  # rem, the most that a page shows it in
 # On a page, black is its ink and the grid's gray its line, whatever its scheme.
 INK = {"#000000": "currentColor", "#e6e6e6": "var(--grid, #e6e6e6)"}
-SMALL = 9.5  # points: 9 pixels on a phone, where a panel is 358 of its 374 points wide
+SMALL = 9.5  # points: 9 pixels on a phone, where 320 pixels are left for a panel of 324 points
 
 Row = Mapping[str, Any]
 
