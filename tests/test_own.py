@@ -9,7 +9,18 @@ import pytest
 from cases import ARCHITECTURES
 
 from constructions import CONSTRUCTIONS, forward, register_construction
-from icl_sim import CLAIMS, Claim, InputError, Statement, load, register_claim
+from icl_sim import (
+    CLAIMS,
+    Claim,
+    InputError,
+    Statement,
+    compare,
+    load,
+    load_weights,
+    register_claim,
+    register_predictor,
+    save_weights,
+)
 from icl_sim.cli import run
 from icl_sim.execution import plugins
 from icl_sim.predictors import PREDICTORS
@@ -46,6 +57,24 @@ def test_a_plugin_s_route_is_compared_and_listed(plugin, capsys, tmp_path):
     assert PREDICTORS["even"].about == "Every output alike."
     assert '"plugins":{"mine.py":"' in (tmp_path / "run" / "records-0.jsonl").read_text()
     assert run(["icl-sim", "report", str(tmp_path / "run")]) == 0
+
+
+def test_a_predictor_in_numpy_is_told_of_host():
+    def even(data, key):
+        return np.full(np.asarray(data.counts).shape, 0.125, np.float32)
+
+    register_predictor("even", even)
+    try:
+        with pytest.raises(InputError, match="even: .*register it with host=True"):
+            compare("tables", sizes=(16,), tasks=1, predictors=("even",))
+    finally:
+        del PREDICTORS["even"]
+
+
+def test_weights_are_read_by_the_name_of_their_file(tmp_path):
+    built = CONSTRUCTIONS["lookup"]()
+    save_weights(tmp_path / "mine", built.spec, built.params)
+    assert load_weights(tmp_path / "mine.safetensors")[0] == load_weights(tmp_path / "mine")[0]
 
 
 @pytest.mark.parametrize(

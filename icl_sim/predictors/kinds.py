@@ -86,7 +86,8 @@ class Predictor:
         """The laws, float32, in the kind's shape.
 
         Raises:
-          InputError: data of another kind, or laws of another shape.
+          InputError: data of another kind, laws of another shape, or a function that cannot be
+            traced and is not ``host``.
         """
         kind = self.kind
         if not isinstance(data, kind.data):
@@ -94,7 +95,14 @@ class Predictor:
                 f"predictor of kind {kind.name}: expected {kind.data.__name__}, got "
                 f"{type(data).__name__}"
             )
-        laws = self.function(data, key)
+        try:
+            laws = self.function(data, key)
+        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
+            name = getattr(self.function, "__name__", "a predictor")
+            raise InputError(
+                f"{name}: expected a function that JAX can trace, got one that needs the numbers: "
+                "register it with host=True"
+            ) from None
         if np.shape(laws) != kind.shape(data):
             raise InputError(
                 f"predictor of kind {kind.name}: expected {kind.answers}, here "
