@@ -75,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
         load_plugins(arguments.plugin)
         return int(arguments.command(arguments))
 
-    return exit_code("icl-sim", command, interrupted="--resume continues a run")
+    return exit_code("icl-sim", command, interrupted="--resume continues a run that has --out")
 
 
 def _parser() -> Parser:
