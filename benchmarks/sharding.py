@@ -96,7 +96,7 @@ def _measured(folder: Path, shared: bool) -> Row:
     begun = time.perf_counter()
     start, leaves, losses = trained(SPEC, steps=STEPS, shared=shared)
     wall = time.perf_counter() - begun
-    now = {name: np.asarray(leaf) for name, leaf in sorted(leaves.items())}
+    now: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in sorted(leaves.items())}
     first = folder / "first.npz"
     if not first.exists():
         np.savez(first, **now)

@@ -10,10 +10,10 @@
 from __future__ import annotations
 
 from constructions.blueprint import Blueprint
-from constructions.catalog import CONSTRUCTIONS
+from constructions.catalog import CONSTRUCTIONS, register_construction
 from constructions.certificate import Certificate
 from constructions.composition import one_after_another, side_by_side, unroll
-from constructions.construction import Construction
+from constructions.construction import Construction, assemble
 from constructions.programs.named import PROGRAMS
 from constructions.programs.program import Program, TrainingProgram
 from constructions.programs.subleq import SUBLEQ, SubleqProgram
@@ -37,10 +37,12 @@ __all__ = [
     "TrainingProgram",
     "TransformerSpec",
     "TuringMachine",
+    "assemble",
     "blank",
     "forward",
     "one_after_another",
     "param_shapes",
+    "register_construction",
     "side_by_side",
     "unroll",
 ]

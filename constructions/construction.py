@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class MachineIO:
         return self.vocabulary.transcribe(trace)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Construction:
     """Weights written by hand, with everything needed to run and to check them.
 
@@ -93,6 +94,39 @@ class Construction:
     def __post_init__(self) -> None:
         check_params(self.spec, self.params)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same weights of the same architecture under one name."""
+        if not isinstance(other, Construction):
+            return NotImplemented
+        return (self.name, self.spec) == (other.name, other.spec) and all(
+            np.array_equal(leaf, other.params[name]) for name, leaf in self.params.items()
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.spec))
+
+    def __repr__(self) -> str:
+        return self.explain()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the card in small, as tables."""
+        certificate = self.certificate
+        facts = {
+            "source": self.source,
+            "proof": self.proof,
+            "certificate": certificate.summary(),
+            "residual stream": ", ".join(f"{n} ({k})" for n, k in self.residual.sizes.items()),
+        }
+        records = (
+            (r.part, r.kind, "exact" if r.exact else f"margin {r.margin:.3g}", r.note)
+            for r in certificate.records
+        )
+        tables = "".join(
+            f"<table>{''.join(map(_row, rows))}</table>" for rows in (facts.items(), records)
+        )
+        title = f"{self.name}: {self.kind}, {len(self.spec.layers)} layers x {self.spec.loops}"
+        return f"<h4>{escape(title)}</h4>{tables}"
+
     def explain(self) -> str:
         """The construction in words: what each part of the residual stream and each head is."""
         spec = self.spec
@@ -111,6 +145,12 @@ class Construction:
             exact = "exact" if record.exact else f"margin {record.margin:.3g}"
             lines.append(f"{record.part}: {record.kind}, {exact}. {record.note}".rstrip())
         return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    """A row of an HTML table, its texts at the left."""
+    inside = (f'<td style="text-align: left">{escape(cell)}</td>' for cell in cells)
+    return f"<tr>{''.join(inside)}</tr>"
 
 
 def machine_io(built: Construction) -> MachineIO:
@@ -150,8 +190,16 @@ def assemble(
     spec, params = plan.spec, plan.build()
     certificate = certify(spec, params)
 
+    def parsed(problem: Any) -> dict[str, Any]:
+        try:
+            return parse(problem)
+        except KeyError as error:
+            raise ValueError(
+                f"{name}: expected a problem with {error}, got the keys {', '.join(problem)}"
+            ) from None
+
     def encode(problem: Any) -> np.ndarray:
-        data = parse(problem)
+        data = parsed(problem)
         inputs: np.ndarray = fill(**data)
         certificate.check(length=len(inputs))
         check(**data)
@@ -164,11 +212,11 @@ def assemble(
         params=params,
         residual=plan.residual,
         fields=fields,
-        parse=parse,
+        parse=parsed,
         fill=fill,
         encode=encode,
         decode=decode,
-        oracle=lambda problem: oracle(**parse(problem)),
+        oracle=lambda problem: oracle(**parsed(problem)),
         certificate=certificate,
         source=source,
         proof=proof,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "CLAIMS": "claims",
     "PREDICTORS": "predictors",
+    "Activations": "transformer",
     "Audit": "claims",
     "Base": "training.base_model",
     "Check": "report.findings",
@@ -41,6 +42,7 @@ _HOME = {
     "Rate": "comparison",
     "Record": "storage.records",
     "ResultStore": "storage.result_store",
+    "Run": "claims",
     "SampleSize": "bounds",
     "Sampling": "decoding.token_sampling",
     "Statement": "claims",
@@ -77,6 +79,8 @@ _HOME = {
     "make_task": "data.tasks",
     "read_machine": "emulation.machine_files",
     "read_pairs": "data.text_files",
+    "register_claim": "claims",
+    "register_construction": "transformer",
     "register_predictor": "predictors",
     "reproduce": "reproduction",
     "retrieve": "data.rankings",
@@ -108,8 +112,10 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.claims import Claim as Claim
     from icl_sim.claims import Judgement as Judgement
     from icl_sim.claims import Outcome as Outcome
+    from icl_sim.claims import Run as Run
     from icl_sim.claims import Statement as Statement
     from icl_sim.claims import judge as judge
+    from icl_sim.claims import register_claim as register_claim
     from icl_sim.comparison import Comparison as Comparison
     from icl_sim.comparison import Cost as Cost
     from icl_sim.comparison import Distance as Distance
@@ -181,9 +187,11 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.training.runs import train_base as train_base
     from icl_sim.training.runs import train_sft as train_sft
     from icl_sim.training.sequence_tuning import tune_sequences as tune_sequences
+    from icl_sim.transformer import Activations as Activations
     from icl_sim.transformer import Transformer as Transformer
     from icl_sim.transformer import forward as forward
     from icl_sim.transformer import load as load
+    from icl_sim.transformer import register_construction as register_construction
 
 __all__ = [*_HOME, "__version__"]
 

@@ -23,6 +23,16 @@ def require_type(value: object, *kinds: type, name: str) -> None:
         raise InputError(f"{name}: expected {wanted}, got {type(value).__name__}")
 
 
+def same_name(got: str, names: Iterable[str]) -> str:
+    """The one of ``names`` that is ``got`` in some case; if none is, ``got`` itself.
+
+    >>> same_name("c1.SUM", ["C1.sum"]), same_name("lokup", ["lookup"])
+    ('C1.sum', 'lokup')
+    """
+    names = list(names)
+    return got if got in names else {n.lower(): n for n in names}.get(str(got).lower(), got)
+
+
 def did_you_mean(got: str, names: Iterable[str]) -> str:
     """The end of a message about an unknown name: the name that is meant, if one is near.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,9 +19,12 @@ from icl_sim.comparison import (
     compare_language,
     costs,
 )
-from icl_sim.errors import InputError
+from icl_sim.data.tasks import TASKS
+from icl_sim.data.vectors import VECTOR_TASKS
+from icl_sim.errors import InputError, same_name
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
+from icl_sim.predictors import PREDICTORS
 from icl_sim.predictors.selected import CHOICES
 from icl_sim.report.findings import Check, Findings
 from icl_sim.storage.json_form import json_form
@@ -71,6 +75,7 @@ COLLAPSE: dict[str, dict[str, Any]] = {
     "standard": {"tasks": 12, "predictors": ("counts", "fine-tuned")},
     "full": {"tasks": 48, "predictors": ("counts", "fine-tuned")},
 }
+_NO_OPTIONS = {"command", "seed", "versions", "plugins"}  # of what a run's config holds
 TRAINING = {"smoke": 4, "standard": 12, "full": 48}  # tables
 LOOKUP_LIMIT = 1e-6
 FINE_TUNED_LIMIT = 0.01
@@ -135,14 +140,27 @@ def reproduce(
 
 def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progress) -> Findings:
     """What is claimed; what each route does with the same data; how fine-tuning gets there."""
-    audit = judge([], profile=profile, seed=seed, store=store, progress=progress)
+    jobs, shapes, statements = comparison_jobs(profile), collapse_jobs(profile), len(select([]))
+    parts = statements + len(jobs) + len(shapes) + 1
 
-    def done(jobs: Sequence[Job]) -> tuple[Comparison, ...]:
+    def judged(label: str, done: int, total: int) -> None:
+        if label == "statements":
+            label, total = "all", parts
+        progress(label, done, total)
+
+    audit = judge([], profile=profile, seed=seed, store=store, progress=judged)
+
+    def done(jobs: Sequence[Job], before: int) -> tuple[Comparison, ...]:
         run = partial(compare, key=jax.random.key(seed), store=store, progress=progress)
-        return tuple(run(job.task, **job.options) for job in jobs)
+        found = []
+        for count, job in enumerate(jobs):
+            progress("all", before + count, parts)
+            found.append(replace(run(job.task, **job.options), seed=seed))
+        return tuple(found)
 
-    jobs = comparison_jobs(profile)
-    comparisons, collapse = done(jobs), done(collapse_jobs(profile))
+    comparisons = done(jobs, statements)
+    collapse = done(shapes, statements + len(jobs))
+    progress("all", parts - 1, parts)
     path = store.result("training/english", partial(_path, profile, seed, progress))
     found = zip(jobs, comparisons, strict=True)
     return Findings(
@@ -184,6 +202,9 @@ def compare_routes(
     **options: Any,
 ) -> Comparison:
     """`icl_sim.comparison.compare`, recorded; with the seed and the digest of its records."""
+    task = same_name(task, (*TASKS, *VECTOR_TASKS))
+    if "predictors" in options:
+        options["predictors"] = [same_name(name, PREDICTORS) for name in options["predictors"]]
     config = {"command": "compare", "task": task, "seed": checked_seed(seed)} | options
     with open_store(out, resume=resume, config=config) as store:
         found = compare(task, key=jax.random.key(seed), store=store, progress=progress, **options)
@@ -208,18 +229,28 @@ def compare_language_routes(
 
 
 def recorded(directory: str | Path) -> Findings:
-    """What `verify` or `reproduce` returned, from the records that they left.
+    """What a run returned, from what it left.
 
     Args:
       directory: their --out.
 
     Returns:
-      The verdicts that are recorded, and of a finished `reproduce` all but the costs.
+      The verdicts that are recorded, and of a finished `reproduce` all but the costs; the matrix of
+      `compare`; the curves of `train_sft`.
 
     Raises:
       InputError: no records, no verdict among them, or a `reproduce` that did not finish.
     """
+    results = Path(directory) / "results.json"
+    if results.is_file() and not list(Path(directory).glob("records-*.jsonl")):
+        return _trained(results)
     run = FinishedRun(directory)
+    if run.config.get("command") == "compare":
+        options = {k: v for k, v in run.config.items() if k not in _NO_OPTIONS}
+        seed = run.config["seed"]
+        compared = compare(**options, key=jax.random.key(seed), store=run)
+        found = replace(compared, seed=seed, digest=digest(run.records()))
+        return Findings(comparisons=(found,))
     names = [s.id for _, s in select([]) if run.has(f"statement/{s.id}")]
     if not names or not run.config.keys() >= {"command", "profile", "seed"}:
         raise InputError(f"{directory}: expected a run of verify or reproduce, found no verdict")
@@ -227,6 +258,17 @@ def recorded(directory: str | Path) -> Findings:
     if run.config["command"] == "reproduce":
         return _reproduced(profile=profile, seed=seed, store=run, progress=quiet)
     return Findings(judge(names, profile=profile, seed=seed, store=run))
+
+
+def _trained(results: Path) -> Findings:
+    """The curves that a training left in results.json."""
+    try:
+        found = json.loads(results.read_text(encoding="utf-8"))
+        return Findings(training=tuple(map(FineTuning.from_json, found["training"])))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise InputError(
+            f"{results}: expected the curves of train sft, or records beside it, got neither"
+        ) from None
 
 
 def _path(profile: str, seed: int, progress: Progress) -> Any:

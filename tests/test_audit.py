@@ -80,7 +80,8 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_table_of_that_name_is_drawn_beside_its_statement(name):
     text = render_audit(audit_of(figures={name: FIGURES[name]}))
-    assert text.count("<svg") == 1
+    assert text.count("<figure") == 1
+    assert text.count("<svg") == PICTURES[name][3]  # an element a panel
     assert f"table {name}" in text
 
 

@@ -171,6 +171,10 @@ def test_fine_tuning_from_the_command_line(capsys, tmp_path):
     assert curves["counts"][-1] < curves["counts"][0]
     assert found["oracle"]["16"]["truth"] <= min(curves["truth"]) + 1e-4
     assert sorted(p.name for p in directory.iterdir()) == ["report.html", "results.json"]
+    page = (directory / "report.html").read_text()
+    (directory / "report.html").unlink()
+    assert call(capsys, "report", str(directory))[0] == 0
+    assert (directory / "report.html").read_text() == page
 
 
 def test_list_names_what_there_is(capsys):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
+from matplotlib.figure import Figure
 
 from icl_sim.claims import Audit, Claim, Judgement, Outcome, Statement
 from icl_sim.comparison import Comparison, Distance, MeanInterval, Rate
@@ -172,10 +173,58 @@ def test_the_same_numbers_give_the_same_bytes():
 
 
 def test_the_page_sets_the_size_of_a_picture():
-    tag = plots.svg(comparison_plots.compared, COMPARISON, panels=2).partition(">")[0]
-    assert 'style="max-width: 66rem"' in tag
-    assert "viewBox" in tag
-    assert not re.search(r'\b(width|height)="', tag)
+    outer, *panels = plots.svg(comparison_plots.compared, COMPARISON, panels=2).split("<svg")
+    assert outer == '<div class="panels" style="max-width: 66rem">'
+    assert len(panels) == 2  # an element each, so that they stack on a phone
+    for panel in panels:
+        tag, _, inside = panel.partition(">")
+        assert 'style="max-width: 33rem"' in tag
+        assert "viewBox" in tag
+        assert 'role="img"' in tag
+        assert inside.startswith("<title>")
+        assert not re.search(r'\b(width|height)="', tag)
+
+
+def test_no_text_of_a_picture_is_under_9_pixels_on_a_phone():
+    drawn = plots.svg(comparison_plots.matrices, COMPARISON, panels=2)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn)[1])
+    sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", drawn)]
+    assert len(sizes) > 10
+    assert min(sizes) * 320 / width >= 9  # 390 pixels, less edges and a scroll bar
+
+
+def test_a_picture_s_ink_is_the_page_s():
+    drawn = plots.svg(comparison_plots.compared, COMPARISON, panels=2)
+    assert "currentColor" in drawn
+    assert "#000000" not in drawn
+    assert "#ffffff" not in drawn
+    assert "prefers-color-scheme: dark" in render(RESULTS)
+
+
+def test_the_report_opens_with_what_is_false_and_what_is_true_instead():
+    text = render(RESULTS)
+    assert "0 of 1 statements are false as written." in text
+    statement = RESULTS.audit.statements[0]
+    outcome = replace(statement.outcome, verdict="FALSE-AS-STATED")
+    words = replace(statement.statement, corrected="twice as many")
+    changed = replace(statement, statement=words, outcome=outcome)
+    audit = replace(RESULTS.audit, statements=(changed,))
+    text = render(replace(RESULTS, audit=audit))
+    assert "1 of 1 statements are false as written; what is true instead:" in text
+    assert text.index("twice as many") < text.index("<h2>Verdicts</h2>")
+
+
+def test_a_row_opens_by_its_link_since_its_target_lies_inside():
+    text = render_audit(RESULTS.audit)
+    assert text.index('<details class="row">') < text.index('id="C1.token"')
+
+
+def test_a_mean_below_rounding_is_drawn_at_the_rounding():
+    figure = Figure()
+    axes = figure.add_subplot()
+    comparison_plots.against_size(axes, COMPARISON, "counts")
+    drawn = [y for line in axes.lines for y in line.get_ydata()]
+    assert min(drawn) >= comparison_plots.ROUNDING
 
 
 def test_ids_of_two_pictures_do_not_collide():
@@ -194,7 +243,8 @@ def test_a_page_without_claims_shows_what_there_is():
     training = FineTuning.from_json(TRAINING_JSON)
     assert json_form(training) == TRAINING_JSON
     text = render(Findings(training=(training,), comparisons=(COMPARISON,)))
-    assert text.count("<svg") == 3
+    assert text.count("<figure") == 3
+    assert text.count("<svg") == 5  # an element a panel
     assert "The path of fine-tuning: english" in text
     assert "exponent of the distance to truth in N: 1 rows" in text
     gate = Gate(passed=True, limit=0.08, tables=1, sizes={})

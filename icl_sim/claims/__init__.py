@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,33 +13,85 @@ from typing import Any
 import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
-from icl_sim.claims.claim import SHARE, Audit, Claim, Judgement, Outcome, Run, Statement
-from icl_sim.errors import InputError, did_you_mean
+from icl_sim.claims.claim import (
+    SHARE,
+    VERDICTS,
+    Audit,
+    Claim,
+    Judgement,
+    Outcome,
+    Run,
+    Statement,
+)
+from icl_sim.errors import InputError, did_you_mean, same_name
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
-__all__ = ["CLAIMS", "Audit", "Claim", "Judgement", "Outcome", "Statement", "judge", "select"]
+__all__ = [
+    "CLAIMS",
+    "VERDICTS",
+    "Audit",
+    "Claim",
+    "Judgement",
+    "Outcome",
+    "Run",
+    "Statement",
+    "judge",
+    "register_claim",
+    "select",
+]
 
 CLAIMS: dict[str, Claim] = {claim.CLAIM.id: claim.CLAIM for claim in (c0, c1, c2, c3, c4, c5, c6)}
+
+
+def register_claim(claim: Claim) -> None:
+    """Adds a claim of your own; `verify`, its report and ``list`` then know its statements.
+
+    Args:
+      claim: its id a capital letter and digits or more, not taken; its statements' ids that id, a
+        dot and a name, each once. ``docs/own.md`` writes one.
+
+    Raises:
+      InputError: no claim, an id that is taken or of another form, or an unknown verdict derived.
+    """
+    if not isinstance(claim, Claim) or not re.fullmatch(r"[A-Z][A-Za-z0-9]*", claim.id):
+        raise InputError(f"register_claim: expected a Claim with an id such as D1, got {claim!r}")
+    if claim.id in CLAIMS:
+        raise InputError(f"claim {claim.id!r} exists already: choose another id")
+    ids = [statement.id for statement in claim.statements]
+    form = re.compile(rf"{claim.id}\.[a-z0-9-]+")
+    for statement in claim.statements:
+        if not form.fullmatch(statement.id) or ids.count(statement.id) > 1:
+            raise InputError(
+                f"claim {claim.id}: expected distinct statements such as {claim.id}.token, got "
+                f"{', '.join(ids)}"
+            )
+        if statement.derived not in VERDICTS:
+            raise InputError(
+                f"{statement.id}: expected a derived verdict, one of {', '.join(VERDICTS)}, got "
+                f"{statement.derived!r}"
+            )
+    CLAIMS[claim.id] = claim
 
 
 def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
     """The statements of the named claims and statements, in the order of the audit.
 
     Args:
-      names: ids such as ``C1`` or ``C1.sum``; none selects everything.
+      names: ids such as ``C1`` or ``C1.sum``, in any case; none selects everything.
 
     Raises:
       InputError: an unknown name.
 
-    >>> [statement.id for _, statement in select(["C1.sum"])]
+    >>> [statement.id for _, statement in select(["c1.sum"])]
     ['C1.sum']
     """
     everything = [(claim, s) for claim in CLAIMS.values() for s in claim.statements]
     known = [*CLAIMS, *(s.id for _, s in everything)]
+    names = [same_name(name, known) for name in names]
     for name in names:
         if name not in known:
             raise InputError(

@@ -22,6 +22,13 @@ HOLDS = "HOLDS"
 LOOSE = "HOLDS-LOOSE"  # true, and a better bound is given
 FALSE = "FALSE-AS-STATED"  # with a counterexample family and a corrected statement
 OPEN = "INCONCLUSIVE"
+# Each verdict in words, for pages and README.
+VERDICTS = {
+    HOLDS: "true as written: proved, computed exactly, or every sampled cell certified",
+    LOOSE: "true as written, and a better bound is given with it",
+    FALSE: "false: a family of counterexamples is run, and what is true instead is given",
+    OPEN: "the trials of this run decide neither way",
+}
 
 # The error probability of the whole audit is shared by its sampled statements, 20 at most, so that
 # all of them together have confidence 1 - ALPHA; inside a statement its tests share its part.

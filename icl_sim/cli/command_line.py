@@ -30,6 +30,7 @@ from icl_sim.cli.exit_codes import exit_code, tell
 from icl_sim.cli.flags import PLACES, Parser
 from icl_sim.errors import InputError
 from icl_sim.execution import hosts
+from icl_sim.execution.plugins import load_plugins
 from icl_sim.execution.supervisor import RESTARTS, TIMEOUT, supervise
 
 # In the order of --help.
@@ -79,9 +80,10 @@ def run(argv: Sequence[str]) -> int:
         if any(getattr(arguments, name, None) is not None for name in PLACES):
             return _supervise(argv[1:], arguments)
         _require_devices()
+        load_plugins(arguments.plugin)
         return int(arguments.command(arguments))
 
-    return exit_code("icl-sim", command, interrupted="--resume continues a run")
+    return exit_code("icl-sim", command, interrupted="--resume continues a run that has --out")
 
 
 def _require_devices() -> None:
@@ -112,6 +114,7 @@ def _work(arguments: Any) -> int:
     """The command in one of several processes."""
     try:
         hosts.join(identity(arguments))
+        load_plugins(arguments.plugin)
         code = int(arguments.command(arguments))
         hosts.leave()
         return code

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from icl_sim.cli import flags, output
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from icl_sim.comparison import Comparison, Distance, LanguageComparison
 
 BASE = "smollm2"  # of a user's file
 FILE = ("prompt_column", "completion_column", "choices", "template", "held_out")
@@ -17,10 +21,11 @@ def add(commands: Any) -> None:
     """Adds the command and its flags."""
     about = "every route from the same data, side by side"
     parser = flags.add_command(commands, "compare", run, about)
-    parser.add_argument("--task", default=None, metavar="T", help="english, tables, ... (english)")
+    parser.add_argument("--task", default=None, metavar="T", help="of list (english)")
     sizes = "demonstrations (16 64 256, as far as the task has data)"
     parser.add_argument("--sizes", type=int, nargs="+", default=None, metavar="N", help=sizes)
-    parser.add_argument("--predictors", nargs="+", default=None, metavar="P")
+    routes = "of list, of the task's kind (the usual ones)"
+    parser.add_argument("--predictors", nargs="+", default=None, metavar="P", help=routes)
     tasks = "tables (12); through a language model, tasks or splits of a file (2)"
     parser.add_argument("--tasks", type=int, default=None, metavar="N", help=tasks)
     parser.add_argument("--seeds", type=int, default=1, metavar="S", help="data sets of each (1)")
@@ -31,8 +36,8 @@ def add(commands: Any) -> None:
         "--base", default=None, metavar="MODEL", help="smollm2, base, a directory, a .gguf"
     )
     group.add_argument("--data", default=None, metavar="FILE", help=".csv, .tsv, .jsonl, .parquet")
-    group.add_argument("--prompt-column", default=None, metavar="C")
-    group.add_argument("--completion-column", default=None, metavar="C")
+    group.add_argument("--prompt-column", default=None, metavar="C", help="of the file (found)")
+    group.add_argument("--completion-column", default=None, metavar="C", help="of the file (found)")
     choices = "the completions there are (those of the file, if they are few)"
     group.add_argument("--choices", nargs="+", default=None, metavar="A", help=choices)
     template = "how a pair is written, with {prompt} and {completion}; \\n is a line break"
@@ -64,7 +69,9 @@ def run(arguments: Any) -> int:
     if arguments.json:
         output.print_json(found)
         return 0
-    _show_matrix(found)
+    _show_matrices(found)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("icl-sim", "jax", "numpy"))
+    print(f"{found.about}; {versions}; digest {found.digest}\nagain: {found.command}")
     if page:
         print(f"report: {page}")
     return 0
@@ -93,7 +100,7 @@ def _through_language_model(arguments: Any) -> int:
     print(f"template: {found.template!r}")
     for note in found.notes:
         print(note)
-    _show_matrix(found)
+    _show_matrices(found)
     print(f"the largest noise of order, template or seed, N = {max(found.sizes)}")
     for name, noises in found.floors[max(found.sizes)].items():
         told = ", ".join(f"{noise} {cell.mean:.4f}" for noise, cell in noises.items())
@@ -106,9 +113,16 @@ def _through_language_model(arguments: Any) -> int:
     return 0
 
 
-def _show_matrix(found: Any) -> None:
-    width = max(map(len, found.predictors))
+def _show_matrices(found: Comparison | LanguageComparison) -> None:
     for size, matrix in found.matrix.items():
-        print(f"mean total variation, N = {size} (columns in the order of the rows)")
-        for row, cells in matrix.items():
-            print(f"{row:>{width}}", *(f"{cells[column].mean:.4f}" for column in matrix))
+        rows = [
+            (row, *(f"{cells[column].mean:.4f}" for column in matrix), _interval(cells["truth"]))
+            for row, cells in matrix.items()
+        ]
+        print(f"{found.task}, N = {size}: mean total variation of each row to each column")
+        output.print_table(("", *matrix, "95 % to truth"), rows)
+        print()
+
+
+def _interval(cell: Distance) -> str:
+    return f"[{cell.low:.4f}, {cell.high:.4f}]"

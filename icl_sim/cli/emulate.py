@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from icl_sim.emulation.turing import Emulation
 
 SHOWN = 200  # cells of a tape on the terminal
+MOST = "not halted at --max-steps"
 ENDED = {
     "halted": "halted",
-    "max-steps": "not halted: raise --max-steps",
+    "max-steps": MOST,
     "cells": "not halted: the next step leaves the {cells:,} certified cells: raise --cells",
 }
 
@@ -42,11 +43,19 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--engine", default=None, metavar="NAME", help="dense, cached, specialised or verify"
     )
-    parser.add_argument("--max-steps", type=int, default=None, metavar="N")
+    parser.add_argument(
+        "--max-steps",
+        type=int,
+        default=None,
+        metavar="N",
+        help="stop there if it has not halted; bb5 halts at 47,176,870",
+    )
     parser.add_argument(
         "--cells", type=int, default=None, metavar="N", help="certify so many on either side"
     )
-    parser.add_argument("--trace", default=None, metavar="FILE.html", help="write a viewer")
+    parser.add_argument(
+        "--trace", default=None, metavar="FILE.html", help="write a viewer of the first steps"
+    )
     parser.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
     parser.add_argument("--resume", action="store_true", help="take up a long run")
 
@@ -55,7 +64,7 @@ def run(arguments: Any) -> int:
     """Runs the machine, and tells by the exit code whether weights and interpreter agree."""
     if arguments.construction == "looped":
         return _looped(arguments)
-    from icl_sim.emulation.turing import emulate, find_machine
+    from icl_sim.emulation.turing import LIMITS, emulate, find_machine
 
     machine = find_machine(arguments.machine.strip())
     with ProgressBar() as progress:
@@ -72,11 +81,13 @@ def run(arguments: Any) -> int:
         )
     if arguments.trace:
         from icl_sim.emulation.turing import build
-        from icl_sim.report.viewer import write_viewer
+        from icl_sim.report.viewer import LONGEST, write_viewer
 
         built = build(machine, construction=found.construction, steps=None, cells=arguments.cells)
         given = "".join(machine.input) if arguments.tape is None else arguments.tape
         write_viewer(machine, given, built, arguments.trace, steps=found.steps)
+        if found.steps > LONGEST and not arguments.json:
+            print(f"{arguments.trace} shows the first {LONGEST} of {found.steps:,} steps")
     tape = "".join(found.tape)
     tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
     shown = {"tape": tape, "ended": ENDED[found.ended].format(cells=found.certified_cells)}
@@ -85,7 +96,7 @@ def run(arguments: Any) -> int:
             f"never halts: configuration at step {proof.start:,} recurs at step {proof.again:,}, "
             f"shifted by {proof.shift:,} cells"
         )
-    return _show(found, arguments, **shown)
+    return _show(found, arguments, most=f", to at most {LIMITS[-1][0]:,}", **shown)
 
 
 def _looped(arguments: Any) -> int:
@@ -105,11 +116,16 @@ def _looped(arguments: Any) -> int:
     return _show(found, arguments)
 
 
-def _show(found: Emulation | LoopedEmulation, arguments: Any, **shown: str) -> int:
+def _show(
+    found: Emulation | LoopedEmulation, arguments: Any, *, most: str = "", **shown: str
+) -> int:
     """Prints the fields of a run; ``shown`` takes the place of some on the terminal."""
     if arguments.json:
         output.print_json(found)
     else:
         for name, value in (vars(found) | shown).items():
             print(f"{name:>16}  {f'{value:,.0f}' if isinstance(value, float) else value}")
+        # A proof that it never halts, or a tape that is too short, says more.
+        if not found.halted and shown.get("ended", MOST) == MOST and "never_halts" not in shown:
+            print(f"not halted after {found.steps:,} steps: raise --max-steps{most}")
     return int(not found.agrees)

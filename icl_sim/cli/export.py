@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.cli import flags, output
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, did_you_mean, same_name
 from icl_sim.execution.progress import Progress, ProgressBar, quiet
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     """Adds the command and its flags."""
     about = "write each construction's weights and card, or a run's records, as files"
     parser = flags.add_command(commands, "export", run, about)
-    parser.add_argument("directory", metavar="DIR")
+    parser.add_argument("directory", metavar="DIR", help="where to; made if it is not there")
     parser.add_argument("names", nargs="*", metavar="NAME", help="constructions; all that fit")
     parser.add_argument(
         "--format",
@@ -199,9 +199,13 @@ def _folder(directory: str | Path) -> Path:
 def _chosen(names: Sequence[str]) -> list[str]:
     from constructions import CONSTRUCTIONS
 
+    names = [same_name(name, CONSTRUCTIONS) for name in names]
     for name in names:
         if name not in CONSTRUCTIONS:
-            raise InputError(f"NAME: expected one of {', '.join(CONSTRUCTIONS)}, got {name!r}")
+            raise InputError(
+                f"NAME: expected one of {', '.join(CONSTRUCTIONS)}, got {name!r}"
+                + did_you_mean(name, CONSTRUCTIONS)
+            )
     return list(dict.fromkeys(names)) or list(CONSTRUCTIONS)
 
 

@@ -56,6 +56,13 @@ def add_command(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
     parser.set_defaults(command=run)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="run it first: what it registers is known; several times",
+    )
     parser.add_argument("--seed", type=_seed, default=0, help="root of all randomness (0)")
     return parser
 
@@ -69,7 +76,8 @@ def _seed(text: str) -> int:
 
 def add_profile(parser: argparse.ArgumentParser) -> None:
     """How much of the audit is run."""
-    parser.add_argument("--profile", choices=PROFILES, default="smoke")
+    about = "smoke (seconds a statement, the default), standard (minutes) or full (hours)"
+    parser.add_argument("--profile", choices=PROFILES, default="smoke", help=about)
 
 
 def add_ring(parser: argparse.ArgumentParser) -> None:

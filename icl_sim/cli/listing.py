@@ -13,26 +13,51 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: Any) -> int:
-    """Prints the names, kind by kind."""
+    """Prints a table of each kind, with a line for each name."""
     found = inventory()
     if arguments.json:
         output.print_json(found)
         return 0
-    for kind, items in found.items():
-        print(f"{kind}:")
-        for item in items:
-            values = [item] if isinstance(item, str) else item.values()
-            print(" ", "  ".join(" ".join(v) if isinstance(v, list) else str(v) for v in values))
+    for kind, (headers, keys) in TABLES.items():
+        print(f"{kind} ({len(found[kind])})")
+        items = (_described(kind, item, found["about"]) for item in found[kind])
+        output.print_table(headers, [[item[key] for key in keys] for item in items])
+        print()
     return 0
 
 
-def inventory() -> dict[str, list[Any]]:
+# Of each kind: the headers of its table, and what stands below them.
+TABLES = {
+    "constructions": (("name", "kind", "certified: source"), ("name", "kind", "about")),
+    "machines": (("name", "for emulate: source"), ("name", "about")),
+    "programs": (("name", "for emulate --construction looped"), ("name", "about")),
+    "claims": (
+        ("statement", "verdict derived", "what is judged"),
+        ("id", "verdict derived", "about"),
+    ),
+    "predictors": (("name", "kind", "what answers"), ("name", "kind", "about")),
+    "tasks": (("name", "kind", "whose law is known"), ("name", "kind", "about")),
+}
+
+
+def _described(kind: str, item: Any, about: dict[str, Any]) -> dict[str, str]:
+    """The cells of an item's row by their keys."""
+    if kind == "constructions":
+        return item | {"about": f"{item['certificate']}: {item['source']}"}
+    if kind == "claims":
+        return item | {"about": item["statement"]}
+    line = about[kind][item]
+    return {"name": item} | line | {"about": line["about"].replace("`", "")}
+
+
+def inventory() -> dict[str, Any]:
     """Names of everything a user can ask for.
 
     Returns:
       constructions: name, kind, certificate and source of each; machines, programs (SUBLEQ, for
       the looped construction), claims, predictors (all kinds) and tasks (of ``compare``): names;
-      kinds: of each kind of predictor what it reads and answers, its predictors and tasks.
+      kinds: of each kind of predictor what it reads and answers, its predictors and tasks;
+      about: [machines, programs, predictors, tasks][name], a line, and the kind where there is one.
     """
     from constructions import CONSTRUCTIONS
     from constructions.programs.named import PROGRAMS
@@ -41,7 +66,7 @@ def inventory() -> dict[str, list[Any]]:
     from icl_sim.data.tasks import TASKS
     from icl_sim.data.text_tasks import TEXT_TASKS
     from icl_sim.data.vectors import VECTOR_TASKS
-    from icl_sim.predictors import KINDS, predictor_names
+    from icl_sim.predictors import KINDS, PREDICTORS, predictor_names
 
     tasks = {
         "classification": sorted(VECTOR_TASKS),
@@ -78,4 +103,27 @@ def inventory() -> dict[str, list[Any]]:
             }
             for kind in KINDS.values()
         ],
+        "about": {
+            "machines": {
+                name: {
+                    "about": f"{len(p.machine.working)} states, {len(p.machine.alphabet)} "
+                    f"symbols: {p.source}"
+                }
+                for name, p in PROGRAMS.items()
+            },
+            "programs": {name: {"about": program.domain} for name, program in SUBLEQ.items()},
+            "predictors": {
+                name: {"kind": p.kind.name, "about": p.about} for name, p in PREDICTORS.items()
+            },
+            "tasks": {
+                **{
+                    name: {"kind": "table", "about": (make.__doc__ or "").strip().split("\n")[0]}
+                    for name, make in TASKS.items()
+                },
+                **{
+                    name: {"kind": "classification", "about": about}
+                    for name, about in VECTOR_TASKS.items()
+                },
+            },
+        },
     }

@@ -11,7 +11,9 @@ def add(commands: Any) -> None:
     """Adds the command and its flags."""
     about = "write the report of a run from its records"
     parser = flags.add_command(commands, "report", run, about)
-    parser.add_argument("directory", metavar="DIR", help="the --out of reproduce or verify")
+    parser.add_argument(
+        "directory", metavar="DIR", help="the --out of reproduce, verify, compare or train sft"
+    )
 
 
 def run(arguments: Any) -> int:

@@ -21,15 +21,18 @@ def add(commands: Any) -> None:
     )
     about = "fine-tune the base on tables, all copies at once"
     sft = flags.add_command(kinds, "sft", run_sft, about)
-    sft.add_argument("--task", default="english", metavar="T")
-    sft.add_argument("--sizes", type=int, nargs="+", default=[16, 64], metavar="N")
+    sft.add_argument("--task", default="english", metavar="T", help="tables of list (english)")
+    sizes = "demonstrations (16 64)"
+    sft.add_argument("--sizes", type=int, nargs="+", default=[16, 64], metavar="N", help=sizes)
     sft.add_argument("--tasks", type=int, default=4, metavar="N", help="tables (4)")
     sft.add_argument("--seeds", type=int, default=1, metavar="S", help="data sets of each (1)")
-    sft.add_argument("--adapt", default="full", metavar="full|lora|head")
+    leaves = "the leaves that move: all (full, the default), LoRA beside them, or the output layer"
+    sft.add_argument("--adapt", default="full", metavar="full|lora|head", help=leaves)
     sft.add_argument("--rank", type=int, default=None, metavar="R", help="of LoRA (4)")
-    sft.add_argument("--optimizer", default=None, metavar="adam|sgd")
-    sft.add_argument("--learning-rate", type=float, default=None, metavar="X")
-    sft.add_argument("--steps", type=int, default=None, metavar="N")
+    usual = "as the base is usually fine-tuned, unless told"
+    sft.add_argument("--optimizer", default=None, metavar="adam|sgd", help="adam unless told")
+    sft.add_argument("--learning-rate", type=float, default=None, metavar="X", help=usual)
+    sft.add_argument("--steps", type=int, default=None, metavar="N", help=usual)
     for parser in (base, sft):
         flags.add_out(parser, default="out", about="results and report")
 

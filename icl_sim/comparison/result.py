@@ -78,3 +78,27 @@ class Comparison:
     vocab: int | None = field(default=None, metadata=OPTIONAL)
     seed: int | None = field(default=None, metadata=OPTIONAL)
     digest: str | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def command(self) -> str:
+        """What computes it again on the command line."""
+        flags: dict[str, object] = {
+            "sizes": " ".join(map(str, self.sizes)),
+            "predictors": " ".join(self.predictors[:-1]),
+            "tasks": self.tasks,
+            "seeds": self.seeds,
+            "contexts": self.contexts,
+            "vocab": self.vocab,
+            "seed": self.seed,
+        }
+        words = (f"--{name} {value}" for name, value in flags.items() if value is not None)
+        return " ".join((f"icl-sim compare --task {self.task}", *words))
+
+    @property
+    def about(self) -> str:
+        """On what data it is, in a line."""
+        shape = f" of {self.contexts} contexts and {self.vocab} outputs" if self.vocab else ""
+        sets = f"{self.seeds} data set{'s' * (self.seeds > 1)} of each"
+        of_seed = "" if self.seed is None else f", seed {self.seed}"
+        what = f"{self.task}: {self.tasks} task{'s' * (self.tasks > 1)}{shape}"
+        return f"{what}, {sets}{of_seed}"

@@ -16,13 +16,13 @@ from icl_sim.comparison.answer_strings import LENGTHS, AnswerStrings, Decoded
 from icl_sim.comparison.entry import checked_laws
 from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
 from icl_sim.comparison.result import Comparison
-from icl_sim.data.tasks import Demonstrations, make_task, sample_demonstrations
-from icl_sim.data.vectors import HELD_OUT, is_vector_task
-from icl_sim.errors import InputError
+from icl_sim.data.tasks import TASKS, Demonstrations, make_task, sample_demonstrations
+from icl_sim.data.vectors import HELD_OUT, VECTOR_TASKS, is_vector_task
+from icl_sim.errors import InputError, same_name
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
-from icl_sim.predictors import Predictor, get_predictor, predictor_names
+from icl_sim.predictors import PREDICTORS, Predictor, get_predictor, predictor_names
 from icl_sim.predictors.self_reading import SelfReading
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
@@ -66,8 +66,8 @@ def compare(
         `icl_sim.data.vectors.split`), whose contexts are held-out inputs.
       sizes: N, demonstrations in all, their contexts drawn uniformly; by default those of SIZES
         that the task has data for.
-      predictors: names in `icl_sim.predictors.PREDICTORS`, of the task's kind of data; by default
-        the usual routes.
+      predictors: names in `icl_sim.predictors.PREDICTORS`, in any case, of the task's kind
+        of data; by default the usual routes.
       tasks, seeds: the number of tables, and of data sets of each.
       contexts, vocab: m and V of tables.
       key: root of all randomness, not consumed; by default `jax.random.key(0)`.
@@ -87,10 +87,11 @@ def compare(
     """
     key = jax.random.key(0) if key is None else key
     store = MemoryStore() if store is None else store
+    task = same_name(task, (*TASKS, *VECTOR_TASKS))
     classes = is_vector_task(task)
     kind = "classification" if classes else "table"
-    if predictors is None:
-        predictors = ROUTES[kind]
+    predictors = ROUTES[kind] if predictors is None else predictors
+    predictors = [same_name(name, PREDICTORS) for name in predictors]
     names = (*predictors, TRUTH)
     if len(set(names)) < len(names) or not predictors:
         raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
@@ -120,9 +121,12 @@ def compare(
         vocab=2 if classes else vocab,
     )
     _check_kind(task, kind, predictors)
+    every: dict[int, np.ndarray] = {}
     if classes:
         check_sizes(task, sizes, tasks)
-        every = {n: _classified(task, n, names, tasks, seeds, key, store, progress) for n in sizes}
+        for done, size in enumerate(sizes):
+            progress(f"compare {task}", done, len(sizes))
+            every[size] = _classified(task, size, names, tasks, seeds, key, store, progress)
         return Comparison(**about, **_summed_up(every, names, tasks, seen=1))
     for size in sizes:
         for name in predictors:
@@ -134,10 +138,13 @@ def compare(
     strings = AnswerStrings(laws) if contexts == vocab else None
     run = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}"
     every, order, lengths = {}, {}, {}
+    parts = len(sizes) * len(predictors)
     for size in sizes:
         draw = cache(partial(_draw, laws, size, key))  # only if some predictor is not recorded
-        answers, moved, decoded = [], {}, {}
+        answers: list[Any] = []
+        moved, decoded = {}, {}
         for name in predictors:
+            progress(f"compare {task}", len(every) * len(predictors) + len(answers), parts)
             shown = partial(progress, f"{task} {size} {name}")
             record = f"{run}/{size}/{name}"
             ask = cache(partial(_predict, name, draw, key, shown, strings=strings))

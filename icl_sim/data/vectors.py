@@ -21,7 +21,13 @@ from icl_sim.execution.streams import Fixed
 GRID = 4
 HELD_OUT = 64
 GAUSSIAN_DIM = 8
-VECTOR_TASKS = ("breast-cancer", "digits", "gaussian", "iris", "wine")
+VECTOR_TASKS = {
+    "breast-cancer": "Benign or malignant, from 30 features of a cell sample (scikit-learn).",
+    "digits": "Two of the ten digits, 64 pixels (scikit-learn); digits-3-8 fixes the pair.",
+    "gaussian": f"Gaussian inputs in R^{GAUSSIAN_DIM}, labeled by a random halfspace.",
+    "iris": "Two of three species, 4 features (scikit-learn).",
+    "wine": "Two of three cultivars, 13 features (scikit-learn).",
+}
 _CLASSES = {"digits": 10, "iris": 3, "wine": 3}
 
 

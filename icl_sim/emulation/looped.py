@@ -22,7 +22,7 @@ from constructions.programs.subleq_ports import Ports
 from constructions.spec import TransformerSpec
 from icl_sim.decoding.decoder import check_arithmetic
 from icl_sim.emulation.subleq_files import find_program, port_inputs, read_inputs, read_program
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, same_name
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
@@ -113,6 +113,7 @@ def emulate_looped(
         )
     if max_steps is not None and not 1 <= max_steps <= MOST_STEPS:
         raise InputError(f"--max-steps: expected 1 to {MOST_STEPS:,}, got {max_steps:,}")
+    name = same_name(name, SUBLEQ)
     own = name not in SUBLEQ and Path(name).is_file()
     if own:
         program, inputs = None, port_inputs(tape)

@@ -25,7 +25,7 @@ from icl_sim.decoding import ENGINES, Decoder, verify_trace
 from icl_sim.emulation.interpreted import certain_pieces, noted, proven, stands, token_blocks
 from icl_sim.emulation.machine_files import parse_machine, read_machine
 from icl_sim.emulation.run_checkpoints import RunCheckpoint
-from icl_sim.errors import InputError, did_you_mean, require_type
+from icl_sim.errors import InputError, did_you_mean, require_type, same_name
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import load
@@ -82,7 +82,7 @@ class Emulation:
 
 
 def find_machine(name: str) -> TuringMachine:
-    """A machine by its name in `PROGRAMS`, from a file, or as the text of one (`FORMATS`).
+    """A machine by its name in `PROGRAMS`, in any case, from a file, or as the text of one.
 
     Raises:
       InputError: none of the three.
@@ -91,8 +91,8 @@ def find_machine(name: str) -> TuringMachine:
     ('A', 'B', 'Z')
     """
     require_type(name, str, name="machine")
-    if name in PROGRAMS:
-        return PROGRAMS[name].machine
+    if (known := same_name(name, PROGRAMS)) in PROGRAMS:
+        return PROGRAMS[known].machine
     if os.path.isfile(name) or os.path.isfile(name.rpartition(":")[0]):
         return read_machine(name)
     try:

@@ -85,6 +85,7 @@ class Predictor:
       host: the function takes concrete data, one data set at a time, and cannot be jitted.
       moved_by: of kind ``language``, what moves its laws beside the data, of NOISES; a comparison
         measures by how much.
+      about: a line for ``list``; by default the first line of the function's docstring.
     """
 
     function: Callable[[Any, jax.Array], Any]
@@ -92,12 +93,19 @@ class Predictor:
     counts_only: bool = False
     host: bool = False
     moved_by: tuple[str, ...] = ()
+    about: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.about:
+            first = (getattr(self.function, "__doc__", None) or "").strip().split("\n")[0]
+            object.__setattr__(self, "about", first)
 
     def __call__(self, data: Any, key: jax.Array) -> Any:
         """The laws, float32, in the kind's shape.
 
         Raises:
-          InputError: data of another kind, or laws of another shape.
+          InputError: data of another kind, laws of another shape, or a function that cannot be
+            traced and is not ``host``.
         """
         kind = self.kind
         if not isinstance(data, kind.data):
@@ -105,7 +113,14 @@ class Predictor:
                 f"predictor of kind {kind.name}: expected {kind.data.__name__}, got "
                 f"{type(data).__name__}"
             )
-        laws = self.function(data, key)
+        try:
+            laws = self.function(data, key)
+        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
+            name = getattr(self.function, "__name__", "a predictor")
+            raise InputError(
+                f"{name}: expected a function that JAX can trace, got one that needs the numbers: "
+                "register it with host=True"
+            ) from None
         if np.shape(laws) != kind.shape(data):
             raise InputError(
                 f"predictor of kind {kind.name}: expected {kind.answers}, here "

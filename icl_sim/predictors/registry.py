@@ -28,52 +28,75 @@ from icl_sim.predictors.selected import random_choice, retrieved
 from icl_sim.predictors.tuned import RANKS, fine_tuned, tuned, tuned_in_context, validated
 from icl_sim.training.base_model import CONFIGS
 
+Function = Callable[..., Any]
+
+_BASE = "The base fine-tuned on the data until converged:"
+_SHOWN = "with as many demonstrations as its prompt holds,"
+
+
+def _tuned(function: Function, leaves: str) -> Predictor:
+    return Predictor(function, counts_only=True, about=f"{_BASE} {leaves}.")
+
+
+def _chosen(name: str, function: Function) -> dict[str, Predictor]:
+    """A route whose prompt does not hold all data, with each way to choose those that it shows."""
+    return {
+        f"{name}-random": Predictor(
+            random_choice(function), about=f"{name} {_SHOWN} chosen at random."
+        ),
+        f"{name}-retrieved": Predictor(
+            retrieved(function), about=f"{name} {_SHOWN} retrieved for the query."
+        ),
+    }
+
+
+def _classifier(solver: Function, about: str) -> Predictor:
+    return Predictor(halfspace(solver), CLASSIFICATION, host=True, about=about)
+
+
 _TABLES = {
     "bayes": Predictor(bayes),
     "counts": Predictor(counts, counts_only=True),
     "emulator": Predictor(emulator, counts_only=True),
     "fine-tuned": Predictor(fine_tuned, counts_only=True),
-    "full": Predictor(tuned(CONFIGS["full"]), counts_only=True),
+    "full": _tuned(tuned(CONFIGS["full"]), "all leaves"),
     "full-validated": Predictor(validated),
-    "head": Predictor(tuned(CONFIGS["head"]), counts_only=True),
-    "head-sgd": Predictor(tuned(HEAD_SGD), counts_only=True),
+    "head": _tuned(tuned(CONFIGS["head"]), "the output layer alone"),
+    "head-sgd": _tuned(tuned(HEAD_SGD), "the output layer alone, by plain gradient descent"),
     "in-context": Predictor(in_context),
-    "in-context-random": Predictor(random_choice(in_context)),
-    "in-context-retrieved": Predictor(retrieved(in_context)),
+    **_chosen("in-context", in_context),
     "lookup": Predictor(lookup),
-    "lookup-random": Predictor(random_choice(lookup)),
-    "lookup-retrieved": Predictor(retrieved(lookup)),
+    **_chosen("lookup", lookup),
     **{
-        f"lora-{rank}": Predictor(tuned(replace(CONFIGS["lora"], rank=rank)), counts_only=True)
+        f"lora-{rank}": _tuned(tuned(replace(CONFIGS["lora"], rank=rank)), f"LoRA of rank {rank}")
         for rank in RANKS
     },
     "mixture": Predictor(mixture),
-    "mixture-random": Predictor(random_choice(mixture)),
-    "mixture-retrieved": Predictor(retrieved(mixture)),
+    **_chosen("mixture", mixture),
     "retrieval": Predictor(retrieval),
     "smoothed": Predictor(smoothed, counts_only=True),
     "tuned-in-context": Predictor(tuned_in_context),
     "universal": Predictor(universal, host=True),
     "zero-shot": Predictor(zero_shot, counts_only=True),
 }
-_CLASSIFIERS = {
-    "least-squares": halfspace(least_squares),
+_IN_WEIGHTS = {
     "logistic": logistic,
     "logistic-in-context": logistic_in_context,
-    "perceptron": halfspace(perceptron),
     "perceptron-in-context": perceptron_in_context,
-    "svm": halfspace(hard_margin_svm),
     "svm-in-context": svm_in_context,
 }
 # A route has one name, whatever it reads: those of language models have their kind in front here.
-PREDICTORS: dict[str, Predictor] = (
-    _TABLES
-    | {name: Predictor(route, CLASSIFICATION, host=True) for name, route in _CLASSIFIERS.items()}
-    | {
+PREDICTORS: dict[str, Predictor] = {
+    **_TABLES,
+    "least-squares": _classifier(least_squares, "The halfspace of least squares."),
+    "perceptron": _classifier(perceptron, "The halfspace of the perceptron, run to convergence."),
+    "svm": _classifier(hard_margin_svm, "The halfspace of the hard-margin SVM."),
+    **{name: Predictor(f, CLASSIFICATION, host=True) for name, f in _IN_WEIGHTS.items()},
+    **{
         f"{LANGUAGE.name}/{name}": Predictor(route, LANGUAGE, host=True, moved_by=noises)
         for name, (route, noises) in LANGUAGE_ROUTES.items()
-    }
-)
+    },
+}
 
 
 def register_predictor(
@@ -83,6 +106,7 @@ def register_predictor(
     kind: str = "table",
     counts_only: bool = False,
     host: bool = False,
+    about: str = "",
 ) -> None:
     """Adds a predictor under a new name; ``compare``, its report and ``list`` then know it.
 
@@ -93,7 +117,7 @@ def register_predictor(
       name: not taken among those of its kind.
       function: (data, key) -> laws; see `Predictor`.
       kind: a name in `KINDS`: what it reads and answers.
-      counts_only, host: see `Predictor`.
+      counts_only, host, about: see `Predictor`.
 
     Raises:
       InputError: the name is taken, no such kind, or one without counts for ``counts_only``.
@@ -116,7 +140,7 @@ def register_predictor(
         raise InputError(f"predictor {name!r}: data of kind {kind} have no counts to read alone")
     # All that may move the law of an unknown route is tried.
     noises = NOISES if kind == LANGUAGE.name else ()
-    PREDICTORS[place] = Predictor(function, found, counts_only, host or found.host, noises)
+    PREDICTORS[place] = Predictor(function, found, counts_only, host or found.host, noises, about)
 
 
 def get_predictor(name: str, kind: str | None = None) -> Predictor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from icl_sim.report.plots import log_ticks, sizes
+from icl_sim.report.plots import SMALL, log_ticks, sizes
 
 Row = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def sizes_against_all(eps: Axes, V: Axes, m: Axes, delta: Axes, rows: Sequence[R
             axes.set_xticks(x, [f"{value:.3g}" for value in x])
             axes.minorticks_off()
     eps.set_ylabel("demonstrations per context")
-    eps.legend(fontsize=8)
+    eps.legend(fontsize=SMALL)
 
 
 def _law(row: Row, law: str) -> float:
@@ -71,7 +71,7 @@ def hash_bit(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
             )
         axes.axhline(0.05, color="#777777", linestyle=":", label="delta = 0.05")
         axes.set(xlabel="output tokens, l", ylabel="failure probability", title=f"V = {vocab}")
-        axes.legend(fontsize=8, loc="center left")
+        axes.legend(fontsize=SMALL, loc="center left")
 
 
 def vocabulary(axes: Axes, rows: Sequence[Row]) -> None:
@@ -98,20 +98,20 @@ def retrieval(axes: Axes, rows: Sequence[Row]) -> None:
     """Total variation over K, retrieved and random, of each model."""
     for answer, color in zip(sorted({row["answer"] for row in rows}), OTHERS, strict=False):
         mine = [row for row in rows if row["answer"] == answer]
-        for kind, style in (("retrieved", "-"), ("random", "--")):
+        for kind, style, marker in (("retrieved", "-", "o"), ("random", "--", "x")):
             axes.plot(
                 [row["K"] for row in mine],
                 [row[kind] for row in mine],
                 color=color,
                 linestyle=style,
-                marker="o",
-                markersize=4,
+                marker=marker,
+                markersize=6,
                 label=f"{answer}, {kind}",
             )
     axes.set(xlabel="demonstrations in the prompt, K", ylabel="mean total variation")
     axes.set(xscale="log", yscale="log")
     log_ticks(axes, sorted({row["K"] for row in rows}))
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=SMALL)
 
 
 def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
@@ -137,4 +137,4 @@ def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
         ylabel="mean total variation",
         ylim=(0, None),
     )
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=SMALL)

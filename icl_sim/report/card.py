@@ -16,7 +16,7 @@ from constructions.certificate import Record, bilinear, value_map
 from constructions.construction import Construction
 from constructions.residual import Residual
 from icl_sim.errors import InputError
-from icl_sim.report.plots import svg
+from icl_sim.report.plots import SMALL, svg
 from icl_sim.report.templating import template
 from icl_sim.storage.whole_files import write_whole
 
@@ -138,7 +138,7 @@ def _heat_map(
     axes.set(xlabel=columns, ylabel=rows)
     if not names[0]:
         axes.set(xticks=[], yticks=[])
-        axes.text(0.5, 0.5, none, ha="center", va="center", fontsize=9)
+        axes.text(0.5, 0.5, none, ha="center", va="center", fontsize=SMALL)
         return
     picked = [
         np.concatenate([np.arange(residual.width)[residual[name]] for name in side])
@@ -153,7 +153,7 @@ def _heat_map(
             name if size == 1 else f"{name} ({size})"
             for name, size in ((name, residual.sizes[name]) for name in side)
         ]
-        which.set_ticks((edges[:-1] + edges[1:] - 1)[::step] / 2, labels[::step], fontsize=8)
+        which.set_ticks((edges[:-1] + edges[1:] - 1)[::step] / 2, labels[::step], fontsize=SMALL)
         for edge in edges[1:-1]:
             line = axes.axhline if which is axes.yaxis else axes.axvline
             line(edge - 0.5, color="#888888", linewidth=0.5)

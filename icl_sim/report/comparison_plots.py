@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from icl_sim.comparison.language_result import LanguageComparison
 from icl_sim.comparison.result import Comparison
-from icl_sim.report.plots import log_ticks
+from icl_sim.report.plots import SMALL, log_ticks
 
 # Okabe and Ito's palette for the routes that most comparisons show; the others follow in gray tones
 # of their own, told apart by their markers.
@@ -28,6 +28,7 @@ COLORS = {
 }
 Compared: TypeAlias = Comparison | LanguageComparison
 MARKERS = "osD^vPX*<>hp"
+ROUNDING = 2.0**-24  # of float32: what is below it is drawn there
 
 
 def look(name: str, place: int) -> dict[str, Any]:
@@ -49,11 +50,10 @@ def against_size(axes: Axes, comparison: Compared, column: str) -> None:
     first = []
     for place, name in enumerate(comparison.predictors):
         cells = [comparison.matrix[size][name][column] for size in sizes]
-        mean = [cell.mean for cell in cells]
-        if name == column or max(mean) <= 0:
+        if name == column or max(cell.mean for cell in cells) <= 0:
             continue
-        lower, upper = (
-            [max(getattr(cell, end), 1e-9) for cell in cells] for end in ("low", "high")
+        mean, lower, upper = (
+            [max(getattr(cell, end), ROUNDING) for cell in cells] for end in ("mean", "low", "high")
         )
         line = look(name, place)
         axes.fill_between(sizes, lower, upper, color=line["color"], alpha=0.15, linewidth=0)
@@ -66,7 +66,7 @@ def against_size(axes: Axes, comparison: Compared, column: str) -> None:
     axes.set_yscale("log")
     log_ticks(axes, sizes)
     axes.set(xlabel="demonstrations, N", ylabel=f"mean total variation to {column}")
-    axes.legend(loc="best", fontsize=8)
+    axes.legend(loc="best", fontsize=SMALL)
 
 
 def compared(left: Axes, right: Axes, comparison: Comparison) -> None:
@@ -93,22 +93,28 @@ def beside(axes: Axes, comparison: Comparison) -> None:
 
 
 def heat_map(axes: Axes, comparison: Compared, size: int) -> None:
-    """The whole matrix at one size: mean total variation of every pair."""
+    """The whole matrix at one size: mean total variation of every pair; one scale for all sizes."""
     names = comparison.predictors
     cells = comparison.matrix[size]
     values = np.array([[cells[row][column].mean for column in names] for row in names])
-    axes.imshow(values, cmap="Blues", vmin=0)
+    most = max(
+        cell.mean
+        for found in comparison.matrix.values()
+        for row in found.values()
+        for cell in row.values()
+    )
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=most, aspect="auto")
     axes.grid(visible=False)
-    size_of_names, size_of_cells = min(8, 64 / len(names)), min(7, 42 / len(names))
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=size_of_names)
-    axes.set_yticks(range(len(names)), names, fontsize=size_of_names)
-    for i, row in enumerate(values):
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=SMALL)
+    axes.set_yticks(range(len(names)), names, fontsize=SMALL)
+    readable = len(names) <= 8  # a smaller text is none: the command line prints every number
+    for i, row in enumerate(values if readable else ()):
         for j, value in enumerate(row):
-            dark = value > 0.6 * values.max()
+            dark = value > 0.6 * most
             text = f"{value:.3f}" if value >= 5e-4 else f"{value:.0e}" if value else "0"
-            color = "white" if dark else "black"
-            axes.text(j, i, text, ha="center", va="center", fontsize=size_of_cells, color=color)
-    axes.set_title(f"{comparison.task}, N = {size}: mean total variation")
+            color = "white" if dark else "#111111"  # on the cell, whatever the page's scheme
+            axes.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=color)
+    axes.set_title(f"{comparison.task}, N = {size}: mean TV")
 
 
 def collapse(axes: Axes, comparisons: Sequence[Comparison], delta: float = 0.1) -> None:
@@ -132,7 +138,7 @@ def collapse(axes: Axes, comparisons: Sequence[Comparison], delta: float = 0.1) 
     axes.xaxis.set_minor_formatter("")
     axes.set_ylabel("mean over data sets of the largest TV to truth")
     axes.set_title(f"collapse, delta = {delta:g}")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=SMALL)
 
 
 def matrices(*axes_and_comparison: Any) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
+from icl_sim.report.plots import SMALL
+
 Row = Mapping[str, Any]
 
 COLORS = {
@@ -54,7 +56,7 @@ def learning_curves(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
         axes.minorticks_off()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-    left.legend(fontsize=8)
+    left.legend(fontsize=SMALL)
 
 
 def real_data(axes: Axes, rows: Sequence[Row]) -> None:
@@ -83,4 +85,4 @@ def real_data(axes: Axes, rows: Sequence[Row]) -> None:
     )
     axes.set_yticks(range(len(names)), [f"{r['data']}, n = {r['n']}" for r in largest])
     axes.set(xlabel="mean error on the whole data set", xlim=(-0.005, None))
-    axes.legend(fontsize=8, loc="center right")
+    axes.legend(fontsize=SMALL, loc="center right")

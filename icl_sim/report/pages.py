@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from icl_sim.claims.claim import Audit
+from icl_sim.claims.claim import FALSE, VERDICTS, Audit
 from icl_sim.comparison.result import Comparison
 from icl_sim.errors import InputError
 from icl_sim.report import comparison_plots, curves, language_plots, plots
@@ -53,6 +53,7 @@ def render_audit(audit: Audit) -> str:
     """The audit as text; all that came from data is escaped."""
     return template("audit.html").render(
         audit=audit,
+        words=VERDICTS,
         pictures={s.statement.id: pictures(s.outcome.figures) for s in audit.statements},
         looseness=looseness(audit.statements),
     )
@@ -101,6 +102,8 @@ def render(findings: Findings) -> str:
         )
     return template("report.html").render(
         findings=findings,
+        failed=[s for s in findings.statements if s.outcome.verdict == FALSE],
+        words=VERDICTS,
         pictures=drawings,
         costs=[asdict(cost) for cost in findings.costs],
     )
@@ -130,5 +133,7 @@ def _compared(comparison: Comparison) -> list[dict[str, Any]]:
                 plots.svg(comparison_plots.matrices, comparison, panels=len(ends))
             ),
             "tables": comparison_plots.tables(comparison),
+            "origin": comparison.about,
+            "command": comparison.command,
         },
     ]

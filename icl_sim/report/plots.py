@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -30,6 +31,7 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
+    "axes.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -38,30 +40,50 @@ STYLE: Any = {
     "legend.frameon": False,
 }
 
+SIZE = (4.5, 3.4)  # inches of a panel
+WIDTH = 33  # rem, the most that a page shows it in
+# On a page, black is its ink and the grid's gray its line, whatever its scheme.
+INK = {"#000000": "currentColor", "#e6e6e6": "var(--grid, #e6e6e6)"}
+SMALL = 9.5  # points: 9 pixels on a phone, where 320 pixels are left for a panel of 324 points
+
 Row = Mapping[str, Any]
 
 
 def svg(
     draw: Callable[..., None], *arguments: Any, panels: int = 1, columns: int | None = None
 ) -> str:
-    """The SVG element that ``draw(*axes, *arguments)`` paints on ``panels`` axes.
+    """The SVG elements that ``draw(*axes, *arguments)`` paints, one for each of ``panels`` axes.
 
-    They stand side by side, or in rows of ``columns``.
+    They stand side by side where the page is wide, at most ``columns`` of them, and below each
+    other on a phone. Ink is the page's color, light or dark; a reader of the page hears the title
+    of the panel, or what its axes are.
     """
-    across = columns or panels
-    down = -(-panels // across)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2 * across, 3.8 * down), layout="constrained")
-        axes = [figure.add_subplot(down, across, i + 1) for i in range(panels)]
+        figures = [Figure(figsize=SIZE, layout="constrained") for _ in range(panels)]
+        axes = [figure.add_subplot() for figure in figures]
         draw(*axes, *arguments)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        drawn = [_element(figure, one) for figure, one in zip(figures, axes, strict=True)]
+    if panels == 1:
+        return drawn[0]
+    width = f"{WIDTH * (columns or panels)}rem"
+    return f'<div class="panels" style="max-width: {width}">{"".join(drawn)}</div>'
+
+
+def _element(figure: Figure, axes: Axes) -> str:
+    """A panel as an inline SVG element, whose size the page sets up to a width."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     text = buffer.getvalue()
-    # Inline in HTML the XML prologue does not belong, and the page sets the size up to a width.
+    # Inline in HTML the XML prologue does not belong.
     text = text[text.index("<svg") :]
+    text = re.sub("<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    for given, ink in INK.items():
+        text = text.replace(f": {given}", f": {ink}")
     end = text.index(">")
     tag = re.sub(r' (?:width|height)="[^"]*"', "", text[:end])
-    return f'{tag} style="max-width: {33 * across}rem"{text[end:]}'
+    title = axes.get_title() or f"{axes.get_ylabel()} over {axes.get_xlabel()}"
+    head = f'{tag} role="img" style="max-width: {WIDTH}rem"><title>{escape(title)}</title>'
+    return head + text[end + 1 :]
 
 
 def sizes(axes: Axes, x: Sequence[float], rows: Sequence[Row], **look: Any) -> None:
@@ -96,7 +118,7 @@ def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None
     sizes(left, m, chosen)
     left.set(xscale="log", yscale="log", xlabel="contexts, m", ylabel="demonstrations per context")
     left.set_title(f"V = {largest}, eps = {chosen[0]['eps']}, delta = {chosen[0]['delta']}")
-    left.legend(fontsize=8)
+    left.legend(fontsize=SMALL)
     shades = ["#56B4E9", "#0072B2", "#000000"]
     for vocab, color in zip(sorted({row["vocab"] for row in rows}), shades, strict=False):
         mine = [row for row in rows if row["vocab"] == vocab]
@@ -119,4 +141,4 @@ def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None
         )
     right.set(xscale="log", xlabel="contexts, m", ylabel="n*(m) - n*(1)")
     right.set_title("growth with m: a sum, not a product")
-    right.legend(fontsize=8)
+    right.legend(fontsize=SMALL)

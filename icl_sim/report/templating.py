@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 
 def template(name: str) -> jinja2.Template:
@@ -18,6 +20,7 @@ def template(name: str) -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
+    environment.filters["linked"] = linked
     environment.filters["columns"] = columns
     return environment.get_template(name)
 
@@ -35,6 +38,20 @@ def number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)
+
+
+def linked(text: str) -> Markup:
+    """A text whose arXiv numbers and web addresses are links.
+
+    >>> linked("Bai (arXiv:2306.04637) <x>")
+    Markup('Bai (<a href="https://arxiv.org/abs/2306.04637">arXiv:2306.04637</a>) &lt;x&gt;')
+    """
+    found = re.sub(
+        r"arXiv:(\d{4}\.\d{4,5})",
+        r'<a href="https://arxiv.org/abs/\1">arXiv:\1</a>',
+        str(escape(text)),
+    )
+    return Markup(found)  # noqa: S704 - escaped before the links were put in
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

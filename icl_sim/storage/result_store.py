@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from icl_sim.errors import InputError
+from icl_sim.execution.plugins import LOADED
 from icl_sim.storage.provenance import provenance
 from icl_sim.storage.records import Record, canonical_json, read_run
 from icl_sim.storage.store import Store
@@ -88,11 +89,12 @@ def open_store(
 
     Args:
       out: see `Store`; None keeps nothing.
-      config: what the results depend on, apart from `provenance`.
+      config: what the results depend on, apart from `provenance` and the plugins.
       resume: whether ``out`` may hold earlier results.
     """
     if out is None:
         yield MemoryStore()
         return
-    with Store(out, config={**config, **provenance()}, resume=resume) as store:
+    plugins = {"plugins": dict(LOADED)} if LOADED else {}
+    with Store(out, config={**config, **plugins, **provenance()}, resume=resume) as store:
         yield store

@@ -54,12 +54,13 @@ def save_weights(
 
 
 def load_weights(path: str | Path) -> tuple[TransformerSpec, Arrays, dict[str, Any]]:
-    """What `save_weights` wrote at ``path`` (without a suffix): spec, params, sidecar.
+    """What `save_weights` wrote at ``path``, with or without its suffix: spec, params, sidecar.
 
     Raises:
       InputError: a missing, damaged or changed file, one that memory does not last for, or leaves
         that are not those of the spec.
     """
+    path = str(path).removesuffix(".safetensors")
     try:
         files = Path(f"{path}.safetensors"), Path(f"{path}.json")
         # A header that lies about its leaves is found out before they are made; the file itself and
@@ -72,7 +73,7 @@ def load_weights(path: str | Path) -> tuple[TransformerSpec, Arrays, dict[str, A
             f"{path}: expected {path}.safetensors and its sidecar {path}.json, got "
             f"{type(error).__name__}: write them with save_weights or export"
         ) from None
-    return unpack(raw, sidecar, name=str(path))
+    return unpack(raw, sidecar, name=path)
 
 
 def pack(spec: TransformerSpec, params: Mapping[str, Any], **about: Any) -> tuple[bytes, str]:

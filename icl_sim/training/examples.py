@@ -26,9 +26,10 @@ DRAWN = 2**24  # of a float32 sum of whole counts
 class Examples(NamedTuple):
     """E prompts of T tokens and what followed each of them.
 
-    inputs: int32 [E, T].
-    counts: float or int [E, V], how often symbol v came after prompt e; zero leaves it out, any
-      other number is from 1e-20 to 2^24.
+    Attributes:
+      inputs: int32 [E, T].
+      counts: float or int [E, V], how often symbol v came after prompt e; zero leaves it out, any
+        other number is from 1e-20 to 2^24.
     """
 
     inputs: Any

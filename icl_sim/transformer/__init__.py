@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from constructions.catalog import register_construction
 from icl_sim.transformer.activation_memory import forward_bytes, gradient_bytes, require_memory
+from icl_sim.transformer.activations import Activations
 from icl_sim.transformer.arithmetic import CERTIFIED, FAST, HALF, Arithmetic
 from icl_sim.transformer.features import head_features, jacobian_features
 from icl_sim.transformer.forward_pass import (
@@ -25,6 +27,7 @@ __all__ = [
     "CERTIFIED",
     "FAST",
     "HALF",
+    "Activations",
     "Arithmetic",
     "Params",
     "Transformer",
@@ -45,6 +48,7 @@ __all__ = [
     "position_features",
     "project",
     "readout",
+    "register_construction",
     "require_memory",
     "stack_layers",
     "unembed",

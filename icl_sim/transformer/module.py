@@ -17,9 +17,11 @@ import numpy as np
 
 from constructions.certificate import Certificate
 from constructions.construction import Construction
+from constructions.residual import Residual
 from constructions.spec import TransformerSpec, check_params, is_gain, param_shapes
 from icl_sim.errors import InputError, require_type
 from icl_sim.execution.memory_guard import placed, require
+from icl_sim.transformer.activations import Activations, forward_with_activations
 from icl_sim.transformer.forward_pass import forward
 
 
@@ -45,13 +47,25 @@ class Transformer(nn.Module):
     origin: Any = None
 
     @nn.compact
-    def __call__(self, inputs: Any, **arguments: Any) -> jax.Array:
-        """`forward` with this module's params and its keyword arguments."""
+    def __call__(
+        self, inputs: Any, *, capture: Residual | bool = False, **arguments: Any
+    ) -> jax.Array | tuple[jax.Array, Activations]:
+        """`forward` with this module's params and its keyword arguments.
+
+        Args:
+          inputs: see `forward`.
+          capture: True returns (output, `Activations`): the residual stream and the attention of
+            each layer. A construction's ``residual`` does too, and names the slices of the stream.
+          arguments: those of `forward`.
+        """
         params = {
             name: self.param(name, _initializer(self.spec, name), shape, self.dtype)
             for name, shape in param_shapes(self.spec).items()
         }
-        return forward(self.spec, params, inputs, **arguments)
+        if capture is False:
+            return forward(self.spec, params, inputs, **arguments)
+        residual = None if capture is True else capture
+        return forward_with_activations(self.spec, params, inputs, residual=residual, **arguments)
 
 
 def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:

@@ -133,8 +133,12 @@ def attention(
     prefix: Any,
     segments: jax.Array | None,
     how: Arithmetic,
+    watch: Callable[[jax.Array], None] | None = None,
 ) -> jax.Array:
-    """[..., T, D] -> [..., T, D]: the sum of the heads' outputs."""
+    """[..., T, D] -> [..., T, D]: the sum of the heads' outputs.
+
+    ``watch`` is shown the weights that the values get, [..., H, T, S].
+    """
     T = x.shape[-2]
     q, k, v = project(spec, layer, leaf, x, index, how)
     place = jnp.arange(T, dtype=jnp.int32)
@@ -142,7 +146,7 @@ def attention(
     if segments is not None:
         same = segments[..., :, None] == segments[..., None, :]
         mask = (lift(mask, same.ndim) & same)[..., None, :, :]
-    if how.fused and _fusable(layer):
+    if how.fused and _fusable(layer) and watch is None:
         head = _fused(layer, q, k, v, mask)
     else:
         if layer.groups != layer.heads:
@@ -156,7 +160,10 @@ def attention(
             ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
             scores = scores + dot(ones, bias.reshape(1, -1), how).reshape(scores.shape)
         mix = partial(einsum, "...ts,...su->...tu", how=how)
-        head = weigh(layer, scores, jnp.broadcast_to(mask, scores.shape), lambda w: mix(w, v))
+        seen = jnp.broadcast_to(mask, scores.shape)
+        head = weigh(layer, scores, seen, lambda w: mix(w, v))
+        if watch is not None:
+            watch(weigh(layer, scores, seen, lambda w: w))
     return join_heads(layer, leaf, head.astype(x.dtype), how)
 
 
