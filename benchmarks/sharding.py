@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,8 +68,8 @@ def sequences(steps: int) -> Completions:
     """ROWS sequences a step, of the kinds that the base is pretrained on."""
     blocks = -(-steps * ROWS // 3)
     keys = jax.random.split(jax.random.key(0), blocks)
-    short = jax.jit(jax.vmap(lambda key, number: short_block(key, number, LENGTH)))
-    found = jax.tree.map(np.asarray, short(keys, jnp.arange(blocks)))
+    short = jax.jit(partial(jax.lax.map, lambda block: short_block(*block, LENGTH)))
+    found = jax.tree.map(np.asarray, short((keys, jnp.arange(blocks))))
     tokens = found.tokens.reshape(-1, LENGTH)[: steps * ROWS]
     weights = found.weights.reshape(-1, LENGTH - 1)[: steps * ROWS]
     return Completions(tokens, weights, np.ones_like(tokens))
