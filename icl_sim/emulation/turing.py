@@ -98,10 +98,9 @@ def find_machine(name: str) -> TuringMachine:
     try:
         return parse_machine(name, name=name)
     except InputError as error:
-        shown = name if len(name) <= 300 else f"{name[:300]}..."
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {shown!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
+            f"line, got {name[:300]!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
         ) from None
 
 
