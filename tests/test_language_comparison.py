@@ -26,7 +26,7 @@ from icl_sim.storage.store import Store
 from icl_sim.training import TrainConfig
 
 ROUTES = ("zero-shot", "in-context", "lora-8", "counts", "head", "even")
-OPTIONS = {"sizes": (4, 8, 16), "predictors": ROUTES, "tuning": FEW_STEPS}
+OPTIONS = {"sizes": (8, 16), "predictors": ROUTES, "tuning": FEW_STEPS}
 
 
 def even(question, key):
@@ -186,7 +186,7 @@ def free():
 
 
 def test_free_completions_are_scored_whole():
-    names = ("in-context", "lora-8", "counts", "distilled")
+    names = ("in-context", "lora-8", "counts")
     found = compare_tasks(model(), [free()], sizes=(5,), predictors=names, tuning=FEW_STEPS)
     assert found.choices == ("red", "not red", "very not blue")
     assert "stand as choices" in found.notes[0]
