@@ -52,7 +52,7 @@ def decoded(route, length=2):
     return jax.jit(lambda data: string_laws(route.prompt(data, KEY), length))
 
 
-@pytest.mark.parametrize("name", ["lookup", "in-context"])
+@pytest.mark.parametrize("name", ["lookup", pytest.param("in-context", marks=pytest.mark.slow)])
 def test_an_answer_is_read_like_one_demonstration_more(name):
     route = PREDICTORS[name].function
     found = decoded(route)(DATA)
@@ -79,6 +79,7 @@ def test_laws_of_strings_begin_with_the_laws_of_one_answer_and_scores_are_their_
     np.testing.assert_allclose(scores[..., 0], first, **F32)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_each_query_is_read_on_by_itself():
     route = PREDICTORS["lookup"].function
     own = on_other_data(route, lambda data, key: (retrieve(data, 4), key))
