@@ -68,7 +68,7 @@ def sequences(steps: int) -> Completions:
     """ROWS sequences a step, of the kinds that the base is pretrained on."""
     blocks = -(-steps * ROWS // 3)
     keys = jax.random.split(jax.random.key(0), blocks)
-    short = jax.jit(partial(jax.lax.map, lambda block: short_block(*block, LENGTH)))
+    short = jax.jit(partial(jax.lax.map, lambda block: short_block(block[0], block[1], LENGTH)))
     found = jax.tree.map(np.asarray, short((keys, jnp.arange(blocks))))
     tokens = found.tokens.reshape(-1, LENGTH)[: steps * ROWS]
     weights = found.weights.reshape(-1, LENGTH - 1)[: steps * ROWS]

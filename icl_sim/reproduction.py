@@ -28,6 +28,7 @@ from icl_sim.predictors import PREDICTORS
 from icl_sim.predictors.selected import CHOICES
 from icl_sim.report.findings import Check, Findings
 from icl_sim.storage.json_form import json_form
+from icl_sim.storage.provenance import FIELDS
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import FinishedRun, ResultStore, open_store
 from icl_sim.training.run_results import FineTuning
@@ -75,7 +76,7 @@ COLLAPSE: dict[str, dict[str, Any]] = {
     "standard": {"tasks": 12, "predictors": ("counts", "fine-tuned")},
     "full": {"tasks": 48, "predictors": ("counts", "fine-tuned")},
 }
-_NO_OPTIONS = {"command", "seed", "versions", "plugins"}  # of what a run's config holds
+_NO_OPTIONS = {"command", "seed", "plugins", *FIELDS}  # of what a run's config holds
 TRAINING = {"smoke": 4, "standard": 12, "full": 48}  # tables
 LOOKUP_LIMIT = 1e-6
 FINE_TUNED_LIMIT = 0.01

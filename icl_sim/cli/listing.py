@@ -116,14 +116,20 @@ def inventory() -> dict[str, Any]:
                 name: {"kind": p.kind.name, "about": p.about} for name, p in PREDICTORS.items()
             },
             "tasks": {
-                **{
-                    name: {"kind": "table", "about": (make.__doc__ or "").strip().split("\n")[0]}
-                    for name, make in TASKS.items()
-                },
-                **{
-                    name: {"kind": "classification", "about": about}
-                    for name, about in VECTOR_TASKS.items()
-                },
+                name: {
+                    "kind": ", ".join(kind for kind, names in tasks.items() if name in names),
+                    "about": about,
+                }
+                for name, about in {
+                    **{name: first_line(make) for name, make in TEXT_TASKS.items()},
+                    **{name: first_line(make) for name, make in TASKS.items()},
+                    **VECTOR_TASKS,
+                }.items()
             },
         },
     }
+
+
+def first_line(function: Any) -> str:
+    """What a function's docstring begins with."""
+    return (function.__doc__ or "").strip().split("\n")[0]

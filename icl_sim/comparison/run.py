@@ -32,13 +32,8 @@ SIZES = (16, 64, 256)
 # By kind of data: what is compared unless others are named.
 ROUTES = {
     "classification": (
-        "least-squares",
-        "logistic",
-        "logistic-in-context",
-        "perceptron",
-        "perceptron-in-context",
-        "svm",
-        "svm-in-context",
+        *("least-squares", "logistic", "logistic-in-context", "perceptron"),
+        *("perceptron-in-context", "svm", "svm-in-context"),
     ),
     "language": ("zero-shot", "in-context", "lora-8", "counts"),
     "table": ("bayes", "counts", "lookup", "full", "in-context"),
@@ -66,8 +61,7 @@ def compare(
         `icl_sim.data.vectors.split`), whose contexts are held-out inputs.
       sizes: N, demonstrations in all, their contexts drawn uniformly; by default those of SIZES
         that the task has data for.
-      predictors: names in `icl_sim.predictors.PREDICTORS`, in any case, of the task's kind
-        of data; by default the usual routes.
+      predictors: names in `PREDICTORS`, in any case, of the task's kind; by default the usual ones.
       tasks, seeds: the number of tables, and of data sets of each.
       contexts, vocab: m and V of tables.
       key: root of all randomness, not consumed; by default `jax.random.key(0)`.
@@ -76,9 +70,8 @@ def compare(
       progress: called as progress(label, done, total).
 
     Raises:
-      InputError: unknown names, sizes below 1, beyond a predictor's window or beyond what memory
-        lasts for.
-      InputError: a predictor's law is none: negative, or not of sum 1.
+      InputError: unknown names, sizes below 1, beyond a predictor's window or what memory lasts
+        for; a law that is none, negative or not of sum 1.
       FloatingPointError: a predictor's law is not finite.
 
     >>> found = compare("tables", sizes=(32,), predictors=("counts", "lookup"), tasks=2)

@@ -109,6 +109,7 @@ def text_of_table(task: Task, *, licence: str, number: int = 0, drawn: int = DRA
 
 
 def _english(index: int, contexts: int | None, vocab: int | None) -> TextTask:
+    """What follows a frequent word of English; the truth is counted bigrams."""
     m, V = contexts or 8, vocab or 8
     return text_of_table(english_table(index, contexts=m, vocab=V), licence="MIT", number=2 * index)
 

@@ -97,7 +97,8 @@ class Predictor:
 
     def __post_init__(self) -> None:
         if not self.about:
-            first = (getattr(self.function, "__doc__", None) or "").strip().split("\n")[0]
+            told = getattr(self.function, "prompt", self.function)  # of a route that reads itself
+            first = (getattr(told, "__doc__", None) or "").strip().split("\n")[0]
             object.__setattr__(self, "about", first)
 
     def __call__(self, data: Any, key: jax.Array) -> Any:

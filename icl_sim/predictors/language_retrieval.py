@@ -31,6 +31,8 @@ def retrieved(score: Score) -> Callable[[Question, jax.Array], Answer]:
             return ask(question)
         return _shown(question, retrieve(score(question), SHOWN)[:, ::-1])
 
+    told = (score.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    predict.__doc__ = f"For each query the {SHOWN} demonstrations that score best: {told}."
     return predict
 
 

@@ -53,6 +53,9 @@ def adapted(adapt: str, rank: int = 1, *, in_context: bool = False) -> Route:
             config = replace(config, learning_rate=FULL_RATE * config.learning_rate)
         return _adapted(question, key, config, examples(question), in_context)
 
+    leaves = f"LoRA of rank {rank}" if adapt == "lora" else adapt
+    shown = "; they stand in the prompt as well" if in_context else ""
+    predict.__doc__ = f"Fine-tuned on the demonstrations: {leaves}{shown}."
     return predict
 
 
@@ -77,6 +80,7 @@ def distilled(rank: int) -> Route:
         config = replace(question.tuning, adapt="lora", rank=rank)
         return _adapted(question, key, config, items, False)
 
+    predict.__doc__ = f"LoRA of rank {rank}, fitted to what `in_context` answers."
     return predict
 
 

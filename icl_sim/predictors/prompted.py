@@ -27,11 +27,13 @@ def shown_prompt(params: Params, data: Demonstrations) -> Prompt:
 
 
 def _in_context(data: Demonstrations, key: jax.Array) -> Prompt:
+    """The base, all demonstrations in the prompt, in their order."""
     del key
     return shown_prompt(load_base().params, data)
 
 
 def _zero_shot(data: Demonstrations, key: jax.Array) -> Prompt:
+    """The base, the query alone in the prompt."""
     del key
     return base_prompt(load_base().params, *data.counts.shape)
 

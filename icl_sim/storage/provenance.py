@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
+FIELDS = ("device", "machine", "precision", "versions", "x64")
 
 
 def provenance() -> dict[str, Any]:
@@ -19,8 +20,8 @@ def provenance() -> dict[str, Any]:
       JAX computes on; x64: whether 64-bit types are on; precision: of matrix products, if it was
       set.
 
-    >>> sorted(provenance())
-    ['device', 'machine', 'precision', 'versions', 'x64']
+    >>> tuple(sorted(provenance())) == FIELDS
+    True
     """
     import jax
 
