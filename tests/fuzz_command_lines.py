@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,27 +76,24 @@ def interrupted(*_: Any, **__: Any) -> Any:
     raise KeyboardInterrupt
 
 
-@cache
-def cut() -> contextlib.ExitStack:
-    """The command line with long computations cut; for the rest of the process."""
-    stack = contextlib.ExitStack()
-    for name in CUT:
-        module = name.rpartition(".")[0]
-        importlib.import_module(module)
-        stack.enter_context(mock.patch(name, interrupted))
-    atexit.register(stack.close)
-    return stack
+@contextlib.contextmanager
+def cut() -> Iterator[None]:
+    """The command line with long computations cut."""
+    with contextlib.ExitStack() as stack:
+        for name in CUT:
+            importlib.import_module(name.rpartition(".")[0])
+            stack.enter_context(mock.patch(name, interrupted))
+        yield
 
 
 def check_command(words: list[str]) -> str:
     """Every command line ends with a documented code, and with one line if it is bad."""
-    cut()
     here = os.getcwd()
     os.chdir(folder())
     out, err = io.StringIO(), io.StringIO()
     start = time.monotonic()
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with cut(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run(["icl-sim", *words])
     except SystemExit as end:  # --help and --version
         code = end.code
