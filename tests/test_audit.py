@@ -63,6 +63,11 @@ FIGURES = {
         for C in (1, 2, 4, 8)
         for n in (1, 2, 3)
     ],
+    "vocabulary": [
+        {"vocab": V, "C": C, "length": 1, "failure": C / V}
+        for V in (64, 1024)
+        for C in (1, 2, 4, 8)
+    ],
     "retrieval": [
         {"answer": "lookup", "K": K, "retrieved": 1 / K, "random": 2 / K} for K in (4, 16)
     ],

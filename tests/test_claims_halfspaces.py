@@ -84,7 +84,9 @@ def test_d_over_eps_has_no_tail(run):
     assert [f"{found[C]:.2g}" for C in (1, 2, 4, 8)] == ["0.063", "0.0079", "0.00013", "3.1e-08"]
 
 
-def test_a_size_with_its_delta_or_a_light_mass_below_eps_is_not_refuted(run):
+def test_a_size_with_its_delta_or_a_light_mass_below_eps_is_not_refuted(run, monkeypatch):
+    monkeypatch.setattr(c3, "TWO_POINT", ((2, "0.2"), (5, "0.2")))
+    monkeypatch.setattr(c3, "TINY_DELTAS", (0.05, 1e-6, 1e-12))
     assert c3.tail_experiment(run, size=halfspace_tail_size).verdict == OPEN
     assert c3.tail_experiment(run, light=Fraction(99, 100)).verdict == OPEN
 

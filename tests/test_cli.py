@@ -191,7 +191,7 @@ def test_list_names_what_there_is(capsys):
     assert "svm" in kinds["classification"]["predictors"]
     assert "digits" in kinds["classification"]["tasks"]
     for names in ("predictors", "tasks"):
-        assert found[names] == sorted(name for kind in kinds.values() for name in kind[names])
+        assert found[names] == sorted({name for kind in kinds.values() for name in kind[names]})
 
 
 def test_doctor_finds_exact_products(capsys):

@@ -155,7 +155,10 @@ def test_no_worker_outlives_its_supervisor(tmp_path, sign):
     code, out, err = finish(process)
     assert out == ""
     if sign == signal.SIGINT:
-        assert (code, err) == (130, "icl-sim: interrupted; --resume continues a run\n")
+        assert (code, err) == (
+            130,
+            "icl-sim: interrupted; --resume continues a run that has --out\n",
+        )
     else:
         assert code == -sign
     wait_until(lambda: not any(map(alive, team)), seconds=5)

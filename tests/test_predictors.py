@@ -34,7 +34,8 @@ def test_laws_are_float32_jittable_and_vmappable(name):
     assert laws.dtype == jnp.float32
     assert (laws >= 0).all()
     np.testing.assert_allclose(laws.sum(axis=-1), 1, atol=1e-5)
-    if name != "zero-shot":
+    # Without data, or where no step is the best number of steps, the answer is the base's.
+    if name not in ("zero-shot", "full-validated"):
         assert (laws[0] != laws[1]).any()
 
 

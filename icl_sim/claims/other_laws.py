@@ -48,7 +48,7 @@ def allotted_error(contexts: int, vocab: int) -> Callable[..., jax.Array]:
         keys = jax.random.split(outputs, contexts)
         counts = jax.vmap(lambda k, drawn: multinomial_counts(k, drawn, law))(keys, each)
         estimate = counts / jnp.maximum(each, 1)[:, None]
-        distance = jnp.abs(estimate.astype(jnp.float32) - law).sum(axis=1) / 2
+        distance = jnp.abs(estimate.astype(jnp.float32) - law[None]).sum(axis=1) / 2
         return jnp.where(each > 0, distance, jnp.float32(1)).max()
 
     return trial

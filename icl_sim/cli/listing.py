@@ -20,7 +20,8 @@ def run(arguments: Any) -> int:
         return 0
     for kind, (headers, keys) in TABLES.items():
         print(f"{kind} ({len(found[kind])})")
-        items = (_described(kind, item, found["about"]) for item in found[kind])
+        names = found["about"][kind] if kind == "predictors" else found[kind]
+        items = (_described(kind, item, found["about"]) for item in names)
         output.print_table(headers, [[item[key] for key in keys] for item in items])
         print()
     return 0
@@ -47,7 +48,8 @@ def _described(kind: str, item: Any, about: dict[str, Any]) -> dict[str, str]:
     if kind == "claims":
         return item | {"about": item["statement"]}
     line = about[kind][item]
-    return {"name": item} | line | {"about": line["about"].replace("`", "")}
+    # A route of language models may have the name of another, and stands behind its kind's.
+    return {"name": item.rpartition("/")[2]} | line | {"about": line["about"].replace("`", "")}
 
 
 def inventory() -> dict[str, Any]:
@@ -91,7 +93,7 @@ def inventory() -> dict[str, Any]:
             for claim in CLAIMS.values()
             for s in claim.statements
         ],
-        "predictors": predictor_names(),
+        "predictors": sorted({name for kind in KINDS for name in predictor_names(kind)}),
         "tasks": sorted({name for names in tasks.values() for name in names}),
         "kinds": [
             {
@@ -113,7 +115,8 @@ def inventory() -> dict[str, Any]:
             },
             "programs": {name: {"about": program.domain} for name, program in SUBLEQ.items()},
             "predictors": {
-                name: {"kind": p.kind.name, "about": p.about} for name, p in PREDICTORS.items()
+                name: {"kind": p.kind.name, "about": p.about}
+                for name, p in sorted(PREDICTORS.items())
             },
             "tasks": {
                 name: {

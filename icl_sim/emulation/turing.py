@@ -202,11 +202,14 @@ def emulate(
     require_type(machine, TuringMachine, name="machine")
     require_type(max_steps, int, NoneType, name="max_steps")
     require_type(tape, str, NoneType, name="tape")
+    require_type(engine, str, NoneType, name="engine")
     tape = "".join(machine.input) if tape is None else tape
     construction = construction or smallest(machine)
     engine = engine or quickest(machine, construction)
     if engine not in MACHINE_ENGINES:
-        raise InputError(f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine!r}")
+        raise InputError(
+            f"engine: expected one of {', '.join(MACHINE_ENGINES)}, got {engine[:300]!r}"
+        )
     if max_steps is not None and max_steps < 1:
         raise InputError(f"--max-steps: expected at least 1, got {max_steps}")
     built = build(machine, construction=construction, steps=max_steps, cells=cells)
