@@ -18,7 +18,9 @@ from icl_sim.claims.evidence import Size, tell, upheld
 from icl_sim.halfspaces import SOLVERS, error_trial, gaussian
 from icl_sim.statistics.cells import TailCell
 
-DIMENSIONS, EPSILONS = (2, 5, 20), (0.15, 0.05)
+# Dimensions and eps of the exact part: the second size has eps^2, and is long.
+FIXED_DELTA_GRID = (2, 5, 20), (0.15, 0.05)
+FIXED_DIMENSION_GRID = (2, 5), (0.3, 0.15)
 DELTAS = (0.5, 0.1, 1e-3, 1e-6)
 # Dimension and eps of the sampled cell; its replicates at the first look.
 SAMPLED = {"smoke": (2, 0.3), "standard": (3, 0.15), "full": (5, 0.1)}
@@ -38,18 +40,20 @@ def fixed_dimension_size(*, dim: int, eps: float, delta: float) -> int:
 
 def fixed_delta_experiment(run: Run, *, size: Size = fixed_delta_size) -> Outcome:
     """C3.fixed-delta: does C(delta) d/eps give err <= eps w.p. 1 - delta?"""
-    return _upheld(run, "C3.fixed-delta", size)
+    return _upheld(run, "C3.fixed-delta", size, *FIXED_DELTA_GRID)
 
 
 def fixed_dimension_experiment(run: Run, *, size: Size = fixed_dimension_size) -> Outcome:
     """C4.fixed-dimension: does C(d) ln(1/delta)/eps^2 give err <= eps w.p. 1 - delta?"""
-    return _upheld(run, "C4.fixed-dimension", size)
+    return _upheld(run, "C4.fixed-dimension", size, *FIXED_DIMENSION_GRID)
 
 
-def _upheld(run: Run, name: str, size: Size) -> Outcome:
+def _upheld(
+    run: Run, name: str, size: Size, dimensions: tuple[int, ...], epsilons: tuple[float, ...]
+) -> Outcome:
     """Exactly on basis laws, a tie counted as an error, and by sampling on Gaussian inputs."""
     rows: list[dict[str, Any]] = []
-    for d, eps, delta in product(DIMENSIONS, EPSILONS, DELTAS):
+    for d, eps, delta in product(dimensions, epsilons, DELTAS):
         n = size(dim=d, eps=eps, delta=delta)
         for light in (1.01 * eps, 1.0):
             atoms = d if light == 1 else d - 1
@@ -64,7 +68,7 @@ def _upheld(run: Run, name: str, size: Size) -> Outcome:
                     "failure": failure,
                 }
             )
-        run.progress(name, len(rows), 2 * len(DIMENSIONS) * len(EPSILONS) * len(DELTAS))
+        run.progress(name, len(rows), 2 * len(dimensions) * len(epsilons) * len(DELTAS))
     d, eps = SAMPLED[run.profile]
     n = size(dim=d, eps=eps, delta=DELTA)
     cell = TailCell(
