@@ -236,6 +236,7 @@ def test_work_of_a_forward_pass_counts_every_product():
     assert work.bytes == 4 * (numbers + 13 * 11 * (1 + 7))
 
 
+@pytest.mark.slow
 def test_runs_on_several_devices_see_the_same_sequences_and_end_close_to_each_other():
     rows = sharding.sequences(2)
     assert rows.tokens.shape == (16, sharding.LENGTH)

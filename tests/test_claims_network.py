@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+import pytest
 
 from icl_sim.claims.claim import FALSE, HOLDS
 from icl_sim.claims.networks import ANSWERS, NETWORKS, fine_tuned_network, network_experiment
+
+
+@pytest.fixture
+def run(run, monkeypatch):
+    """A run of one network; `verify` has more."""
+    monkeypatch.setitem(NETWORKS, "smoke", 1)
+    return run
 
 
 def test_the_size_is_enough_for_what_a_network_was_tuned_to(run):

@@ -49,7 +49,7 @@ def agnostic_mean_bound(*, dim: int, n: int) -> float:
       n: examples, n >= 1.
 
     >>> round(agnostic_mean_bound(dim=2, n=10_000), 3)
-    0.044
+    0.045
 
     Source: Shalev-Shwartz and Ben-David 2014, chapter 26; statement C3.agnostic.
     """
@@ -67,7 +67,7 @@ def agnostic_tail_bound(*, dim: int, n: int, delta: Exact) -> float:
       delta: in (0, 1).
 
     >>> round(agnostic_tail_bound(dim=2, n=10_000, delta=0.05), 3)
-    0.068
+    0.069
 
     Source: McDiarmid 1989; statement C3.agnostic.
     """
