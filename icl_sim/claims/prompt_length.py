@@ -83,7 +83,7 @@ def prompt_length_experiment(
         ),
         figures={
             "enumerated": rows,
-            "sizes": [
+            "lengths": [
                 {
                     "contexts": m,
                     "vocab": V,
