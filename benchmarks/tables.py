@@ -65,7 +65,7 @@ def _tables(rows: Sequence[Row]) -> list[list[list[str]]]:
 
 
 def _is_time(name: str) -> bool:
-    return name.endswith("_s") and not name.endswith("per_s")
+    return name.endswith("_s") and "per_" not in name
 
 
 def _cell(name: str, value: Any) -> str:
