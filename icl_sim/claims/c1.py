@@ -31,7 +31,7 @@ from icl_sim.claims.claim import (
 from icl_sim.claims.evidence import Size
 from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
-from icl_sim.claims.scaling import scaling
+from icl_sim.claims.scaling import scaling, uniform_size
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
 from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell
@@ -175,14 +175,6 @@ def _cells(size: Size) -> list[TailCell]:
                     )
                 )
     return cells
-
-
-def uniform_size(**options: Any) -> int:
-    """n* of `sample_size`."""
-    exact = sample_size(**options).exact
-    if exact is None:
-        raise ValueError(f"n* is too costly at {options}: choose a smaller grid")
-    return exact
 
 
 def sum_experiment(run: Run, *, size: Size = uniform_size) -> Outcome:

@@ -58,7 +58,7 @@ def constant_law(
     spec = TransformerSpec(vocab, 8, vocab, (layer, layer), positions=("bits3",), norm="rms")
     params = random_params(spec, rng)
     params["w_out"] *= np.float32(readout)
-    prompts = list(_prompts(vocab, 1, longest))
+    prompts = list(prompts_of(vocab, 1, longest))
     most = np.max([_softmax(forward(spec, params, p)[-1]) for p in prompts], axis=0)
     rows = tuple(
         {"target": y, "prompts": len(prompts), "least_tv": 1 - float(p), "bound": 1 - 1 / vocab}
@@ -113,7 +113,7 @@ def convex_hull(
     bound = 1 / (1 + np.exp(ahead.min(axis=1)))
     residual, count = 0.0, 0
     best = np.zeros(vocab)
-    for prefix in _prompts(tokens, 1, longest):
+    for prefix in prompts_of(tokens, 1, longest):
         logits = forward(spec, params, np.concatenate([prefix, query]))[-1]
         hull = np.vstack([alone[None], corners[np.unique(prefix)]])
         residual = max(residual, _distance(hull, logits))
@@ -139,7 +139,8 @@ def convex_hull(
     )
 
 
-def _prompts(tokens: int, shortest: int, longest: int) -> Iterator[np.ndarray]:
+def prompts_of(tokens: int, shortest: int, longest: int) -> Iterator[np.ndarray]:
+    """Every prompt of these lengths over that many tokens, int64 [length]."""
     for length in range(shortest, longest + 1):
         for prompt in itertools.product(range(tokens), repeat=length):
             yield np.array(prompt, np.int64)

@@ -56,10 +56,12 @@ def refute(
     }
     total = sum(map(len, axes.values()))
     figures: dict[str, list[dict[str, Any]]] = {axis: [] for axis in axes}
+    necessary = {(V, 1): lower(vocab=V, eps=EPS, delta=DELTA) for V in GROWING if fixed == 1}
     for axis, points in axes.items():
         for V, C, length in points:
             most = OCCUPANCIES[run.profile]
-            figures[axis].append(_row(V, C, length, size=size, failure=failure, most=most))
+            row = _row(V, C, length, size=size, failure=failure, most=most)
+            figures[axis].append(row | {"necessary": necessary.get((V, length))})
         run.progress(name, sum(map(len, figures.values())), total)
     lines = [
         [row for row in figures["hash-bit"] if (row["vocab"], row["C"]) == (V, C)]
@@ -93,7 +95,6 @@ def _row(
         "length": length,
         "outputs": k,
         "n": n,
-        "necessary": lower(vocab=V, eps=EPS, delta=DELTA) if length == 1 else None,
         "failure": failure(**given, eps=EPS),
         "bayes_failure": hash_bit_bayes_failure(**given, eps=EPS) if known else None,
         "bayes_risk": hash_bit_risk(**given),

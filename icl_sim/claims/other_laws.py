@@ -17,10 +17,10 @@ import numpy as np
 from scipy.stats import binom
 
 from icl_sim.bounds.sequences import add_one_mean_divergence
-from icl_sim.bounds.sizes import sample_size
 from icl_sim.bounds.tokens import abstract, random_allotment, weissman
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, REPLICATES, Outcome, Run, Statement
 from icl_sim.claims.evidence import CONSTANTS, Size, tell, upheld
+from icl_sim.claims.scaling import uniform_size
 from icl_sim.data.sampling import multinomial_counts
 from icl_sim.statistics.cells import TailCell
 
@@ -54,15 +54,13 @@ def allotted_error(contexts: int, vocab: int) -> Callable[..., jax.Array]:
     return trial
 
 
-def uniform_size(**options: Any) -> int:
-    """n* at the uniform law, with half of delta for what the contexts do."""
-    return sample_size(**options).exact or weissman(**options)
-
-
 def allotment_experiment(
     run: Run, *, allot: Callable[..., int] = random_allotment, size: Size = uniform_size
 ) -> Outcome:
-    """C1.allotment: do contexts drawn at random need no more than m n0 and a term of its root?"""
+    """C1.allotment: do contexts drawn at random need no more than m n0 and a term of its root?
+
+    n0 is n* at the uniform law with half of delta; the other half is for what the contexts do.
+    """
     rows: list[dict[str, Any]] = []
     cells: list[TailCell] = []
     for m, V, eps in ALLOTTED[run.profile]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from constructions.reference import forward
 from constructions.spec import Layer, Params, TransformerSpec, blank
 from icl_sim.bounds.prompts import prompt_length_necessary
 from icl_sim.claims.claim import FALSE, HOLDS, Outcome, Run, Statement
-from icl_sim.claims.controls import random_params
+from icl_sim.claims.controls import prompts_of, random_params
 
 # Contexts, and outputs that one prompt token tells of, r: V = 2 and A = 2^r.
 CASES = {
@@ -52,8 +51,8 @@ def prompt_length_experiment(
         )
         rng = run.stream("models", m, r)
         models = [(spec, random_params(spec, rng)) for _ in range(MODELS)]
-        short = list(_prompts(A, 0, least - 1))
-        enough = list(_prompts(A, math.ceil(m / r), math.ceil(m / r)))
+        short = list(prompts_of(A, 0, least - 1))
+        enough = list(prompts_of(A, math.ceil(m / r), math.ceil(m / r)))
         rows.append(
             {
                 "contexts": m,
@@ -142,14 +141,6 @@ def _reached(model: Model, prompts: list[np.ndarray], contexts: int, alphabet: i
         logits = [forward(*model, np.append(prompt, alphabet + c))[-1] for c in range(contexts)]
         maps.add(tuple(int(row.argmax()) for row in logits))
     return len(maps)
-
-
-def _prompts(alphabet: int, shortest: int, longest: int) -> list[np.ndarray]:
-    return [
-        np.array(prompt, np.int64)
-        for length in range(shortest, longest + 1)
-        for prompt in itertools.product(range(alphabet), repeat=length)
-    ]
 
 
 STATEMENT = Statement(

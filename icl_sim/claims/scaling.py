@@ -25,6 +25,14 @@ VARIED: dict[str, dict[str, tuple[Any, ...]]] = {
 VARIED["full"] = VARIED["standard"]
 
 
+def uniform_size(**options: Any) -> int:
+    """n* of `sample_size`."""
+    exact = sample_size(**options).exact
+    if exact is None:
+        raise ValueError(f"n* is too costly at {options}: choose a smaller grid")
+    return exact
+
+
 def scaling(run: Run) -> list[dict[str, Any]]:
     """Rows: all sizes where one of the four differs from `POINT`."""
     varied = VARIED[run.profile]

@@ -69,6 +69,7 @@ def inventory() -> dict[str, Any]:
     from icl_sim.data.text_tasks import TEXT_TASKS
     from icl_sim.data.vectors import VECTOR_TASKS
     from icl_sim.predictors import KINDS, PREDICTORS, predictor_names
+    from icl_sim.predictors.kinds import first_line
 
     tasks = {
         "classification": sorted(VECTOR_TASKS),
@@ -131,8 +132,3 @@ def inventory() -> dict[str, Any]:
             },
         },
     }
-
-
-def first_line(function: Any) -> str:
-    """What a function's docstring begins with."""
-    return (function.__doc__ or "").strip().split("\n")[0]

@@ -18,6 +18,11 @@ from icl_sim.errors import InputError
 from icl_sim.predictors.language_model import Question
 
 
+def first_line(function: Any) -> str:
+    """What a function's docstring begins with; nothing if it has none."""
+    return (getattr(function, "__doc__", None) or "").strip().split("\n")[0]
+
+
 @dataclass(frozen=True)
 class Kind:
     """What the predictors of one kind read and answer.
@@ -98,8 +103,7 @@ class Predictor:
     def __post_init__(self) -> None:
         if not self.about:
             told = getattr(self.function, "prompt", self.function)  # of a route that reads itself
-            first = (getattr(told, "__doc__", None) or "").strip().split("\n")[0]
-            object.__setattr__(self, "about", first)
+            object.__setattr__(self, "about", first_line(told))
 
     def __call__(self, data: Any, key: jax.Array) -> Any:
         """The laws, float32, in the kind's shape.

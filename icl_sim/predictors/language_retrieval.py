@@ -13,6 +13,7 @@ import numpy as np
 
 from icl_sim.data.rankings import bm25_scores, cosine_scores, precision_at, recall_at, retrieve
 from icl_sim.data.text_pairs import equal_prompts
+from icl_sim.predictors.kinds import first_line
 from icl_sim.predictors.language_asking import ask
 from icl_sim.predictors.language_model import Answer, Question
 
@@ -31,7 +32,7 @@ def retrieved(score: Score) -> Callable[[Question, jax.Array], Answer]:
             return ask(question)
         return _shown(question, retrieve(score(question), SHOWN)[:, ::-1])
 
-    told = (score.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    told = first_line(score).rstrip(".")
     predict.__doc__ = f"For each query the {SHOWN} demonstrations that score best: {told}."
     return predict
 
