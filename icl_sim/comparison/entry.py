@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from icl_sim.comparison.result import TRUTH
 from icl_sim.divergence.real_inputs import SUM_TOLERANCE
 from icl_sim.errors import InputError
 
@@ -40,3 +42,16 @@ def checked_laws(values: Any, *, name: str, shown: str, shape: tuple[int, ...]) 
             f"{laws[bad].min():g} and a sum of {sums[bad].flat[0]:g}: normalize what it returns"
         )
     return laws
+
+
+def check_request(
+    predictors: Sequence[str], sizes: Sequence[int], *, tasks: int, seeds: int
+) -> None:
+    """Raises InputError unless names and sizes are distinct, and there is something to compare."""
+    names = (*predictors, TRUTH)
+    if len(set(names)) < len(names) or not predictors:
+        raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
+    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+        raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
+    if tasks < 1 or seeds < 1:
+        raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")

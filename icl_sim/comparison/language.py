@@ -18,9 +18,9 @@ import jax
 import numpy as np
 
 from icl_sim.comparison.candidates import note, with_candidates
-from icl_sim.comparison.entry import checked_laws
+from icl_sim.comparison.entry import check_request, checked_laws
 from icl_sim.comparison.language_result import LanguageComparison
-from icl_sim.comparison.language_summary import TRUTH, summed_up
+from icl_sim.comparison.language_summary import summed_up
 from icl_sim.comparison.run import ROUTES, SIZES
 from icl_sim.data.text_pairs import (
     COMPLETION,
@@ -38,7 +38,6 @@ from icl_sim.divergence import (
     top1_from_hidden,
     total_variation_from_hidden,
 )
-from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.predictors import get_predictor
 from icl_sim.predictors.language_model import (
@@ -151,12 +150,7 @@ def compare_tasks(
 def _check(
     tasks: Sequence[TextTask], sizes: Sequence[int], predictors: Sequence[str], seeds: int
 ) -> None:
-    if len(set(predictors)) < len(predictors) or not predictors or TRUTH in predictors:
-        raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
-    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
-    if not tasks or seeds < 1:
-        raise InputError(f"expected at least one task and one seed, got {len(tasks)} and {seeds}")
+    check_request(predictors, sizes, tasks=len(tasks), seeds=seeds)
     for name in predictors:
         get_predictor(name, KIND)
     for task in tasks:

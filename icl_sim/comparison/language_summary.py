@@ -12,11 +12,10 @@ from icl_sim.comparison import language_measures as measures
 from icl_sim.comparison.language_costs import route_costs
 from icl_sim.comparison.language_result import LanguageComparison, TheorySize, Worst
 from icl_sim.comparison.language_sentences import sentences
-from icl_sim.comparison.result import Distance, MeanInterval
+from icl_sim.comparison.result import TRUTH, Distance, MeanInterval
 from icl_sim.data.text_pairs import TextTask
 from icl_sim.predictors.language_model import LanguageModel
 
-TRUTH = "truth"
 EPS = (0.05, 0.1, 0.2)
 DELTA = 0.05
 SEEN = 8  # demonstrations a context from which on all contexts count as seen

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from icl_sim.storage.json_form import OPTIONAL
 
+TRUTH = "truth"  # the name of the true law among the predictors
+
 
 @dataclass(frozen=True)
 class MeanInterval:

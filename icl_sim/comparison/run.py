@@ -13,9 +13,9 @@ import numpy as np
 
 from icl_sim.comparison import answer_strings, pairwise
 from icl_sim.comparison.answer_strings import LENGTHS, AnswerStrings, Decoded
-from icl_sim.comparison.entry import checked_laws
+from icl_sim.comparison.entry import check_request, checked_laws
 from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
-from icl_sim.comparison.result import Comparison
+from icl_sim.comparison.result import TRUTH, Comparison
 from icl_sim.data.tasks import TASKS, Demonstrations, make_task, sample_demonstrations
 from icl_sim.data.vectors import HELD_OUT, VECTOR_TASKS, is_vector_task
 from icl_sim.errors import InputError, same_name
@@ -27,7 +27,6 @@ from icl_sim.predictors.self_reading import SelfReading
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
 BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
-TRUTH = "truth"
 SIZES = (16, 64, 256)
 # By kind of data: what is compared unless others are named.
 ROUTES = {
@@ -86,14 +85,9 @@ def compare(
     predictors = ROUTES[kind] if predictors is None else predictors
     predictors = [same_name(name, PREDICTORS) for name in predictors]
     names = (*predictors, TRUTH)
-    if len(set(names)) < len(names) or not predictors:
-        raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
     if sizes is None:
         sizes = sizes_that_fit(task, SIZES, max(tasks, 1)) if classes else SIZES
-    if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-        raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
-    if tasks < 1 or seeds < 1:
-        raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")
+    check_request(predictors, sizes, tasks=tasks, seeds=seeds)
     for name, value, least in (("contexts", contexts, 1), ("vocab", vocab, 2)):
         if not classes and value < least:
             raise InputError(f"--{name}: expected at least {least}, got {value}")
