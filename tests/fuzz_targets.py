@@ -23,6 +23,7 @@ from fuzz_command_lines import ARGV, LIMIT, check_command, folder
 from hypothesis import strategies as st
 
 from constructions import CONSTRUCTIONS
+from icl_sim.data.text_files import read_pairs
 from icl_sim.emulation.machine_files import parse_machine
 from icl_sim.errors import InputError
 from icl_sim.pretrained import from_pretrained, to_pretrained
@@ -252,6 +253,29 @@ def check_stock(drawn: tuple[bool, list]) -> str:
     return named(found)
 
 
+# --- files of prompts and completions -----------------------------------------------------------
+
+ROWS = [(f"prompt {i % 7}", "even" if i % 2 else "odd") for i in range(24)]
+TEXTS = {
+    "csv": "prompt,completion\n" + "".join(f'"{p}",{c}\n' for p, c in ROWS),
+    "tsv": "text\tlabel\n" + "".join(f"{p}\t{c}\n" for p, c in ROWS),
+    "jsonl": "".join(json.dumps({"input": p, "output": c}) + "\n" for p, c in ROWS),
+}
+
+
+def check_texts(drawn: tuple[str, list]) -> str:
+    """A file is a task whose rows stand in the file, or is refused."""
+    form, edits = drawn
+    content = edited(TEXTS[form].encode(), edits)
+    path = folder() / f"rows.{form}"
+    path.write_bytes(content)
+    found = outcome(lambda: read_pairs(path))
+    if not isinstance(found, InputError):
+        data, _ = found.split(len(found.pool))
+        assert len(data.demonstrations) == len(found.pool) <= content.count(b"\n") + 2
+    return named(found)
+
+
 TARGETS = {
     "machine files": Target(st.tuples(st.sampled_from(MACHINES), EDITS), check_machine, 3),
     "weights and sidecars": Target(
@@ -263,5 +287,6 @@ TARGETS = {
         st.tuples(st.floats(0, 1, exclude_max=True), EDITS), check_checkpoint, 0.1
     ),
     "stock checkpoints": Target(st.tuples(st.booleans(), EDITS), check_stock, 1),
+    "data files": Target(st.tuples(st.sampled_from(sorted(TEXTS)), EDITS), check_texts, 1),
     "command lines": Target(ARGV, check_command, 3),
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
+from icl_sim.claims import networks
 from icl_sim.claims.claim import FALSE, HOLDS
 from icl_sim.claims.networks import ANSWERS, NETWORKS, fine_tuned_network, network_experiment
 
@@ -38,3 +41,30 @@ def test_a_network_is_its_index_and_key():
     first, again, other = (fine_tuned_network(0, jax.random.key(seed))["law"] for seed in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_a_language_model_is_among_the_networks_where_there_is_one(run, monkeypatch):
+    law = [[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]]
+    answer = {"law": law, "moved": 0.5, "error": 0.02}
+    monkeypatch.setattr(networks, "fine_tuned_language_model", lambda index, key: answer)
+    monkeypatch.setattr(networks, "_installed", lambda: True)
+    monkeypatch.setitem(NETWORKS, "standard", 0)
+    monkeypatch.setitem(networks.REPLICATES, "standard", networks.REPLICATES["smoke"])
+    found = network_experiment(replace(run, profile="standard"))
+    assert found.verdict == HOLDS
+    assert "smollm2 among them" in found.why
+    assert found.figures["sampled"][0]["id"].startswith("smollm2 0/lookup/")
+
+
+def test_without_one_the_base_answers_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("ICL_SIM_CACHE", str(tmp_path))
+    assert not networks._installed()
+
+
+@pytest.mark.slow
+def test_smollm2_moves_to_its_examples():
+    if not networks._installed():
+        pytest.skip("scripts/smollm2 was not run")
+    found = networks.fine_tuned_language_model(0, jax.random.key(0))
+    assert found["moved"] > 0.1
+    assert found["error"] < 0.1

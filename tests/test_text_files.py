@@ -237,6 +237,9 @@ def test_templates_and_choices_as_they_are_typed(tmp_path):
     typed = read_pairs(path, template=r"Q: {prompt}\nA: {completion}\n", choices=["odd", "even"])
     assert typed.template == Template("Q: {prompt}\nA: {completion}\n")
     assert typed.choices == ("odd", "even")
+    told = read_pairs(path, header=r"Is it odd?\nSay so.")
+    assert told.template == Template(header="Is it odd?\nSay so.\n")
+    assert read_pairs(path, header="Odd?\n").template.header == "Odd?\n"
     assert read_pairs(path, choices=[]).choices == ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -15,7 +15,11 @@ from icl_sim.bounds.tokens import abstract
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, REPLICATES, Outcome, Run, Statement
 from icl_sim.claims.evidence import Size, trials
 from icl_sim.data.tasks import empirical_law, random_table, sample_demonstrations
+from icl_sim.data.text_tasks import text_task
+from icl_sim.errors import InputError
 from icl_sim.predictors import get_predictor
+from icl_sim.predictors.language_model import Question, load_language_model
+from icl_sim.pretrained.models import SMOLLM2, find_model
 from icl_sim.statistics.cells import TailCell
 from icl_sim.statistics.intervals import CERTIFIED, REFUTED
 from icl_sim.training import TrainConfig, completions, tune_sequences
@@ -42,16 +46,16 @@ def network_experiment(run: Run, *, size: Size = abstract, estimator: str = ANSW
     """
     m, V = SHAPE
     n = size(vocab=V, eps=EPS, delta=DELTA, contexts=m)
-    networks = [_recorded(run, index) for index in range(NETWORKS[run.profile])]
+    networks = _networks(run)
     cells = [
         TailCell(
-            f"network {i}/{name}/n={n}",
+            f"{which}/{name}/n={n}",
             _trial(name, n),
             (np.asarray(network["law"], np.float32),),
             EPS,
             DELTA,
         )
-        for i, network in enumerate(networks)
+        for which, network in networks.items()
         for name in dict.fromkeys((estimator, *ANSWERS))
     ]
     sampled = run.sweep(ID, cells, replicates=REPLICATES[run.profile])
@@ -61,27 +65,45 @@ def network_experiment(run: Run, *, size: Size = abstract, estimator: str = ANSW
         verdict = FALSE
     else:
         verdict = HOLDS if all(cell.verdict == CERTIFIED for cell in judged) else OPEN
-    moved = min(network["moved"] for network in networks)
+    moved = min(network["moved"] for network in networks.values())
+    also = f", {SMOLLM2} among them" if any(SMOLLM2 in name for name in networks) else ""
     return Outcome(
         verdict=verdict,
         replicates=trials(sampled),
         why=(
             f"{len(networks)} networks, at least {moved:.2f} in total variation from the base that "
-            f"they were tuned from; {n} demonstrations a context of each: {estimator} fails at "
-            f"{max(cell.estimate for cell in judged):.3f}, the pretrained base in context at "
+            f"they were tuned from{also}; {n} demonstrations a context of each: {estimator} fails "
+            f"at {max(cell.estimate for cell in judged):.3f}, the pretrained base in context at "
             f"{max(cell.estimate for cell in beside):.3f}, allowed {DELTA}"
         ),
-        figures={"sampled": [asdict(cell) for cell in sampled], "networks": networks},
+        figures={
+            "sampled": [asdict(cell) for cell in sampled],
+            "networks": list(networks.values()),
+        },
     )
 
 
-def _recorded(run: Run, index: int) -> dict[str, Any]:
-    key = jax.random.fold_in(run.key, index)
-    found: dict[str, Any] = run.store.result(
-        f"{ID}/network={index}", lambda: fine_tuned_network(index, key)
-    )
-    run.progress(f"{ID} networks", index + 1, NETWORKS[run.profile])
-    return found
+def _networks(run: Run) -> dict[str, dict[str, Any]]:
+    """By name: the base tuned on several tables; beyond smoke SmolLM2 too, where it is."""
+    makers = [("network", fine_tuned_network)] * NETWORKS[run.profile]
+    if run.profile != "smoke" and _installed():
+        makers.append((SMOLLM2, fine_tuned_language_model))
+    networks = {}
+    for index, (kind, make) in enumerate(makers):
+        key = jax.random.fold_in(run.key, index)
+        networks[f"{kind} {index}"] = run.store.result(
+            f"{ID}/{kind}={index}", partial(make, index, key)
+        )
+        run.progress(f"{ID} networks", index + 1, len(makers))
+    return networks
+
+
+def _installed() -> bool:
+    try:
+        find_model(SMOLLM2)
+    except InputError:
+        return False
+    return True
 
 
 def fine_tuned_network(index: int, key: jax.Array) -> dict[str, Any]:
@@ -128,6 +150,32 @@ def fine_tuned_network(index: int, key: jax.Array) -> dict[str, Any]:
         "moved": float(np.abs(law - before).sum(axis=1).mean() / 2),
         "error": float(np.abs(law - counted).sum(axis=1).mean() / 2),
         "attention": attention,
+    }
+
+
+def fine_tuned_language_model(index: int, key: jax.Array) -> dict[str, Any]:
+    """SmolLM2 after LoRA of rank 8 on one table in words.
+
+    An example is a noun and the noun behind it, under a header; the loss is on the second.
+
+    Args:
+      index: of the table.
+      key: consumed.
+
+    Returns:
+      law, moved, error: as of `fine_tuned_network`, the base's law being its law without examples.
+    """
+    m, V = SHAPE
+    base = load_language_model(SMOLLM2)
+    data, _ = text_task("tables", TABLES + index, contexts=m, vocab=V).split(EXAMPLES)
+    question = Question(data, base)
+    law = np.asarray(get_predictor("lora-8", kind="language")(question, key), np.float64)
+    before = np.asarray(get_predictor("zero-shot", kind="language")(question, key), np.float64)
+    counted = np.asarray(get_predictor("counts", kind="language")(question, key), np.float64)
+    return {
+        "law": law.tolist(),
+        "moved": float(np.abs(law - before).sum(axis=1).mean() / 2),
+        "error": float(np.abs(law - counted).sum(axis=1).mean() / 2),
     }
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from icl_sim.comparison import Comparison, Distance, LanguageComparison
 
 BASE = "smollm2"  # of a user's file
-FILE = ("prompt_column", "completion_column", "choices", "template", "held_out")
+FILE = ("prompt_column", "completion_column", "choices", "template", "header", "held_out")
 TABLES = {"tasks": 12, "contexts": 8, "vocab": 8}
 
 
@@ -42,6 +42,8 @@ def add(commands: Any) -> None:
     group.add_argument("--choices", nargs="+", default=None, metavar="A", help=choices)
     template = "how a pair is written, with {prompt} and {completion}; \\n is a line break"
     group.add_argument("--template", default=None, metavar="T", help=template)
+    header = "an instruction in front of everything (none)"
+    group.add_argument("--header", default=None, metavar="TEXT", help=header)
     group.add_argument("--held-out", type=int, default=None, metavar="M", help="prompts (100)")
     flags.add_out(parser, default=None, about="records and report")
 

@@ -34,6 +34,7 @@ def compare_language(
     completion_column: str | None = None,
     choices: Sequence[str] | None = None,
     template: str | None = None,
+    header: str | None = None,
     held_out: int | None = None,
     sizes: Sequence[int] | None = None,
     predictors: Sequence[str] | None = None,
@@ -51,8 +52,8 @@ def compare_language(
     Args:
       base: ``smollm2``, ``base``, a directory in the stock form, a .gguf file, or a model.
       task: a name in `icl_sim.data.text_tasks.TEXT_TASKS`, unless there are ``data``.
-      data: a file, see `icl_sim.data.text_files.read_pairs`, which takes the next five as well.
-      prompt_column, completion_column, choices, template, held_out: of the file.
+      data: a file, see `icl_sim.data.text_files.read_pairs`, which takes the next six as well.
+      prompt_column, completion_column, choices, template, header, held_out: of the file.
       sizes: N, demonstrations in all; 16, 64 and 256 as far as there are data.
       predictors: routes of kind ``language``; by default zero-shot, in-context, lora-8 and counts.
       tasks: how many tasks of the family, or splits of the file (2).
@@ -79,6 +80,7 @@ def compare_language(
             completion_column=completion_column,
             choices=choices,
             template=template,
+            header=header,
             held_out=held_out,
             seed=seed + index,
         )

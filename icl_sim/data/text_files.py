@@ -6,6 +6,7 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def read_pairs(
     completion_column: str | None = None,
     choices: Sequence[str] | None = None,
     template: Template | str | None = None,
+    header: str | None = None,
     held_out: int | None = None,
     seed: int = 0,
 ) -> TextTask:
@@ -53,6 +55,7 @@ def read_pairs(
         MOST_CHOICES and each occurs twice on average, else none: any text may follow. An empty list
         says so as well.
       template: a Template, or its text, in which \n and \t may stand for a line break and a tab.
+      header: an instruction in front of everything, written likewise; a line break is added.
       held_out: at most so many prompts (100).
       seed: of the sample and of what is held out.
 
@@ -86,7 +89,7 @@ def read_pairs(
         pool=pool,
         held_out=held,
         choices=known or (),
-        template=_template(template),
+        template=_template(template, header),
         source=str(path),
         licence="the user's own",
         notes=(*notes, said),
@@ -293,12 +296,20 @@ def _hold_out(
     return pool, tuple(pairs[i] for i in sorted(held)), said
 
 
-def _template(template: Template | str | None) -> Template:
+def _template(template: Template | str | None, header: str | None) -> Template:
     if template is None:
-        return Template()
-    if isinstance(template, Template):
+        template = Template()
+    elif isinstance(template, str):
+        template = Template(_typed(template))
+    if header is None:
         return template
-    return Template(template.replace("\\n", "\n").replace("\\t", "\t"))
+    text = _typed(header)
+    return replace(template, header=text if text.endswith("\n") else text + "\n")
+
+
+def _typed(text: str) -> str:
+    """What was meant by a line break or a tab that a shell has no key for."""
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def _names(columns: Iterable[Any]) -> str:
