@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from icl_sim.cli import run
 
-LIMIT = 5.0  # seconds
+LIMIT = 5.0  # seconds of the CPU: what else runs on a machine is not the reader's fault
 
 
 @cache
@@ -91,7 +91,7 @@ def check_command(words: list[str]) -> str:
     here = os.getcwd()
     os.chdir(folder())
     out, err = io.StringIO(), io.StringIO()
-    start = time.monotonic()
+    start = time.process_time()
     try:
         with cut(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = run(["icl-sim", *words])
@@ -100,7 +100,7 @@ def check_command(words: list[str]) -> str:
         assert code == 0, words
     finally:
         os.chdir(here)
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     assert seconds < LIMIT, f"{seconds:.1f} s: {words}"
     assert code in (0, 1, 2, 130), (code, words)
     lines = err.getvalue().splitlines()
