@@ -5,9 +5,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 900  # characters of a message
+
 
 class InputError(ValueError):
-    """A user's mistake. The command line prints its message alone and exits with code 2."""
+    """A user's mistake. The command line prints its message alone and exits with code 2.
+
+    A message that quotes something long loses its middle.
+
+    >>> len(str(InputError("name: expected a name, got " + "9" * 5000)))
+    900
+    """
+
+    def __init__(self, message: str) -> None:
+        more = len(message) - LONGEST
+        half = LONGEST // 2
+        cut = message if more <= 0 else f"{message[: half - 5]} ... {message[-half:]}"
+        super().__init__(cut)
 
 
 def require_type(value: object, *kinds: type, name: str) -> None:

@@ -24,6 +24,7 @@ from icl_sim.data.vectors import VECTOR_TASKS
 from icl_sim.errors import InputError, same_name
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
+from icl_sim.execution.signatures import checked
 from icl_sim.predictors import PREDICTORS
 from icl_sim.predictors.selected import CHOICES
 from icl_sim.report.findings import Check, Findings
@@ -116,6 +117,7 @@ def collapse_jobs(profile: str) -> tuple[Job, ...]:
     )
 
 
+@checked
 def reproduce(
     *,
     profile: str = "smoke",
@@ -173,6 +175,7 @@ def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progre
     )
 
 
+@checked
 def verify(
     names: Sequence[str] = (),
     *,

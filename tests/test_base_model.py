@@ -72,7 +72,7 @@ def test_save_and_load_are_inverse(tmp_path):
 def damaged(directory, change):
     bases.save_base(BASE, directory / "copy")
     change(directory / "copy.safetensors", directory / "copy.json")
-    bases.load_base.cache_clear()
+    bases.load_base.__wrapped__.cache_clear()
     return directory / "copy"
 
 

@@ -52,6 +52,7 @@ from icl_sim.bounds.enclosures import failure_enclosure
 from icl_sim.bounds.lattice import Mass, log_binomial, log_poisson, powers, trim, truncated_poisson
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked
 
 RELATIVE_ERROR = 1e-9
 WORK_LIMIT = 1e11  # multiply-adds of one evaluation: about a minute on one core
@@ -59,6 +60,7 @@ _CUTS = (1e-22, 1e-44, 1e-88, 1e-176)
 _ENCLOSURE_TOLERANCE = 1e-6
 
 
+@checked
 def exact_failure_probability(
     *,
     vocab: int,

@@ -20,6 +20,7 @@ from icl_sim.bounds.exact import (
     work,
 )
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import checked
 
 SEARCH_LIMIT = 2e11  # multiply-adds that the search for n* may take: about a minute on one core
 
@@ -74,6 +75,7 @@ class SampleSize:
     linear_abstract: int | None = None
 
 
+@checked
 def sample_size(
     *,
     vocab: int,

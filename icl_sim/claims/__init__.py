@@ -27,6 +27,7 @@ from icl_sim.errors import InputError, did_you_mean, same_name
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
+from icl_sim.execution.signatures import checked
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
@@ -47,6 +48,7 @@ __all__ = [
 CLAIMS: dict[str, Claim] = {claim.CLAIM.id: claim.CLAIM for claim in (c0, c1, c2, c3, c4, c5, c6)}
 
 
+@checked
 def register_claim(claim: Claim) -> None:
     """Adds a claim of your own; `verify`, its report and ``list`` then know its statements.
 
@@ -101,6 +103,7 @@ def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
     return [(c, s) for c, s in everything if not names or c.id in names or s.id in names]
 
 
+@checked
 def judge(
     names: Sequence[str],
     *,

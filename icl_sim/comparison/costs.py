@@ -18,6 +18,7 @@ import numpy as np
 
 from constructions.spec import TransformerSpec
 from icl_sim.data.tasks import random_table, sample_demonstrations
+from icl_sim.execution.signatures import checked
 from icl_sim.predictors.tuned import tuned_base
 from icl_sim.training.base_model import CONFIGS, load_base, output_laws, table_prompts
 
@@ -69,6 +70,7 @@ def forward_flops(spec: TransformerSpec, length: int) -> int:
     return 2 * total
 
 
+@checked
 def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[Cost]:
     """One row for each route and size, and one query: the base in context against fine-tuned.
 

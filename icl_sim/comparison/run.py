@@ -21,6 +21,7 @@ from icl_sim.data.vectors import HELD_OUT, VECTOR_TASKS, is_vector_task
 from icl_sim.errors import InputError, same_name
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.signatures import checked
 from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
 from icl_sim.predictors import PREDICTORS, Predictor, get_predictor, predictor_names
 from icl_sim.predictors.self_reading import SelfReading
@@ -40,6 +41,7 @@ ROUTES = {
 SEEN = 8  # demonstrations a context from which on all contexts count as seen
 
 
+@checked
 def compare(
     task: str = "english",
     *,

@@ -14,6 +14,7 @@ from icl_sim.data.text_pairs import Template, TextPair, TextTask
 from icl_sim.data.text_tasks import text_task
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.signatures import checked
 from icl_sim.predictors.language_model import TUNING, LanguageModel
 from icl_sim.storage.result_store import ResultStore
 from icl_sim.training import TrainConfig
@@ -25,6 +26,7 @@ SYMBOLS = Template("{prompt} {completion}\n")
 TASKS = 2  # tasks of a family, or splits of a file
 
 
+@checked
 def compare_language(
     base: str | LanguageModel = "smollm2",
     *,

@@ -14,6 +14,8 @@ from functools import lru_cache
 from importlib.resources import files
 from importlib.util import find_spec, module_from_spec
 
+import numpy as np
+
 from icl_sim.errors import InputError
 
 BIGRAMS = "frequency_bigramdictionary_en_243_342.txt"
@@ -80,3 +82,15 @@ def shipped(name: str, *, sha256: str) -> str:
             f"{name}: expected SHA-256 {sha256[:12]}..., got {found[:12]}...: install again"
         )
     return raw.decode()
+
+
+@lru_cache(maxsize=1)
+def letter_pairs() -> tuple[str, np.ndarray]:
+    """The letters of the text, and int64 [letters, letters] how often each follows each."""
+    text = letters()
+    alphabet = "".join(sorted(set(text)))
+    place = {letter: i for i, letter in enumerate(alphabet)}
+    codes = np.array([place[letter] for letter in text])
+    counts = np.zeros((len(alphabet), len(alphabet)), np.int64)
+    np.add.at(counts, (codes[:-1], codes[1:]), 1)
+    return alphabet, counts

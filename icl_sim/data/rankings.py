@@ -11,12 +11,14 @@ import numpy as np
 
 from icl_sim.data.text_pairs import HeldOut, LanguageData
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import checked
 
 # BM25's saturation of repeated words, and its correction for length, as in Lucene.
 K1, B = 1.2, 0.75
 WORDS = r"\w+|[^\w\s]"
 
 
+@checked
 def bm25_scores(queries: Sequence[str], texts: Sequence[str]) -> np.ndarray:
     """Okapi BM25 of each text for each query, float64 [m, N].
 
@@ -76,6 +78,7 @@ def cosine_scores(queries: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return unit[0] @ unit[1].T
 
 
+@checked
 def retrieve(scores: np.ndarray, k: int) -> np.ndarray:
     """The K demonstrations of the largest scores for each query, int64 [m, K], the best first.
 

@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letters
+from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letter_pairs
 from icl_sim.data.sampling import integer_thresholds
 from icl_sim.data.vectors import VECTOR_TASKS
 from icl_sim.errors import InputError, did_you_mean, require_type
-from icl_sim.execution.integers import int32
+from icl_sim.execution.integers import int32, is_traced
+from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked, short
 from icl_sim.execution.streams import Fixed
 
 
@@ -168,7 +170,7 @@ def text_table(index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     (2, 3)
     """
     check_sizes(index, contexts, vocab)
-    alphabet, pairs = _letter_pairs()
+    alphabet, pairs = letter_pairs()
     if max(contexts, vocab) > len(alphabet):
         raise InputError(
             f"text: expected at most {len(alphabet)} contexts and outputs, its letters, got "
@@ -198,6 +200,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
+@checked
 def make_task(name: str, index: int = 0, *, contexts: int = 8, vocab: int = 8) -> Task:
     """Table ``index`` of the named family.
 
@@ -217,6 +220,7 @@ def make_task(name: str, index: int = 0, *, contexts: int = 8, vocab: int = 8) -
     return TASKS[name](index, contexts=contexts, vocab=vocab)
 
 
+@checked
 def sample_demonstrations(
     key: jax.Array, law: Any, *, per_context: int | None = None, total: int | None = None
 ) -> Demonstrations:
@@ -239,10 +243,20 @@ def sample_demonstrations(
     for name, size in (("per_context", per_context), ("total", total)):
         if size is not None and size < 0:
             raise InputError(f"sample_demonstrations: expected {name} >= 0, got {size}")
-    law = jnp.asarray(law.law if isinstance(law, Task) else law)
+    law = law.law if isinstance(law, Task) else law
+    try:
+        law = jnp.asarray(law)
+    except (TypeError, ValueError, OverflowError, SyntaxError):
+        raise InputError(f"law: expected real numbers [m, V], got {short(law)}") from None
+    if not jnp.issubdtype(law.dtype, jnp.floating):
+        raise InputError(f"law: expected real numbers [m, V], got {law.dtype} {law.shape}")
     if law.ndim != 2 or 0 in law.shape:
         raise InputError(f"sample_demonstrations: expected a law [m, V], got shape {law.shape}")
+    if not is_traced(law) and not bool((jnp.isfinite(law) & (law >= 0)).all()):
+        raise InputError("law: expected shares of at least 0, got negative ones, NaN or infinity")
     m, V = law.shape
+    size = total if per_context is None else m * per_context
+    require("demonstrations", _bytes_of_draws, demonstrations=size or 0)
     context_key, output_key = jax.random.split(key)
     if per_context is not None and total is None:
         contexts = jnp.repeat(jnp.arange(m, dtype=jnp.int32), per_context)
@@ -254,6 +268,11 @@ def sample_demonstrations(
     outputs = draw_outputs(output_key, law, contexts)
     counts = jnp.zeros((m, V), jnp.int32).at[contexts, outputs].add(1)
     return Demonstrations(contexts, outputs, counts)
+
+
+def _bytes_of_draws(demonstrations: int) -> int:
+    # Contexts, outputs, random bits, and what a sort of them holds twice.
+    return 32 * demonstrations
 
 
 def subset(key: jax.Array, data: Demonstrations, size: int) -> Demonstrations:
@@ -316,19 +335,13 @@ def _eligible(vocab: int) -> list[str]:
 
 
 def check_sizes(index: int, contexts: int, vocab: int) -> None:
-    """Raises InputError unless there is such a table: an index, a context and two outputs."""
+    """Raises InputError unless there is such a table: an index, a context, two outputs, memory."""
     for name, value, least in (("index", index, 0), ("contexts", contexts, 1), ("vocab", vocab, 2)):
         if value < least:
             raise InputError(f"task: expected {name} >= {least}, got {value}")
+    require("a task", _bytes_of_table, host=True, contexts=contexts, vocab=vocab)
 
 
-@lru_cache(maxsize=1)
-def _letter_pairs() -> tuple[str, np.ndarray]:
-    """The letters of the text, and int64 [letters, letters] how often each follows each."""
-    text = letters()
-    alphabet = "".join(sorted(set(text)))
-    place = {letter: i for i, letter in enumerate(alphabet)}
-    codes = np.array([place[letter] for letter in text])
-    counts = np.zeros((len(alphabet), len(alphabet)), np.int64)
-    np.add.at(counts, (codes[:-1], codes[1:]), 1)
-    return alphabet, counts
+def _bytes_of_table(contexts: int, vocab: int) -> int:
+    # The law, what it is divided by, and a name of each row and column.
+    return 16 * contexts * vocab + 128 * (contexts + vocab)

@@ -16,6 +16,7 @@ from icl_sim.data.text_pairs import LanguageData, Template, TextPair, TextTask
 from icl_sim.data.text_rows import Row, read_rows
 from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.seeds import checked_seed
+from icl_sim.execution.signatures import checked
 from icl_sim.execution.streams import Fixed
 
 PROMPTS = ("prompt", "input", "text", "question", "sentence", "instruction")
@@ -28,6 +29,7 @@ HELD_OUT = 100  # prompts
 SHOWN = 16  # names in a message
 
 
+@checked
 def read_pairs(
     path: str | Path,
     *,

@@ -14,6 +14,7 @@ import numpy as np
 
 from icl_sim.errors import InputError
 from icl_sim.execution.seeds import checked_seed
+from icl_sim.execution.signatures import check_fields
 from icl_sim.execution.streams import Fixed
 
 PROMPT, COMPLETION = "{prompt}", "{completion}"
@@ -54,6 +55,7 @@ class Template:
     header: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for place in (PROMPT, COMPLETION):
             if (found := self.text.count(place)) != 1:
                 raise InputError(
@@ -155,6 +157,7 @@ class TextTask:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for kind, pairs in (("demonstrations", self.pool), ("held-out pairs", self.held_out)):
             if not pairs:
                 raise InputError(f"{self.name}: expected one or more {kind}, got none")
@@ -172,8 +175,8 @@ class TextTask:
                     )
         if self.laws is not None:
             expected = [len(self._held), len(self.choices)]
-            got = f"shape {list(self.laws.shape)}"
-            if list(self.laws.shape) == expected:
+            got = f"shape {list(self.laws.shape)}, {self.laws.dtype}"
+            if list(self.laws.shape) == expected and np.isfinite(self.laws).all():
                 off = np.abs(self.laws.sum(axis=1) - 1).max()
                 got = f"sums off by {off:.1e}, the least entry {self.laws.min():.1e}"
                 if off <= ROUNDING and self.laws.min() >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ def read_rows(path: str | Path) -> tuple[str, Iterator[Row]]:
             f"{path}: expected a file that ends with {', '.join(READERS)}, got "
             f"{file.suffix or 'no ending'}: {fix}"
         )
-    if not file.exists() or file.is_dir():
-        got = "a directory" if file.is_dir() else "none"
+    # os.path takes a name that the system refuses, such as one too long, for none.
+    if not os.path.exists(file) or os.path.isdir(file):
+        got = "a directory" if os.path.isdir(file) else "none"
         raise InputError(f"{path}: expected a file, got {got}")
     return ("row" if reader is _parquet else "line"), reader(file)
 

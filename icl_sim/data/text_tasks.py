@@ -22,6 +22,7 @@ from icl_sim.data.corpora import (
 from icl_sim.data.tasks import Task, check_sizes, english_table, random_table
 from icl_sim.data.text_pairs import Template, TextPair, TextTask
 from icl_sim.errors import InputError, did_you_mean
+from icl_sim.execution.signatures import checked
 from icl_sim.execution.streams import Fixed
 
 PAIRS = Template("{prompt} {completion}\n", header="Pairs of words:\n")
@@ -40,6 +41,7 @@ NOUNS = (
 )
 
 
+@checked
 def text_task(
     name: str, index: int = 0, *, contexts: int | None = None, vocab: int | None = None
 ) -> TextTask:

@@ -21,7 +21,9 @@ from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.head_state import Memory, empty, memory_bytes, settle
 from icl_sim.decoding.plan import Plan, make_plan
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import short
 from icl_sim.transformer import Transformer
+from icl_sim.transformer.leaves import check_leaves
 
 ENGINES = ("dense", "cached", "specialised")
 
@@ -95,6 +97,7 @@ class Decoder:
             isinstance(stop, bool) or not isinstance(stop, Integral) or not 0 <= stop < size
         ):
             raise InputError(f"stop: expected a token from 0 to {size - 1}, got {stop!r}")
+        check_leaves(spec, params)
         for name, leaf in params.items():
             if not np.isfinite(np.asarray(leaf)).all():
                 raise InputError(f"{name}: expected finite weights, got NaN or infinity")
@@ -136,7 +139,7 @@ class Decoder:
           prompts: int [T], or with lanes B sequences of them.
           room: for dense heads, the most tokens to come, prompt included.
         """
-        rows = [self._checked(p) for p in (prompts if self.lanes else [prompts])]
+        rows = [self.checked_prompt(p) for p in (prompts if self.lanes else [prompts])]
         if self.lanes not in (None, len(rows)):
             raise InputError(f"prompts: expected {self.lanes}, one a lane, got {len(rows)}")
         width = 1 << max(len(row) - 1 for row in rows).bit_length()
@@ -178,8 +181,17 @@ class Decoder:
                 f"heads have room, got {steps}"
             )
 
-    def _checked(self, prompt: Any) -> np.ndarray:
-        tokens = np.asarray(prompt)
+    def checked_prompt(self, prompt: Any) -> np.ndarray:
+        """The prompt as int32 [T].
+
+        Raises:
+          InputError: no tokens, or some out of the vocabulary.
+        """
+        try:
+            tokens = np.asarray(prompt)
+        except ValueError:  # rows of different lengths
+            got = short(prompt)
+            raise InputError(f"prompt: expected integers [T], T >= 1, got {got}") from None
         if tokens.ndim != 1 or not tokens.size or tokens.dtype.kind not in "iu":
             raise InputError(
                 f"prompt: expected integers [T], T >= 1, got {tokens.dtype} {tokens.shape}"

@@ -11,11 +11,13 @@ import numpy as np
 from icl_sim.decoding.decoder import Decoder, State
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked
 from icl_sim.transformer import Transformer
 
 _BLOCK = 1 << 20
 
 
+@checked
 def generate(
     model: Transformer,
     params: Mapping[str, Any],
@@ -53,6 +55,7 @@ def generate(
     """
     _check_steps(steps)
     decoder = Decoder(model, params, engine=engine, stop=stop)
+    prompt = decoder.checked_prompt(prompt)
 
     def room(steps: int) -> int:
         return 1 << (len(prompt) + steps - 1).bit_length()

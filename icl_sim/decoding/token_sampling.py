@@ -23,6 +23,7 @@ from icl_sim.decoding.kv_cache import KVCache, cache_bytes, empty_cache, extend,
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.signatures import check_fields, checked
 from icl_sim.transformer import Arithmetic, Params, Transformer, forward_bytes
 from icl_sim.transformer.arithmetic import CERTIFIED
 
@@ -51,9 +52,10 @@ class Sampling:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.temperature < float("inf"):
             raise InputError(f"temperature: expected a number >= 0, got {self.temperature}")
-        if not isinstance(self.top_k, int) or self.top_k < 0:
+        if self.top_k < 0:
             raise InputError(f"top_k: expected an integer >= 0, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p: expected 0 < top_p <= 1, got {self.top_p}")
@@ -99,6 +101,7 @@ def next_tokens(logits: jax.Array, keys: jax.Array, sampling: Sampling) -> jax.A
     return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
 
 
+@checked
 def sample_tokens(
     model: Transformer,
     params: Params,

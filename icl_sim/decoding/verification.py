@@ -29,6 +29,7 @@ from icl_sim.decoding.head_state import Memory
 from icl_sim.decoding.plan import Plan
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked
 from icl_sim.transformer import load
 
 # What a trace says of the machine after its steps, besides its cells.
@@ -61,6 +62,7 @@ class Verification:
         return self.mismatches == 0 and not self.lost and not self.stray
 
 
+@checked
 def verify_trace(
     construction: Construction,
     trace: Trace | Iterable[Trace],

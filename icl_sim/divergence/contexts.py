@@ -14,6 +14,7 @@ import numpy as np
 from icl_sim.divergence.hidden import total_variation_from_hidden
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.signatures import checked
 from icl_sim.execution.trials import iter_blocks
 from icl_sim.storage.result_store import ResultStore
 
@@ -26,6 +27,7 @@ Pair = Callable[..., tuple[jax.Array, jax.Array]]
 Distance = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
+@checked
 def distances_over(
     name: str,
     pair: Pair,

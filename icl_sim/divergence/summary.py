@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import checked, short
 from icl_sim.execution.trials import exact_sum
 
 
@@ -27,6 +28,7 @@ class Summary:
     failures: int | None
 
 
+@checked
 def summarize(
     distances: Any, *, bound: float | None = None, quantiles: Sequence[float] = (0.5, 0.9, 0.99)
 ) -> Summary:
@@ -48,7 +50,10 @@ def summarize(
     >>> s.mean, s.max, s.quantiles, s.failures
     (0.25, 0.4, {0.5: 0.2}, 1)
     """
-    flat = np.sort(np.asarray(distances, dtype=np.float64), axis=None)
+    try:
+        flat = np.sort(np.asarray(distances, dtype=np.float64), axis=None)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"distances: expected real numbers, got {short(distances)}") from None
     if not flat.size:
         raise InputError("expected at least one distance to summarize, got none")
     if np.isnan(flat[-1]):  # sorting puts NaN last

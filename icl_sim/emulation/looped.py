@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ from icl_sim.emulation.subleq_files import find_program, port_inputs, read_input
 from icl_sim.errors import InputError, same_name
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.signatures import checked
 from icl_sim.transformer import embed, forward_bytes, load, loop, readout
 
 LOOPED_ENGINES = ("dense", "verify")
@@ -83,6 +84,7 @@ class States(NamedTuple):
         return all(np.array_equal(a, b) for a, b in zip(self, other, strict=True))
 
 
+@checked
 def emulate_looped(
     name: str,
     tape: str = "",
@@ -114,7 +116,7 @@ def emulate_looped(
     if max_steps is not None and not 1 <= max_steps <= MOST_STEPS:
         raise InputError(f"--max-steps: expected 1 to {MOST_STEPS:,}, got {max_steps:,}")
     name = same_name(name, SUBLEQ)
-    own = name not in SUBLEQ and Path(name).is_file()
+    own = name not in SUBLEQ and os.path.isfile(name)
     if own:
         program, inputs = None, port_inputs(tape)
         memory = read_program(name, bits=BITS)

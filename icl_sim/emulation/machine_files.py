@@ -20,6 +20,7 @@ from icl_sim.emulation.formats.turingmachinesimulator import (
     parse_turingmachinesimulator,
 )
 from icl_sim.errors import InputError, require_type
+from icl_sim.execution.signatures import checked
 
 MAX_BYTES = 1 << 18
 
@@ -52,6 +53,7 @@ FORMATS = (
 )
 
 
+@checked
 def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
     """The Turing machine in a file of any of `FORMATS`.
 
@@ -66,7 +68,7 @@ def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
     require_type(path, str, os.PathLike, name="path")
     path = Path(path)
     line = re.fullmatch(r"(.+):(\d{1,9})", str(path), re.DOTALL)
-    chosen = line is not None and not path.is_file()
+    chosen = line is not None and not os.path.isfile(path)
     if line and chosen:
         path = Path(line[1])
     where = f"machine file {show(str(path), 200)}"

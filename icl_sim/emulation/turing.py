@@ -28,6 +28,7 @@ from icl_sim.emulation.run_checkpoints import RunCheckpoint
 from icl_sim.errors import InputError, did_you_mean, require_type, same_name
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.signatures import checked
 from icl_sim.transformer import load
 
 # The universal transformers: working states and symbols, smallest first.
@@ -81,6 +82,7 @@ class Emulation:
     steps_per_second: float
 
 
+@checked
 def find_machine(name: str) -> TuringMachine:
     """A machine by its name in `PROGRAMS`, in any case, from a file, or as the text of one.
 
@@ -163,6 +165,7 @@ def build(
     )
 
 
+@checked
 def emulate(
     machine: TuringMachine,
     tape: str | None = None,

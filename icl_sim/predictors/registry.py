@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from icl_sim.errors import InputError, did_you_mean
+from icl_sim.execution.signatures import checked
 from icl_sim.halfspaces import hard_margin_svm, least_squares, perceptron
 from icl_sim.predictors.classifiers import (
     halfspace,
@@ -99,6 +100,7 @@ PREDICTORS: dict[str, Predictor] = {
 }
 
 
+@checked
 def register_predictor(
     name: str,
     function: Callable[[Any, jax.Array], Any],

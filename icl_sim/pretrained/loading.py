@@ -14,6 +14,7 @@ import numpy as np
 from constructions.spec import TransformerSpec, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked
 from icl_sim.pretrained.families import read_config, switches
 from icl_sim.pretrained.gguf_files import GGUF
 from icl_sim.pretrained.layouts import Family, stock_shape, to_leaves
@@ -27,6 +28,7 @@ from icl_sim.transformer import Transformer, load_params
 CONFIG, GENERATION = "config.json", "generation_config.json"
 
 
+@checked
 def from_pretrained(
     path: str | Path, *, tokenizer: bool = True
 ) -> tuple[Transformer, dict[str, jax.Array], Tokenizer | None]:

@@ -13,6 +13,7 @@ import numpy as np
 from constructions.construction import Construction
 from constructions.spec import TransformerSpec, check_params, param_shapes
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import checked
 from icl_sim.pretrained.families import (
     canonical,
     find_family,
@@ -35,6 +36,7 @@ WINDOW = 2**17
 TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
+@checked
 def to_pretrained(
     model: Construction | Transformer,
     directory: str | Path,

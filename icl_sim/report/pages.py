@@ -12,6 +12,7 @@ from markupsafe import Markup
 from icl_sim.claims.claim import FALSE, VERDICTS, Audit
 from icl_sim.comparison.result import Comparison
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import checked
 from icl_sim.report import comparison_plots, curves, language_plots, plots
 from icl_sim.report.audit import looseness, pictures
 from icl_sim.report.findings import Findings
@@ -20,6 +21,7 @@ from icl_sim.storage.json_form import json_form
 from icl_sim.storage.whole_files import write_whole
 
 
+@checked
 def write_report(findings: Findings, out: str | Path) -> Path:
     """Writes ``report.html`` and ``results.json`` into ``out`` and returns the page's path.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from icl_sim.errors import InputError
 from icl_sim.execution.seeds import checked_seed
+from icl_sim.execution.signatures import checked
 from icl_sim.execution.trials import iter_blocks
 from icl_sim.statistics.intervals import (
     CERTIFIED,
@@ -33,6 +34,7 @@ _NOT_JITTABLE = (
 )
 
 
+@checked
 def check_lemma(
     trial: Callable[[jax.Array], Any],
     *,

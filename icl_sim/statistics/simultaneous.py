@@ -30,12 +30,16 @@ import numpy as np
 from scipy.special import chdtri, gammaln
 
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import checked
 from icl_sim.statistics.intervals import ALPHA, Array, clopper_pearson
 
+MOST = 2**53
+LEAST = 1e-200  # of alpha: its share of an outcome is still a number
 METHODS = ("exact", "goodman", "sison-glaz")
 WORK = 1e10  # multiply-adds of one box's probability
 
 
+@checked
 def simultaneous_intervals(
     counts: Any, *, alpha: float = ALPHA, method: str = "exact"
 ) -> tuple[Array, Array]:
@@ -65,11 +69,13 @@ def simultaneous_intervals(
             f"counts: expected a vector of at least 2 integers, none negative and not all 0, got "
             f"{k.dtype} {k.shape}"
         )
-    if not 0 < alpha < 1:
-        raise InputError(f"alpha: expected a number between 0 and 1, got {alpha}")
+    if not LEAST <= alpha < 1:
+        raise InputError(f"alpha: expected {LEAST} or more, and less than 1, got {alpha}")
     if method not in METHODS:
         raise InputError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    n, k = int(k.sum()), k.astype(np.int64)
+    if (n := sum(map(int, k))) > MOST:
+        raise InputError(f"counts: expected at most {MOST} together, which float64 holds, got {n}")
+    k, alpha = k.astype(np.int64), float(alpha)
     if method == "exact":
         return clopper_pearson(k, n, alpha=alpha if len(k) == 2 else alpha / len(k))
     if method == "goodman":

@@ -22,12 +22,14 @@ from constructions.rotary import Rotary
 from constructions.spec import Layer, TransformerSpec, check_params, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked
 from icl_sim.storage.whole_files import write_whole
 
 Arrays = dict[str, np.ndarray]
 SEAL = "sidecar_sha256"
 
 
+@checked
 def save_weights(
     path: str | Path, spec: TransformerSpec, params: Mapping[str, Any], **about: Any
 ) -> tuple[Path, Path]:
@@ -53,6 +55,7 @@ def save_weights(
     return files
 
 
+@checked
 def load_weights(path: str | Path) -> tuple[TransformerSpec, Arrays, dict[str, Any]]:
     """What `save_weights` wrote at ``path``, with or without its suffix: spec, params, sidecar.
 

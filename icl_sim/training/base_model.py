@@ -25,6 +25,7 @@ from icl_sim.data.bayes import posterior_predictive
 from icl_sim.data.tasks import Demonstrations, empirical_law, random_table, sample_demonstrations
 from icl_sim.divergence import total_variation
 from icl_sim.errors import InputError
+from icl_sim.execution.signatures import checked
 from icl_sim.storage.weights import SEAL, load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig
 from icl_sim.training.pretraining_sequences import (
@@ -113,6 +114,7 @@ class Gate:
     streams: Mapping[str, float] = field(default_factory=dict)
 
 
+@checked
 @lru_cache(maxsize=8)
 def load_base(path: str | Path | None = None) -> Base:
     """The base that ships with the package, or the one saved at ``path`` (without a suffix).

@@ -17,6 +17,8 @@ import numpy as np
 
 from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked
 from icl_sim.transformer import Arithmetic, Params, hidden
 from icl_sim.transformer.arithmetic import CERTIFIED
 from icl_sim.transformer.forward_pass import unembedding
@@ -38,6 +40,7 @@ class Completions(NamedTuple):
     segments: Any
 
 
+@checked
 def completions(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     *,
@@ -60,7 +63,10 @@ def completions(
     """
     if not pairs:
         raise InputError("examples: expected one or more pairs of prompt and completion, got none")
-    for i, (prompt, completion) in enumerate(pairs):
+    for i, pair in enumerate(pairs):
+        if len(pair) != 2 or not all(map(np.ndim, pair)):
+            raise InputError(f"example {i}: expected tokens of prompt and completion, got {pair!r}")
+        prompt, completion = pair
         if not len(prompt) or not len(completion):
             raise InputError(
                 f"example {i}: expected tokens in prompt and completion, got {len(prompt)} and "
@@ -79,6 +85,7 @@ def completions(
             used = 0
         rows[-1].append(i)
         used += size
+    require("rows of examples", _bytes_of_rows, length=length, rows=len(rows))
     tokens, segments = np.zeros((2, len(rows), length), np.int32)
     weights = np.zeros((len(rows), length - 1), np.float32)
     for row, members in enumerate(rows):
@@ -91,6 +98,10 @@ def completions(
             weights[row, at + len(prompt) - 1 : stop - 1] = 1
             at = stop
     return Completions(tokens, weights, segments)
+
+
+def _bytes_of_rows(length: int, rows: int) -> int:
+    return 12 * rows * length  # tokens, segments and weights
 
 
 def completion_loss(

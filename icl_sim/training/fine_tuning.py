@@ -16,6 +16,7 @@ import numpy as np
 
 from constructions.spec import TransformerSpec
 from icl_sim.execution.memory_guard import require
+from icl_sim.execution.signatures import checked
 from icl_sim.training.adapters import merge, trainable, trainable_size
 from icl_sim.training.completions import Completions
 from icl_sim.training.config import TrainConfig
@@ -141,6 +142,7 @@ def train(
 _train_jit = jax.jit(train, static_argnums=(0, 3))
 
 
+@checked
 def fine_tune(
     model: Transformer,
     params: Params,

@@ -26,6 +26,7 @@ from icl_sim.execution.hosts import from_first, is_first
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
+from icl_sim.execution.signatures import checked
 from icl_sim.storage.checkpoints import Checkpoints, discard
 from icl_sim.storage.json_form import json_form
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
@@ -53,6 +54,7 @@ from icl_sim.transformer import Transformer
 TARGETS = ("counts", "bayes", "in-context", "truth")
 
 
+@checked
 def train_base(
     out: str | Path,
     *,
@@ -163,6 +165,7 @@ def fine_tuning_config(adapt: str = "full", **options: Any) -> TrainConfig:
     return replace(CONFIGS.get(adapt, CONFIGS["full"]), **{"adapt": adapt} | given)
 
 
+@checked
 def train_sft(
     task: str = "english",
     *,

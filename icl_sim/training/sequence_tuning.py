@@ -23,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from constructions.spec import TransformerSpec
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.signatures import checked
 from icl_sim.training.adapters import merge, trainable
 from icl_sim.training.completions import (
     Completions,
@@ -60,6 +61,7 @@ class Tuned:
     best: int
 
 
+@checked
 def tune_sequences(
     model: Transformer,
     params: Params,

@@ -18,6 +18,7 @@ import numpy as np
 from constructions.spec import Layer, TransformerSpec, feature_kind, feature_size
 from icl_sim.errors import InputError
 from icl_sim.execution.integers import int32, is_traced
+from icl_sim.execution.signatures import checked
 from icl_sim.transformer.activation_memory import require_memory
 from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
 from icl_sim.transformer.leaves import check_leaves
@@ -31,6 +32,7 @@ from icl_sim.transformer.sublayers import (
 from icl_sim.transformer.switches import FEATURES, lift, norm, require_known
 
 
+@checked
 def forward(
     spec: TransformerSpec,
     params: Mapping[str, Any],

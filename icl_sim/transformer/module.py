@@ -21,6 +21,7 @@ from constructions.residual import Residual
 from constructions.spec import TransformerSpec, check_params, is_gain, param_shapes
 from icl_sim.errors import InputError, require_type
 from icl_sim.execution.memory_guard import placed, require
+from icl_sim.execution.signatures import checked
 from icl_sim.transformer.activations import Activations, forward_with_activations
 from icl_sim.transformer.forward_pass import forward
 
@@ -82,6 +83,7 @@ def init(model: Transformer, key: jax.Array) -> dict[str, jax.Array]:
     return dict(model.init(key, jnp.zeros(empty, kind))["params"])
 
 
+@checked
 def load(construction: Construction) -> tuple[Transformer, dict[str, jax.Array]]:
     """The trained class and, as its params, the construction's weights.
 
