@@ -70,6 +70,7 @@ def generate(
     return np.concatenate([*_blocks(decoder, state, steps)])
 
 
+@checked
 def generate_batch(
     model: Transformer,
     params: Mapping[str, Any],
