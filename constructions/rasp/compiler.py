@@ -91,8 +91,8 @@ def compile_program(
     place = {value: i for i, value in enumerate(letters)}
     # An input on which such an aggregate averages different values has no meaning.
     doubtful = any(
-        isinstance(p.node.operation, Mean) and not p.node.numeric and not p.node.operation.single
-        for p in placed
+        isinstance(node.operation, Mean) and not node.numeric and not node.operation.single
+        for node in lowering.nodes
     )
 
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
@@ -130,6 +130,7 @@ def compile_program(
     return assemble(
         name, blueprint, fields=ranges, certify=certify_weights, parse=parse, fill=fill,
         decode=decode, oracle=oracle, check=check, source=SOURCE, proof=proof,
+        kind="program",
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from constructions.rasp.values import (
+    Number,
     Value,
     called,
     checked,
@@ -23,9 +24,9 @@ from constructions.rasp.values import (
     holds,
     is_number,
     number,
+    numbers,
     plain,
 )
-from constructions.rasp.values import numbers as as_numbers
 
 Rows = list[list[bool]]  # of a selector: [query][key]
 
@@ -35,7 +36,7 @@ class Run:
 
     Args:
       xs: the sequence.
-      causal: a position then selects none behind itself.
+      causal: a position then selects none after itself.
     """
 
     def __init__(self, xs: Sequence[Value], *, causal: bool) -> None:
@@ -48,20 +49,14 @@ class Run:
         if key not in self._found:
             found = expression.evaluate(self)
             numeric = isinstance(expression, SOp) and expression.numeric
-            self._found[key] = as_numbers(expression.name, found) if numeric else found
+            self._found[key] = numbers(expression.name, found) if numeric else found
         return self._found[key]
 
     def selected(self, selector: Selector, values: Sequence[Value]) -> list[list[Value]]:
         """Of each query, the values at the keys that it selects and may see."""
-        rows = self.of(selector)
-        return [
-            [v for i, (v, on) in enumerate(zip(values, row, strict=True)) if on and self.sees(q, i)]
-            for q, row in enumerate(rows)
-        ]
-
-    def sees(self, query: int, key: int) -> bool:
-        """Whether the mask shows a key to a query."""
-        return key <= query or not self.causal
+        rows, n = self.of(selector), len(self.xs)
+        seen = [range(q + 1 if self.causal else n) for q in range(n)]
+        return [[values[k] for k in seen[q] if rows[q][k]] for q in range(n)]
 
 
 class Expression:
@@ -172,7 +167,7 @@ class Map(SOp):
     name = "map"
 
     def __init__(self, f: Callable[[Value], Value], inner: SOp) -> None:
-        self.f, self.inner = _function(self, f), _sop(self, inner)
+        self.f, self.inner = _function(self.name, f), _sop(self.name, inner)
 
     def evaluate(self, run: Run) -> list[Value]:
         """F of each value."""
@@ -185,7 +180,8 @@ class SequenceMap(SOp):
     name = "sequence_map"
 
     def __init__(self, f: Callable[[Value, Value], Value], fst: SOp, snd: SOp) -> None:
-        self.f, self.fst, self.snd = _function(self, f), _sop(self, fst), _sop(self, snd)
+        self.f = _function(self.name, f)
+        self.fst, self.snd = _sop(self.name, fst), _sop(self.name, snd)
 
     def evaluate(self, run: Run) -> list[Value]:
         """F of each pair."""
@@ -199,7 +195,7 @@ class LinearSequenceMap(SequenceMap):
     name = "linear_sequence_map"
 
     def __init__(self, fst: SOp, snd: SOp, fst_fac: float, snd_fac: float) -> None:
-        a, b = (_factor(self, factor) for factor in (fst_fac, snd_fac))
+        a, b = (_factor(self.name, factor) for factor in (fst_fac, snd_fac))
         super().__init__(lambda x, y: a * x + b * y, fst, snd)
         self.fst_fac, self.snd_fac = a, b
 
@@ -210,10 +206,10 @@ class Selector(Expression):
     name = "selector"
 
     def __and__(self, other: Selector) -> Selector:
-        return Combined(self, _selector(self, other), every=True)
+        return Combined(self, _selector(self.name, other), every=True)
 
     def __or__(self, other: Selector) -> Selector:
-        return Combined(self, _selector(self, other), every=False)
+        return Combined(self, _selector(self.name, other), every=False)
 
     def __invert__(self) -> Selector:
         return Complement(self)
@@ -225,8 +221,8 @@ class Select(Selector):
     name = "select"
 
     def __init__(self, keys: SOp, queries: SOp, predicate: Callable[[Value, Value], Any]) -> None:
-        self.keys, self.queries = _sop(self, keys), _sop(self, queries)
-        self.predicate = _function(self, predicate)
+        self.keys, self.queries = _sop(self.name, keys), _sop(self.name, queries)
+        self.predicate = _function(self.name, predicate)
 
     def evaluate(self, run: Run) -> Rows:
         """Rows of the predicate."""
@@ -271,7 +267,7 @@ class SelectorWidth(SOp):
     name = "selector_width"
 
     def __init__(self, selector: Selector) -> None:
-        self.selector = _selector(self, selector)
+        self.selector = _selector(self.name, selector)
 
     def evaluate(self, run: Run) -> list[Value]:
         """Counts."""
@@ -287,7 +283,7 @@ class Aggregate(SOp):
     name = "aggregate"
 
     def __init__(self, selector: Selector, sop: SOp, default: Value = None) -> None:
-        self.selector, self.sop = _selector(self, selector), _sop(self, sop)
+        self.selector, self.sop = _selector(self.name, selector), _sop(self.name, sop)
         self.default = checked(self.name, default)
 
     def evaluate(self, run: Run) -> list[Value]:
@@ -320,34 +316,30 @@ def categorical(sop: SOp) -> Any:
 
 
 def _encoded(sop: SOp, *, numeric: bool) -> Any:
-    other = copy.copy(_sop(None, sop))
+    other = copy.copy(_sop("rasp", sop))
     other.numeric = numeric
     return other
 
 
-def _sop(where: Any, sop: Any) -> SOp:
+def _sop(name: str, sop: Any) -> SOp:
     if not isinstance(sop, SOp):
-        raise ValueError(f"{_name(where)}: expected an S-operation, got {sop!r:.60}")
+        raise ValueError(f"{name}: expected an S-operation, got {sop!r:.60}")
     return sop
 
 
-def _selector(where: Any, selector: Any) -> Selector:
+def _selector(name: str, selector: Any) -> Selector:
     if not isinstance(selector, Selector):
-        raise ValueError(f"{_name(where)}: expected a selector, got {selector!r:.60}")
+        raise ValueError(f"{name}: expected a selector, got {selector!r:.60}")
     return selector
 
 
-def _function(where: Any, f: Any) -> Callable[..., Any]:
+def _function(name: str, f: Any) -> Callable[..., Any]:
     if not callable(f) or isinstance(f, Expression):
-        raise ValueError(f"{_name(where)}: expected a function, got {f!r:.60}")
+        raise ValueError(f"{name}: expected a function, got {f!r:.60}")
     return f
 
 
-def _factor(where: Any, factor: Any) -> int | Fraction:
-    if not is_number(checked(_name(where), factor)):
-        raise ValueError(f"{_name(where)}: expected a number as factor, got {factor!r:.60}")
+def _factor(name: str, factor: Any) -> Number:
+    if not is_number(checked(name, factor)):
+        raise ValueError(f"{name}: expected a number as factor, got {factor!r:.60}")
     return number(factor)
-
-
-def _name(where: Any) -> str:
-    return "rasp" if where is None else str(where.name)

@@ -14,7 +14,7 @@ from math import gcd, lcm
 
 import numpy as np
 
-from constructions.rasp.values import Value
+from constructions.rasp.values import Number, Value, divided
 
 MOST_VALUES = 200_000  # of a numeric node
 MOST_CATEGORIES = 4096  # of a categorical node
@@ -63,8 +63,8 @@ class Steps:
 class Linear:
     """A sum of multiples of numeric inputs, and a constant."""
 
-    terms: tuple[tuple[Node, Fraction], ...]
-    constant: Fraction
+    terms: Terms
+    constant: Number
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class Node:
     values: tuple[Value, ...]
     numeric: bool
     operation: Operation = field(repr=False)
-    at_start: Fraction = Fraction(0)
+    at_start: Number = 0
     mean: Average | None = None
 
     @property
@@ -136,6 +136,9 @@ class Node:
         return ()
 
 
+Terms = tuple[tuple[Node, Number], ...]  # of a linear form
+
+
 def _read(selector: Matches) -> tuple[Node, ...]:
     return tuple(node for match in selector for node in (match.keys, match.queries))
 
@@ -145,8 +148,8 @@ class Average:
     """What a mean averages: numbers ``over`` the keys of ``selector``, or ``default``."""
 
     selector: Matches
-    over: frozenset[Fraction]
-    default: Fraction
+    over: frozenset[Number]
+    default: Number
 
 
 def never_empty(selector: Matches) -> bool:
@@ -186,7 +189,7 @@ def _by_keys(source: Node, keys: Node) -> np.ndarray | None:
     return None
 
 
-def means(numbers: Iterable[Fraction], length: int) -> set[Fraction] | None:
+def means(numbers: Iterable[Number], length: int) -> set[Number] | None:
     """Every mean of up to ``length`` of these numbers, and some more; None if they are too many.
 
     All lie on a lattice u Z, so that a mean of w is a multiple of u / w between the extremes.
@@ -203,7 +206,7 @@ def means(numbers: Iterable[Fraction], length: int) -> set[Fraction] | None:
     unit = gcd(*whole)
     if (high - low) // unit * length * (length + 1) // 2 > 4 * MOST_VALUES:
         return None
-    found = {
+    found: set[Number] = {
         Fraction(k * unit, w * denominator)
         for w in range(1, length + 1)
         for k in range(low * w // unit, high * w // unit + 1)
@@ -211,7 +214,7 @@ def means(numbers: Iterable[Fraction], length: int) -> set[Fraction] | None:
     return found if len(found) <= MOST_VALUES else None
 
 
-def sums(terms: Sequence[tuple[Node, Fraction]], constant: Fraction) -> set[Fraction] | None:
+def sums(terms: Terms, constant: Number) -> set[Number] | None:
     """Every value of the linear form, and some more; None if they are too many."""
     found = {constant}
     for node, factor in terms:
@@ -219,3 +222,35 @@ def sums(terms: Sequence[tuple[Node, Fraction]], constant: Fraction) -> set[Frac
             return None
         found = {x + factor * y for x in found for y in node.values}
     return found if len(found) <= MOST_VALUES else None
+
+
+def root(node: Node) -> tuple[Node, np.ndarray]:
+    """What a categorical node is a table of, and the table; of others the node itself."""
+    match node.operation:
+        case Table(inputs=(source,), index=index):
+            return source, index
+        case Steps(source=source, index=index):
+            return source, index
+    return node, np.arange(len(node.values))
+
+
+def affine(xs: Sequence[Value], ys: Sequence[Value]) -> tuple[Number, Number] | None:
+    """(a, b) with y = a x + b everywhere, if there are."""
+    if len(set(ys)) == 1:
+        return None
+    slope = divided(ys[1] - ys[0], xs[1] - xs[0])
+    constant = ys[0] - slope * xs[0]
+    fits = all(slope * x + constant == y for x, y in zip(xs, ys, strict=True))
+    return (slope, constant) if fits else None
+
+
+def sum_of_means(terms: Terms, constant: Number) -> Average | None:
+    """The sum of means over one selector is the mean of the sums over that selector."""
+    parts = [node.mean for node, _ in terms if node.mean is not None]
+    if len(parts) < len(terms) or any(part.selector != parts[0].selector for part in parts):
+        return None
+    over, default = {constant}, constant
+    for (_, factor), part in zip(terms, parts, strict=True):
+        over = {x + factor * y for x in over for y in part.over}
+        default += factor * part.default
+    return Average(parts[0].selector, frozenset(over), default)

@@ -16,8 +16,17 @@ import numpy as np
 
 from constructions.rasp import expressions as rasp
 from constructions.rasp import graph
-from constructions.rasp.graph import Average, Match, Matches, Node
-from constructions.rasp.values import Value, called, holds, in_order, is_number, number, numbers
+from constructions.rasp.graph import Average, Match, Matches, Node, Terms
+from constructions.rasp.values import (
+    Number,
+    Value,
+    called,
+    holds,
+    in_order,
+    is_number,
+    number,
+    numbers,
+)
 
 RESERVED = ("one", "bos")
 
@@ -113,7 +122,7 @@ class Lowering:
         """A function of two nodes: of one, if both are tables of one."""
         values, index = self._indexed(name, numeric, outputs)
         index = index.reshape(len(x.values), len(y.values))
-        (source, first), (other, second) = _root(x), _root(y)
+        (source, first), (other, second) = graph.root(x), graph.root(y)
         if source is other:
             both = index[first, second]
             if source.numeric:
@@ -144,15 +153,13 @@ class Lowering:
     def _steps(
         self, name: str, values: Any, numeric: bool, source: Node, index: np.ndarray
     ) -> Node:
-        if numeric and (line := _affine(source.values, [values[i] for i in index])):
+        if numeric and (line := graph.affine(source.values, [values[i] for i in index])):
             return self._linear(name, ((source, line[0]),), line[1])
         key = ("steps", id(source), repr(values), numeric, index.tobytes())
         return self._shared(key, name, values, numeric, lambda: graph.Steps(source, index))
 
-    def _linear(
-        self, name: str, terms: tuple[tuple[Node, Fraction], ...], constant: Fraction
-    ) -> Node:
-        average = _sum_of_means(terms, constant)
+    def _linear(self, name: str, terms: Terms, constant: Number) -> Node:
+        average = graph.sum_of_means(terms, constant)
         found = graph.sums(terms, constant)
         if average is not None:
             found = graph.means(average.over, self.length)
@@ -173,9 +180,9 @@ class Lowering:
 
     def _weighted(self, expression: rasp.LinearSequenceMap) -> Node:
         x, y = (self.as_encoded(self.node(e), True) for e in (expression.fst, expression.snd))
-        terms = ((x, expression.fst_fac), (y, expression.snd_fac))
+        terms: Terms = ((x, expression.fst_fac), (y, expression.snd_fac))
         if x is y:
-            terms = ((x, expression.fst_fac + expression.snd_fac),)  # type: ignore[assignment]
+            terms = ((x, expression.fst_fac + expression.snd_fac),)
         return self._linear(expression.name, terms, Fraction(0))
 
     def _share(self, name: str, selector: Matches) -> Node:
@@ -313,35 +320,3 @@ class Lowering:
         if name not in taken:
             return name
         return next(f"{name}_{i}" for i in range(2, len(taken) + 3) if f"{name}_{i}" not in taken)
-
-
-def _root(node: Node) -> tuple[Node, np.ndarray]:
-    """What a categorical node is a table of, and the table; of others the node itself."""
-    match node.operation:
-        case graph.Table(inputs=(source,), index=index):
-            return source, index
-        case graph.Steps(source=source, index=index):
-            return source, index
-    return node, np.arange(len(node.values))
-
-
-def _affine(xs: Sequence[Value], ys: Sequence[Value]) -> tuple[Fraction, Fraction] | None:
-    """(a, b) with y = a x + b everywhere, if there are."""
-    if len(set(ys)) == 1:
-        return None
-    slope = (ys[1] - ys[0]) / (xs[1] - xs[0])
-    constant = ys[0] - slope * xs[0]
-    fits = all(slope * x + constant == y for x, y in zip(xs, ys, strict=True))
-    return (slope, constant) if fits else None
-
-
-def _sum_of_means(terms: Sequence[tuple[Node, Fraction]], constant: Fraction) -> Average | None:
-    """The sum of means over one selector is the mean of the sums over that selector."""
-    parts = [node.mean for node, _ in terms]
-    if any(part is None or part.selector != parts[0].selector for part in parts):  # type: ignore[union-attr]
-        return None
-    over, default = {constant}, constant
-    for (_, factor), part in zip(terms, parts, strict=True):
-        over = {x + factor * y for x in over for y in part.over}  # type: ignore[union-attr]
-        default += factor * part.default  # type: ignore[union-attr]
-    return Average(parts[0].selector, frozenset(over), default)  # type: ignore[union-attr]

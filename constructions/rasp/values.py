@@ -14,6 +14,8 @@ from typing import Any
 
 Value = Any  # None, a bool, a number, a string, or a tuple of these: hashable, told apart by ==
 
+Number = int | Fraction  # a fraction only where it is no integer
+
 
 class Comparison(Enum):
     """Predicates with a name. An order never holds for None.
@@ -124,7 +126,7 @@ def checked(name: str, value: Any) -> Value:
     )
 
 
-def number(value: Any) -> int | Fraction:
+def number(value: Any) -> Number:
     """A number in its one form, exactly.
 
     >>> number(True), number(0.25)
@@ -134,7 +136,7 @@ def number(value: Any) -> int | Fraction:
     return int(exact) if exact.denominator == 1 else exact
 
 
-def numbers(name: str, values: Iterable[Value]) -> list[int | Fraction]:
+def numbers(name: str, values: Iterable[Value]) -> list[Number]:
     """All values as numbers.
 
     Raises:

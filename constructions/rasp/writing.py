@@ -188,7 +188,7 @@ def _one(node: Node) -> dict[str, np.ndarray]:
 def _rows(node: Node, index: np.ndarray) -> np.ndarray:
     """[n, size]: what each of n gates adds, for the node to hold the value at its index."""
     if node.numeric:
-        return np.array([[float(node.values[i])] for i in index])
+        return np.array([float(node.values[i]) for i in index]).reshape(-1, 1)
     return np.eye(node.size)[index]
 
 
