@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from functools import reduce
 
 from constructions.rasp import (
     Aggregate,
@@ -125,20 +126,22 @@ def every_input(alphabet, length):
 
 
 def balanced(xs, pairs):
-    """Whether the brackets are nested properly, by a stack."""
+    """Of each prefix, whether its brackets are nested properly, by a stack."""
     opening = {close: begin for begin, close in pairs}
-    stack = []
+    stack, wrong, found = [], False, []
     for x in xs:
         if x in opening.values():
             stack.append(x)
-        elif x in opening and (not stack or stack.pop() != opening[x]):
-            return False
-    return not stack
+        elif x in opening:
+            wrong = wrong or not stack or stack.pop() != opening[x]
+        found.append(not wrong and not stack)
+    return found
 
 
 def shuffled(xs, pairs):
-    """Whether each kind of brackets alone is nested properly."""
-    return all(balanced([x for x in xs if x in pair], [pair]) for pair in pairs)
+    """Of each prefix, whether each kind of brackets alone is nested properly."""
+    kinds = [balanced([x if x in pair else "" for x in xs], [pair]) for pair in pairs]
+    return [all(parts) for parts in zip(*kinds, strict=True)]
 
 
 def followed(xs, i):
@@ -146,23 +149,15 @@ def followed(xs, i):
     return next((xs[j + 1] for j in range(i - 1, -1, -1) if xs[j] == xs[i]), None)
 
 
-def in_base(digits, base):
-    """The number that the digits write."""
-    number = 0
-    for digit in digits:
-        number = number * base + digit
-    return number
-
-
 def sum_of(xs, base):
     """The digits of a + b, as many as there are tokens."""
-    sign = xs.index("+")
-    total = in_base(xs[:sign], base) + in_base(xs[sign + 1 :], base)
+    sign, number = xs.index("+"), lambda digits: reduce(lambda n, x: n * base + x, digits, 0)
+    total = number(xs[:sign]) + number(xs[sign + 1 :])
     return [total // base**place % base for place in reversed(range(len(xs)))]
 
 
 def _fractions(xs, of):
-    return [sum(map(of, xs[: i + 1])) / (i + 1) for i in range(len(xs))]
+    return [total / (i + 1) for i, total in enumerate(itertools.accumulate(map(of, xs)))]
 
 
 def _most_frequent(xs):
@@ -170,40 +165,95 @@ def _most_frequent(xs):
     return min(counts, key=lambda x: (-counts[x], x))
 
 
-def _side(x):
-    return {"(": 1, ")": -1}.get(x, 0)
+def _majority(xs):
+    return next((x for x, n in Counter(xs).items() if 2 * n > len(xs)), None)
 
 
-def _everywhere(value, xs):
-    return [value] * len(xs)
-
-
-# What each says of a whole sequence, and its alphabet, when all positions see all others.
-MEANINGS = {
+# What each program says, from the tokens and their alphabet: of the whole sequence at every
+# position, or position by position.
+WHOLE = {
+    "count": lambda xs, letters: xs.count(letters[0]),
+    "count-less-frequent": lambda xs, letters: sum(n for n in Counter(xs).values() if n <= 2),
+    "dyck-1": lambda xs, letters: balanced(xs, ["()"])[-1],
+    "dyck-2": lambda xs, letters: balanced(xs, ["()", "[]"])[-1],
+    "length": lambda xs, letters: len(xs),
+    "majority": lambda xs, letters: _majority(xs),
+    "most-frequent": lambda xs, letters: _most_frequent(xs),
+    "shuffle-dyck-1": lambda xs, letters: shuffled(xs, ["()"])[-1],
+    "shuffle-dyck-2": lambda xs, letters: shuffled(xs, ["()", "[]"])[-1],
+}
+FULL = {
+    **{
+        name: lambda xs, letters, of=of: [of(xs, letters)] * len(xs) if xs else []
+        for name, of in WHOLE.items()
+    },
     "addition": lambda xs, letters: sum_of(xs, len(letters) - 1),
-    "count": lambda xs, letters: _everywhere(xs.count(letters[0]), xs),
-    "count-less-frequent": lambda xs, letters: _everywhere(
-        sum(n for n in Counter(xs).values() if n <= 2), xs
-    ),
     "detect-pattern": lambda xs, letters: [
         None if i < 2 else xs[i - 2 : i + 1] == list("aba") for i in range(len(xs))
     ],
-    "dyck-1": lambda xs, letters: _everywhere(balanced(xs, ["()"]), xs),
-    "dyck-2": lambda xs, letters: _everywhere(balanced(xs, ["()", "[]"]), xs),
     "fraction-before": lambda xs, letters: _fractions(xs, lambda x: x == letters[0]),
     "histogram": lambda xs, letters: [xs.count(x) for x in xs],
     "induction": lambda xs, letters: [followed(xs, i) for i in range(len(xs))],
-    "length": lambda xs, letters: _everywhere(len(xs), xs),
-    "majority": lambda xs, letters: _everywhere(
-        next((x for x in xs if 2 * xs.count(x) > len(xs)), None), xs
-    ),
-    "most-frequent": lambda xs, letters: _everywhere(_most_frequent(xs), xs),
-    "pair-balance": lambda xs, letters: _fractions(xs, _side),
+    "pair-balance": lambda xs, letters: _fractions(xs, lambda x: (x == "(") - (x == ")")),
     "previous": lambda xs, letters: [None, *xs[:-1]],
     "reverse": lambda xs, letters: xs[::-1],
-    "shuffle-dyck-1": lambda xs, letters: _everywhere(shuffled(xs, ["()"]), xs),
-    "shuffle-dyck-2": lambda xs, letters: _everywhere(shuffled(xs, ["()", "[]"]), xs),
     "sort": lambda xs, letters: sorted(xs),
     "sort-by-frequency": lambda xs, letters: sorted(xs, key=lambda x: -xs.count(x)),
     "sort-unique": lambda xs, letters: sorted(xs),
 }
+# Of each prefix, with the causal mask; the others mean nothing then.
+CAUSAL = {
+    **{
+        name: FULL[name]
+        for name in ("detect-pattern", "fraction-before", "induction", "pair-balance", "previous")
+    },
+    "count": lambda xs, letters: [xs[: i + 1].count(letters[0]) for i in range(len(xs))],
+    "dyck-1": lambda xs, letters: balanced(xs, ["()"]),
+    "dyck-2": lambda xs, letters: balanced(xs, ["()", "[]"]),
+    "histogram": lambda xs, letters: [xs[: i + 1].count(x) for i, x in enumerate(xs)],
+    "length": lambda xs, letters: list(range(1, len(xs) + 1)),
+    "reverse": lambda xs, letters: xs[:1] * len(xs),
+    "shuffle-dyck-1": lambda xs, letters: shuffled(xs, ["()"]),
+    "shuffle-dyck-2": lambda xs, letters: shuffled(xs, ["()", "[]"]),
+}
+
+
+def draw(rng, name, letters, length):
+    """A random input of ``length`` tokens, of a kind on which the program's answers differ.
+
+    Half of the brackets' are nested properly, but for one token in some.
+    """
+    if name == "addition":
+        sign = rng.randrange(1, length - 1) if length > 2 else 0
+        digits = [rng.choice(letters[:-1]) for _ in range(length)]
+        if rng.random() < 0.5 and length > 2:  # a long carry
+            base = len(letters) - 1
+            digits[sign + 1 :] = [
+                base - 1 - digits[j] if (j := i - (length - sign)) >= 0 else 0
+                for i in range(sign + 1, length)
+            ]
+            digits[-1] = rng.randrange(base)
+        return [*digits[:sign], "+", *digits[sign + 1 :]]
+    if name == "sort-unique":
+        return rng.sample(letters, min(length, len(letters)))
+    if "dyck" in name and rng.random() < 0.5:
+        return _brackets(rng, letters, length, 1 + name.endswith("2"))
+    return [rng.choice(letters) for _ in range(length)]
+
+
+def _brackets(rng, letters, length, kinds):
+    """Properly nested brackets among other letters; one token is another in a third of them."""
+    others = letters[2 * kinds :]
+    stack, found = [], []
+    for left in range(length, 0, -1):
+        if stack and (len(stack) >= left or rng.random() < 0.5):
+            found.append(stack.pop())
+        elif others and (len(stack) + 1 >= left or rng.random() < 0.2):
+            found.append(rng.choice(others))
+        else:
+            kind = rng.randrange(kinds)
+            found.append(letters[2 * kind])
+            stack.append(letters[2 * kind + 1])
+    if rng.random() < 1 / 3:
+        found[rng.randrange(length)] = rng.choice(letters)
+    return found
