@@ -147,6 +147,8 @@ class Lowering:
     def _table(
         self, name: str, values: Any, numeric: bool, inputs: tuple[Node, ...], index: np.ndarray
     ) -> Node:
+        if len(inputs) == 2 and inputs[0] is inputs[1]:
+            inputs, index = inputs[:1], index.diagonal()
         key = ("table", *map(id, inputs), repr(values), numeric, index.tobytes())
         return self._shared(key, name, values, numeric, lambda: graph.Table(inputs, index))
 
