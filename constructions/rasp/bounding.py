@@ -110,8 +110,8 @@ def _largest(node: Node) -> float:
 def _read_off(node: Node, units: Units) -> Error:
     """A number that open gates add up: each change rounded as a weight, then a sum."""
     exact, built = units.down[node.name], _floats(units.down[node.name])
-    if isinstance(node.operation, Table):
-        return Error(float(np.abs(built - exact).max()))
+    if isinstance(node.operation, Table) and len(node.operation.inputs) == 1:
+        return Error(float(np.abs(built - exact).max()))  # a single gate is open
     total = float(np.abs(built).sum())
     return Error(float(np.abs(built - exact).sum()) + len(built) * u * total)
 
@@ -243,6 +243,7 @@ def _unit_records(placed: Sequence[Placed], margins: Mapping[int, list[float]]) 
             kind="tables",
             margin=min(margins.get(layer, [math.inf])),
             magnitude=1.0,
+            exact=layer not in margins,
             note="; ".join(parts),
         )
         for layer, parts in layers.items()

@@ -213,21 +213,28 @@ def _pairs(x: Node, y: Node, node: Node, index: np.ndarray) -> Units:
 
     Proof of the second. Values of x that lead to the same row are one class, as are those of y
     that lead to the same column. clip(f + g - 1) = f g for flags f and g of the classes, so
-    exactly one unit is 1; at the start token none. QED
+    at most one of these units is 1, the one of the input's pair if it has one. Pairs that lead to
+    the most common output have none: a unit of gate clip(1 - bos) adds that output, and the others
+    add what is to be added to it. At the start token no flag is 1 and no gate open. QED
     """
     form = _integer_form(x, y, index)
     first, of_x = np.unique(index, axis=0, return_inverse=True)
     classes, of_y = np.unique(first, axis=1, return_inverse=True)
-    a, b = classes.shape
-    if form is not None and np.count_nonzero(np.diff(form[2])) + 1 < a * b:
+    common = np.bincount(classes.reshape(-1)).argmax()
+    rows, columns = np.nonzero(classes != common)
+    if form is not None and np.count_nonzero(np.diff(form[2])) < len(rows):
         return _integer_steps(x, y, node, *form)
-    gate_x = np.repeat(of_x.reshape(-1, 1) == np.arange(a), b, axis=1)
-    gate_y = np.tile(of_y.reshape(-1, 1) == np.arange(b), a)
+    gates = {
+        x.name: np.hstack([np.zeros((len(of_x), 1)), of_x.reshape(-1, 1) == rows]),
+        y.name: np.hstack([np.zeros((len(of_y), 1)), of_y.reshape(-1, 1) == columns]),
+        "bos": np.concatenate([[-1.0], np.zeros(len(rows))])[None],
+    }
+    base = _rows(node, np.array([common]))
     return Units(
-        gate={x.name: gate_x.astype(np.float64), y.name: gate_y.astype(np.float64)},
-        gate_bias=-1.0,
+        gate=gates,
+        gate_bias=np.concatenate([[1.0], np.full(len(rows), -1.0)]),
         up_bias=1.0,
-        down={node.name: _rows(node, classes.reshape(-1))},
+        down={node.name: np.vstack([base, _rows(node, classes[rows, columns]) - base])},
     )
 
 
