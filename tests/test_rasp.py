@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import random
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from constructions.rasp import (
     Map,
     Select,
     SelectorWidth,
-    SequenceMap,
     compile_program,
     indices,
     length,
@@ -147,6 +147,7 @@ def test_sums_of_means_over_one_selector_are_a_mean():
         (numerical(Map(lambda x: None, tokens)), {}, "it may be None"),
         (Map(lambda x: [x], tokens), {}, "expected None, a bool, number, string or tuple"),
         (Map(lambda x: x.lower(), tokens), {}, "map: its function failed on 0: AttributeError"),
+        (reduce(lambda x, i: Map(abs, x) + i, range(900), tokens), {}, "nested too deeply"),
         (Select(tokens, tokens, EQ), {}, "program: expected an S-operation"),
         (Map(lambda x: x if x else True, tokens), {}, "True and False, or 1 and 0, not both"),
         (tokens, {"length": 0}, "length: expected at least 1"),
@@ -236,24 +237,30 @@ def test_margins_shrink_with_the_length_until_they_are_too_small():
     assert found[-1] > 0
 
 
-def test_a_program_beside_a_hand_made_learner():
-    program = compile_program(histogram(), length=30, alphabet=3, name="histogram")
-    lookup = CONSTRUCTIONS["lookup"](vocab=3, length=31)
-    both = side_by_side(program, lookup)
-    stream = [0, 1, 0, 2, 0, 1]
-    problem = {"first": stream, "second": {"stream": stream}}
-    outputs = forward(both.spec, both.params, both.encode(problem))
-    found, expected = both.decode(outputs), both.oracle(problem)
-    assert found["first"] == expected["first"] == [3, 2, 3, 1, 3, 2]
-    np.testing.assert_allclose(found["second"], expected["second"], atol=1e-6)
+@pytest.mark.parametrize("name", ["histogram", "reverse"])  # without position features, and with
+def test_a_program_beside_a_hand_made_learner(name):
+    program = CONSTRUCTIONS["rasp"](program=name, length=12, alphabet=3)
+    lookup = CONSTRUCTIONS["lookup"](vocab=3, length=13)
+    for pair in ((program, lookup), (lookup, program)):
+        both = side_by_side(*pair)
+        stream = [0, 1, 0, 2, 0, 1]
+        problems = {program: ["abc"[i] for i in stream], lookup: {"stream": stream}}
+        problem = dict(zip(("first", "second"), map(problems.get, pair), strict=True))
+        outputs = forward(both.spec, both.params, both.encode(problem))
+        found, expected = both.decode(outputs), both.oracle(problem)
+        for part, built in zip(("first", "second"), pair, strict=True):
+            if built is program:
+                assert found[part] == expected[part]
+            else:
+                np.testing.assert_allclose(found[part], expected[part], atol=1e-6)
 
 
 def test_flax_runs_it_and_its_slices_have_names():
-    built = compile_program(reverse(), length=5, alphabet="abc")
+    built = compile_program(histogram(), length=4, alphabet="ab")
     model, params = load(built)
-    prompt = built.encode("abca")
+    prompt = built.encode("aba")
     outputs, held = model.apply({"params": params}, prompt, capture=built.residual)
-    assert built.decode(outputs) == list("acba")
-    pattern = held["pattern", len(built.spec.layers) - 1][0]
-    assert pattern.argmax(axis=-1).tolist() == [0, 4, 3, 2, 1]
-    assert SequenceMap(lambda x, y: x + y, tokens, tokens)("ab") == ["aa", "bb"]
+    assert built.decode(outputs) == [2, 1, 2]
+    assert held["resid_post", 0, "histogram"].argmax(axis=-1).tolist()[1:] == [1, 0, 1]
+    # The start token weighs as much as each token that is selected.
+    np.testing.assert_allclose(held["pattern", 0][0][1], [1 / 3, 1 / 3, 0, 1 / 3], atol=1e-7)

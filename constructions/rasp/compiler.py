@@ -79,7 +79,10 @@ def compile_program(
     check_sizes(length=(length, 1))
     letters, name = _alphabet(alphabet), name or program.name
     lowering = Lowering(letters, length)
-    output = lowering.node(program)
+    try:
+        output = lowering.node(program)
+    except RecursionError:
+        raise ValueError(f"{name}: its operations are nested too deeply") from None
     blueprint, placed = write(output, lowering.nodes, len(letters), causal=causal)
     size = sum(math.prod(shape) for shape in param_shapes(blueprint.spec).values())
     if size > MOST_WEIGHTS:

@@ -28,7 +28,7 @@ from constructions.rasp.values import (
     numbers,
 )
 
-RESERVED = ("one", "bos")
+RESERVED = ("one", "bos", "self")  # `Residual` takes slices as keywords
 
 
 class Lowering:
