@@ -115,11 +115,13 @@ def compile_program(
         if doubtful:
             oracle(tokens=tokens)
 
+    values = [float(value) for value in output.values] if output.numeric else []
+    between = (np.array(values[1:]) + np.array(values[:-1])) / 2  # neighbours
+
     def decode(outputs: Any) -> list[Value]:
         rows = np.asarray(outputs, np.float64)[1:]
         if output.numeric:
-            values = np.array([float(value) for value in output.values])
-            nearest = np.abs(rows - values).argmin(axis=1)
+            nearest = np.searchsorted(between, rows[:, 0])
         else:
             nearest = rows.argmax(axis=1)
         return [plain(output.values[i]) for i in nearest.tolist()]
