@@ -227,6 +227,18 @@ def test_the_certificate_reads_the_weights():
         built.certify(built.spec, params)
 
 
+@pytest.mark.parametrize(
+    ("program", "scale"),
+    [(reverse(), 8.0), (histogram(), 16.0), (mean_of(tokens == 1), 16.0)],
+    ids=["one-hot", "width", "mean"],
+)
+def test_scores_too_near_each_other_are_refused(program, scale, monkeypatch):
+    compile_program(program, length=20, alphabet=2)
+    monkeypatch.setattr("constructions.rasp.writing.SCALE", scale)
+    with pytest.raises(ValueError, match="cannot be certified at length 20"):
+        compile_program(program, length=20, alphabet=2)
+
+
 def test_margins_shrink_with_the_length_until_they_are_too_small():
     def margin(n):
         built = compile_program(fraction_before(tokens == 1) > 0.5, length=n, alphabet=2)

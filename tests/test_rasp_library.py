@@ -58,7 +58,12 @@ def wrong_of(name, causal, length, alphabet, inputs):
     return wrong
 
 
+def test_fractions_of_a_hundred_are_told_apart_in_float32():
+    assert wrong_of("pair-balance", True, 100, 26, BATCH) == 0
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("alphabet", ALPHABETS)
 @pytest.mark.parametrize("length", LENGTHS)
 @programs
