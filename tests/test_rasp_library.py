@@ -11,6 +11,8 @@ from cases_rasp import CAUSAL, FULL, draw
 
 from constructions import forward
 from constructions.rasp.named_programs import LIBRARY, rasp
+from icl_sim.cli import run
+from icl_sim.storage.weights import load_weights
 from icl_sim.transformer import forward as jax_forward
 from icl_sim.transformer import load_params
 
@@ -28,6 +30,20 @@ def compiled(name, causal, length, alphabet):
 
 def test_every_program_has_a_meaning():
     assert sorted(FULL) == sorted(LIBRARY)
+
+
+def test_export_takes_a_program_s_name_and_mask(tmp_path, capsys):
+    options = ("--option", "program=length", "--option", "causal=true", "--option", "length=5")
+    assert run(["icl-sim", "export", str(tmp_path), "rasp", *options]) == 0
+    spec, params, about = load_weights(tmp_path / "rasp")
+    assert spec.layers[0].mask == "causal"
+    assert about["certificate"]["limits"] == {"length": 6}
+    assert rasp(program="length", causal=True, length=5).params.keys() == params.keys()
+    for option, words in (("program=revers", "expected one of addition"), ("length", "KEY=N")):
+        assert run(["icl-sim", "export", str(tmp_path), "rasp", "--option", option]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert len(error.splitlines()) == 1
 
 
 @programs
@@ -48,12 +64,12 @@ def wrong_of(name, causal, length, alphabet, inputs):
     built, letters = compiled(name, causal, length, alphabet)
     meaning = (CAUSAL if causal else FULL)[name]
     params = load_params(built.spec, built.params)
-    run = jax.jit(jax.vmap(lambda prompt: jax_forward(built.spec, params, prompt)))
+    answer = jax.jit(jax.vmap(lambda prompt: jax_forward(built.spec, params, prompt)))
     rng, wrong = random.Random(0), 0
     for _ in range(inputs // BATCH):
         batch = [draw(rng, name, letters, length) for _ in range(BATCH)]
         prompts = np.stack([built.fill(**built.parse(xs)) for xs in batch])
-        for xs, outputs in zip(batch, np.asarray(run(prompts)), strict=True):
+        for xs, outputs in zip(batch, np.asarray(answer(prompts)), strict=True):
             wrong += built.decode(outputs) != meaning(xs, letters)
     return wrong
 

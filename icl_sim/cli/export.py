@@ -230,7 +230,7 @@ def _option(text: str) -> tuple[str, int | str]:
     try:
         return name, int(value)
     except ValueError:
-        return name, value
+        return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
 def _records(arguments: Any) -> int:
