@@ -25,6 +25,7 @@ SUITES = (
     "language",
     "learners",
     "memory",
+    "rasp",
     "sharding",
     "slopes",
     "tightness",

@@ -18,6 +18,7 @@ from constructions.programs.named import PROGRAMS
 from constructions.programs.program import Program, TrainingProgram
 from constructions.programs.subleq import SUBLEQ, SubleqProgram
 from constructions.programs.turing import Trace, TuringMachine
+from constructions.rasp.compiler import compile_program
 from constructions.reference import forward
 from constructions.residual import Residual
 from constructions.spec import Layer, TransformerSpec, blank, param_shapes
@@ -39,6 +40,7 @@ __all__ = [
     "TuringMachine",
     "assemble",
     "blank",
+    "compile_program",
     "forward",
     "one_after_another",
     "param_shapes",

@@ -104,6 +104,7 @@ CONSTRUCTIONS = Catalog(
         "normalized-logistic": "constructions.learners.logistic.normalized_logistic",
         "perceptron": "constructions.learners.perceptron.perceptron",
         "prompt-choice": "constructions.learners.mixture.prompt_choice",
+        "rasp": "constructions.rasp.named_programs.rasp",
         "retrieval": "constructions.learners.retrieval.retrieval",
         "ridge": "constructions.learners.least_squares.ridge",
         "selection": "constructions.learners.selection.selection",

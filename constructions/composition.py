@@ -169,6 +169,7 @@ def _pair(
     outputs = 0 if chained else a.output_size
     spec = replace(
         a,
+        positions=a.positions or b.positions,
         input_size=a.input_size if tokens else a.input_size + b.input_size,
         width=a.width + b.width,
         output_size=outputs + b.output_size,
@@ -301,7 +302,7 @@ def _check_fit(first: Construction, second: Construction) -> None:
     faults = []
     for what in ("inputs", "readout", "positions", "loops", "norm"):
         x, y = getattr(first.spec, what), getattr(second.spec, what)
-        if x != y:
+        if x != y and (what != "positions" or (x and y)):
             faults.append(f"{what}: expected the same of both, got {x} and {y}")
     if first.spec.norm != "none":
         faults.append(f"norm: expected none, got {first.spec.norm}: it reads all slices at once")

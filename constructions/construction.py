@@ -47,7 +47,7 @@ class Construction:
 
     Args:
       name: its name in `CONSTRUCTIONS`.
-      kind: ``machine`` or ``learner``, for lists.
+      kind: ``machine``, ``learner`` or ``program``, for lists.
       spec, params: the architecture and float32 weights.
       residual: the named slices of the residual stream.
       fields: of inputs that are vectors, their named columns; of tokens, what names them.
@@ -177,8 +177,9 @@ def assemble(
     source: str,
     proof: str,
     check: Callable[..., None] = lambda **data: None,
+    kind: str = "learner",
 ) -> Construction:
-    """A learner: the blueprint's weights, certified, and one layout of its prompts.
+    """A learner or program: the blueprint's weights, certified, and one layout of its prompts.
 
     Args:
       name, fields, certify, parse, fill, decode, source, proof: as in `Construction`.
@@ -186,6 +187,7 @@ def assemble(
       oracle: the keyword arguments of ``fill`` -> answer.
       check: takes them too, and raises ValueError for a prompt that is not certified whatever its
         length.
+      kind: ``learner`` or ``program``.
     """
     spec, params = plan.spec, plan.build()
     certificate = certify(spec, params)
@@ -207,7 +209,7 @@ def assemble(
 
     return Construction(
         name=name,
-        kind="learner",
+        kind=kind,
         spec=spec,
         params=params,
         residual=plan.residual,

@@ -200,6 +200,16 @@ CASES = {
             least=8,
         )
     ],
+    "rasp": [
+        Case(
+            lambda rng, n: rng.choice(list("abc"), n).tolist(),
+            options={"program": "reverse", "length": 12, "alphabet": 3},
+        ),
+        Case(
+            lambda rng, n: rng.choice(list("()a"), n).tolist(),
+            options={"program": "pair-balance", "length": 12, "alphabet": 3, "causal": True},
+        ),
+    ],
     "retrieval": [
         Case(
             lambda rng, n: classes(rng, n, grid=4),  # coarse, so that many distances are equal

@@ -33,6 +33,7 @@ CONSTRUCTION_FLOORS = [
     "construction",
     "machines",
     "learners",
+    "rasp",
     "composition",
     "catalog",
 ]

@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=N",
-        help="a size of the one NAME, such as states=8; may be repeated",
+        help="an option of the one NAME, such as states=8 or program=sort; may be repeated",
     )
     parser.add_argument(
         "--records", default=None, metavar="RUN", help="this run's records to DIR/records.parquet"
@@ -64,7 +64,7 @@ def export(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int] = MappingProxyType({}),
+    options: Mapping[str, int | str] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes NAME.safetensors, NAME.json and NAME.html of constructions of the catalog.
@@ -118,7 +118,7 @@ def export_stock(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int] = MappingProxyType({}),
+    options: Mapping[str, int | str] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes a directory NAME that `transformers` loads, for each construction.
@@ -146,7 +146,7 @@ def export_gguf(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int] = MappingProxyType({}),
+    options: Mapping[str, int | str] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes NAME.gguf, which llama.cpp runs, for each machine that is a Llama.
@@ -165,7 +165,7 @@ def export_gguf(
 
 def _write_stock(
     names: Sequence[str],
-    options: Mapping[str, int],
+    options: Mapping[str, int | str],
     progress: Progress,
     write: Callable[[Construction], list[str]],
 ) -> dict[str, list[str]]:
@@ -209,7 +209,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(CONSTRUCTIONS)
 
 
-def _build(name: str, chosen: Sequence[str], options: Mapping[str, int]) -> Construction:
+def _build(name: str, chosen: Sequence[str], options: Mapping[str, int | str]) -> Construction:
     """The construction, with the options if it is the one that is named."""
     from constructions import CONSTRUCTIONS
 
@@ -218,15 +218,19 @@ def _build(name: str, chosen: Sequence[str], options: Mapping[str, int]) -> Cons
     try:
         return CONSTRUCTIONS[name](**options)
     except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
+        named = any(isinstance(value, str) for value in options.values())
+        hint = "--option: expected KEY=N, or KEY=NAME where a name is asked for: " * named
+        raise InputError(f"{hint}{name}: {error}") from None
 
 
-def _option(text: str) -> tuple[str, int]:
+def _option(text: str) -> tuple[str, int | str]:
     name, _, value = text.partition("=")
+    if not name or not value:
+        raise InputError(f"--option: expected KEY=N, or KEY=NAME, got {text!r}")
     try:
         return name, int(value)
     except ValueError:
-        raise InputError(f"--option: expected KEY=N, N an integer, got {text!r}") from None
+        return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
 def _records(arguments: Any) -> int:
