@@ -19,6 +19,7 @@ from constructions.certificate import Certificate, Record, by_length, check_dtyp
 from constructions.construction import Construction, assemble
 from constructions.learners import descent
 from constructions.learners.descent import LOGITS, MASK, HeadTask, Recipe, schedule_rates
+from constructions.learners.descent_bound import law_distance, logit_errors
 from constructions.learners.options import check_sizes
 from constructions.learners.prompt import fill, parse
 from constructions.spec import Params, TransformerSpec
@@ -135,7 +136,23 @@ def softmax_head(
         oracle=lambda **data: descent.softmax(descent.train(asked, task.free, **data)),
         source=SOURCE,
         proof=PROOF,
+        enclose=partial(enclose, asked, task),
     )
+
+
+def enclose(
+    recipe: Recipe, task: HeadTask, *, outputs: Any, read: float | None = None, **data: np.ndarray
+) -> float:
+    """`Construction.enclose` of laws: total variation on the prompt at hand.
+
+    Args:
+      recipe, task: of the construction.
+      outputs: what holds, holds whatever they are.
+      read: unit roundoff of the softmax that reads the laws off; by default that of the arithmetic.
+      data: of `fill`.
+    """
+    f, e = logit_errors(recipe, task.free, task.unit, **data)
+    return law_distance(task.free, f, e, task.unit if read is None else read)
 
 
 def softmax_only(*, temperature: float = 0.01, **options: Any) -> Construction:

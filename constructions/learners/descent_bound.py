@@ -1,0 +1,211 @@
+"""Gradient descent in function space on the prompt at hand: how far float32 may stand from it.
+
+The exact run is computed in float64, and every operation of the weights is asked how much it may be
+rounded, in any order of summation, on these very numbers. Write the errors of a token's logits and
+velocity as
+
+    f^_j - f_j = o_j + Phi_j A        v^_j - v_j = p_j + Phi_j U
+
+with Phi_j the derivative of the logits by the head (z_j' for each class, or a Jacobian). o_j and
+p_j are what the token's own operations were rounded by; A and U are the change of the head that
+the examples' wrong residuals have caused, the same for all tokens:
+
+    p <- mu p + c o + (own rounding of the velocity)         U <- mu U + c A + sum_i w_i Phi_i' dr_i
+    o <- (1 - eta lambda) o - eta p + (own of the logits)    A <- (1 - eta lambda) A - eta U
+
+with c the coupled and lambda the decoupled decay. The residual of example i errs by
+dr_i = S_i (o_i + Phi_i A) + a_i, S_i the softmax's Jacobian on the exact run and a_i the rounding
+of the law and what is of second order. o and p are added up entry by entry. (A, U) is carried in
+an ellipsoid by its own exact linear map, H = sum_i w_i Phi_i' S_i Phi_i, so that what training
+contracts is contracted here, with momentum too; S_i o_i + a_i enters as a box.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from constructions.learners import ellipsoid
+from constructions.learners.descent import Recipe, softmax
+
+# Relative room for products of roundings with each other, (1 + u)^k for small k.
+ROOM = 1.01
+
+
+def law_rounding(scores: np.ndarray, unit: float) -> np.ndarray:
+    """How far a computed softmax may be off, entry by entry: [..., k] for scores [..., k].
+
+    s_c - max is rounded by u |s_c - max|, the exponential by 4 u, the sum of k terms by k - 1 and
+    the division by u: relative to p_c at most (D_c + sum p D + k + 9) u, D_c = max s - s_c.
+    """
+    p, below = softmax(scores), scores.max(axis=-1, keepdims=True) - scores
+    mean = (p * below).sum(axis=-1, keepdims=True)
+    return np.asarray(p * unit * (below + mean + scores.shape[-1] + 9))
+
+
+def law_distance(free: np.ndarray, f: np.ndarray, e: np.ndarray, unit: float) -> float:
+    """Largest total variation of softmax(f^ free') from softmax(f free') where |f^ - f| <= e.
+
+    Between f and f^ the law moves at p_c (x_c - mean x), where |x_c - mean x| is at most
+    (1 - p_c) |x_c| + sum_c' p_c' |x_c'| over the others: half the sum is sum_c p_c (1 - p_c) |x_c|
+    at most, and p_c (1 - p_c) grows by a factor e^(4 max |x|) at most.
+
+    Args:
+      free: [k, O].
+      f, e: [m, O].
+      unit: of the softmax that reads the law off.
+    """
+    if not np.isfinite(e).all():
+        return 1.0
+    scores, errors = f @ free.T, e @ np.abs(free).T
+    most = errors.max(axis=1, initial=0)
+    if not most.max(initial=0) < 1:
+        return 1.0
+    law = softmax(scores)
+    off = np.exp(4 * most) * (law * (1 - law) * errors).sum(axis=1)
+    return float(min(1.0, (off + law_rounding(scores, unit).sum(axis=1) / 2).max(initial=0)))
+
+
+def logit_errors(
+    recipe: Recipe, free: np.ndarray | None, unit: float, *, features: np.ndarray,
+    queries: np.ndarray, labels: np.ndarray, weights: np.ndarray, logits: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """The exact logits of the queries and how far the computed ones may be off, both [m, O].
+
+    Args:
+      recipe: the run.
+      free: [k, O], of the classes, as in `descent.train`; None for least squares, where a token
+        answers with its logit itself.
+      unit: unit roundoff.
+      features, queries, labels, weights, logits: as in `descent.train`.
+
+    Returns:
+      The second is infinite where errors leave the region in which the run is nearly linear.
+
+    An operation at a time, with m_i >= |r^_i|, n examples and d features, u = ``unit``:
+
+    - Inner products of d terms, d u; times a value, u; sums of n terms (zeros add nothing), n u;
+      features of both tokens and weights converted to float32, 3 u: (n + d + 4) u of
+      sum_i |z_j|.|z_i| w_i m_i, entry by entry. Jacobians: O heads add up, O u.
+      Least squares sums predictions and targets apart, so m_i = |f^_i| + |y_i| there.
+    - velocity: (mu - 1) v and c f are converted, multiplied and added, then added to v: 3 u each
+      and u of the sum; nothing without momentum, where v - v = 0. The pull is added: u |v'|.
+    - logits: rate and decay are converted and multiplied (3 u eta |v'|, 4 u eta lambda |f|), the
+      sum is added: u |f'|.
+    """
+    n, (tokens, outputs) = len(labels), logits.shape
+    z = np.concatenate([features, queries])
+    size = np.abs(_derivatives(z, outputs)).reshape(tokens * outputs, -1)
+    size_shown = size[: n * outputs]
+    reflected = None if recipe.temperature is None else _reflected(z, n, recipe.temperature)
+    if z.ndim == 2 and 0 < n < z.shape[1]:
+        z = z @ np.linalg.qr(features.T)[0]  # the head's other directions are never written to
+    phi = _derivatives(z, outputs)
+    head = phi[:n]
+    D = phi.shape[2]
+    mu, decay = recipe.momentum, recipe.weight_decay
+    before, after = (0.0, decay) if recipe.decoupled else (decay, 0.0)
+    terms = (n + features.shape[-1] + 4 + (outputs if z.ndim == 3 else 0)) * unit
+    gamma = terms / (1 - terms)
+
+    def summed(m: np.ndarray) -> np.ndarray:
+        """sum_i |z_j|.|z_i| m_i, [tokens, O]."""
+        return np.asarray(size @ (size_shown.T @ m.reshape(-1))).reshape(tokens, outputs)
+
+    # U is a part of the state only where momentum keeps it.
+    parts = 2 if mu else 1
+    C = np.zeros((parts * D, parts * D))
+    reads = np.concatenate([phi, np.zeros((tokens, outputs, (parts - 1) * D))], axis=2)
+    f, v = logits.copy(), np.zeros_like(logits)
+    o, p, ev = unit * np.abs(f), np.zeros_like(f), np.zeros_like(f)  # ev >= |v^ - v|
+    for t, eta in enumerate(recipe.rates):
+        w = weights[t % len(weights)][:, None]
+        e = o + ellipsoid.widths(C, reads)
+        r, S, a = _residuals(free, f[:n], labels, e[:n], unit)
+        if not np.isfinite(a).all():
+            return f[n:], np.full_like(f[n:], math.inf)
+        apart = np.einsum("ice,ie->ic", np.abs(S), o[:n]) + a  # of r, without the head's share
+        most = np.einsum("ice,ie->ic", np.abs(S), e[:n]) + a
+        size_of_r = np.abs(r) if free is not None else np.abs(f[:n]) + np.abs(labels)
+        if reflected is None:
+            own = gamma * summed(w * (size_of_r + most))
+        else:
+            gap, spread, above, below = reflected
+            own = np.abs(gap @ (w * r)) + np.abs(gap) @ (w * most)
+            own += unit * above * (spread @ (w * (size_of_r + most)))
+            own += unit * below * summed(w * (size_of_r + most))
+        turned = mu * v + before * f
+        if mu or before:
+            own += unit * (np.abs(turned) + mu * ev + before * e)
+            own += 3 * unit * ((1 - mu) * (np.abs(v) + ev) + before * (np.abs(f) + e))
+        v = turned + np.einsum("jcd,d->jc", phi, np.einsum("icd,ic->d", head, w * r))
+        ev = mu * ev + before * e + summed(w * most) + own
+        own += unit * (np.abs(v) + ev)
+        p = mu * p + before * o + own
+        own = unit * (3 * eta * (np.abs(v) + ev) + 4 * eta * after * (np.abs(f) + e))
+        f = f - eta * (v + after * f)
+        o = abs(1 - eta * after) * o + eta * p + own + unit * (np.abs(f) + e + eta * ev)
+
+        H = np.einsum("icd,ice,ief->df", head, w[..., None] * S, head, optimize=True)
+        written = (head * (w * apart)[..., None]).reshape(-1, D).T
+        pull, keep, eye = H + before * np.eye(D), 1 - eta * after, np.eye(D)
+        J, columns, scale = keep * eye - eta * pull, -eta * written, np.ones(D)
+        if parts == 2:
+            J = np.block([[J, -eta * mu * eye], [pull, mu * eye]])
+            columns = np.concatenate([columns, written])
+            scale = np.concatenate([scale, (eta / (1 - mu)) ** 2 * scale])
+        C = ellipsoid.total(J @ C @ J.T, ellipsoid.box(columns), scale)
+    return f[n:], ROOM * (o + ellipsoid.widths(C, reads))[n:]
+
+
+def _derivatives(z: np.ndarray, outputs: int) -> np.ndarray:
+    """[tokens, O, D]: of a token's logits by the head, or the Jacobians themselves."""
+    if z.ndim == 3:
+        return z
+    each = np.einsum("jk,ce->jcke", z, np.eye(outputs))
+    return each.reshape(len(z), outputs, z.shape[1] * outputs)
+
+
+def _residuals(
+    free: np.ndarray | None, f: np.ndarray, y: np.ndarray, e: np.ndarray, unit: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Residuals r [n, O], their derivative S by the logits [n, O, O], and what else r is off by.
+
+    The computed law is that of logits off by x, |x| <= e: S x, up to 2 p e^(2 m) m^2 with m the
+    largest |x| (half of p |(x - mean)^2 - var| on the way, and p grows by e^(2 m) at most), and its
+    rounding. w p - w y: 2 u p + 2 u |y| + 2 u |r|. Infinite where m >= 1.
+    """
+    if free is None:
+        return f - y, np.ones((len(f), 1, 1)), unit * np.abs(y)
+    scores = f @ free.T
+    law, m = softmax(scores), (e @ np.abs(free).T).max(axis=1, initial=0)[:, None]
+    if not m.max(initial=0) < 1:
+        return f - y, np.zeros((*f.shape, f.shape[1])), np.full_like(f, math.inf)
+    p = law @ free
+    S = np.einsum("kc,ik,ke->ice", free, law, free) - p[:, :, None] * p[:, None, :]
+    off = np.exp(2 * m) * (law_rounding(scores, unit) + 4 * unit * m * law + 2 * m * m * law)
+    r = p - y
+    a = off @ np.abs(free) + 2 * unit * (np.exp(2 * m) * np.abs(p) + np.abs(y) + np.abs(r))
+    return r, S, a
+
+
+def _reflected(
+    z: np.ndarray, n: int, temperature: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Reflected tokens: R - K and cosh weights [tokens, n]; roundings above and below, [tokens, 1].
+
+    They compute R q, R_ji = n sinh(s_ji) / (eps sum_i cosh s_ji), s = eps <z_j, z_i>. With
+    L = max eps |z_j|.|z_i| an exponential is off by ((d + 6) L + 4) u: score, maximum, exp. So the
+    numerator errs by (2 n + (d + 6) L + 8) u of sum n cosh(s) w m (value, weight, division and eps
+    converted), the denominator by (2 n + (d + 6) L + 4) u of itself, that is of
+    |R q| <= sum |z_j|.|z_i| w m (sinh s <= s cosh s). The two images of an example are the same
+    numbers but for signs, and are taken to be rounded alike.
+    """
+    s = temperature * z @ z[:n].T
+    spread = n * np.cosh(s) / (temperature * np.cosh(s).sum(axis=1, keepdims=True))
+    R = spread * np.tanh(s)
+    L = temperature * (np.abs(z) @ np.abs(z[:n]).T).max(axis=1, initial=0)[:, None]
+    above = 2 * n + (z.shape[1] + 6) * L + 8
+    # n cosh s_ji / sum_i cosh s_ji is the weight of an example, at most cosh(L).
+    return R - s / temperature, spread, above, (above - 4) * np.cosh(L)
