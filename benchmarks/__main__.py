@@ -25,6 +25,7 @@ SUITES = (
     "exact",
     "language",
     "learners",
+    "literature",
     "memory",
     "sharding",
     "slopes",

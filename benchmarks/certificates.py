@@ -49,13 +49,14 @@ def run(*, ordinary: int = ORDINARY, random: int = RANDOM) -> list[Row]:
 def learners() -> Iterator[tuple[str, str, Problem, Pose]]:
     """(name, recipe, options, how problems are posed)."""
     head: Problem = {"classes": CLASSES, "features": FEATURES, "queries": QUERIES, "norm": 1.001}
-    for recipe, options in (
-        ("SGD", {"learning_rate": 0.5}),
-        ("momentum", {"learning_rate": 0.1, "momentum": 0.9}),
-        ("decay", {"learning_rate": 0.5, "weight_decay": 0.01, "schedule": "cosine"}),
-        ("coupled decay, momentum", {"momentum": 0.5, "weight_decay": 0.01, "decoupled": False}),
-        ("5 mini-batches", {"learning_rate": 0.2, "momentum": 0.9, "batches": 5}),
-    ):
+    recipes: dict[str, Problem] = {
+        "SGD": {"learning_rate": 0.5},
+        "momentum": {"learning_rate": 0.1, "momentum": 0.9},
+        "decay": {"learning_rate": 0.5, "weight_decay": 0.01, "schedule": "cosine"},
+        "coupled decay": {"momentum": 0.5, "weight_decay": 0.01, "decoupled": False},
+        "5 mini-batches": {"learning_rate": 0.2, "momentum": 0.9, "batches": 5},
+    }
+    for recipe, options in recipes.items():
         batches = int(options.get("batches", 1))
         yield "softmax-head", recipe, head | options, partial(_classes, batches=batches)
     long = head | {"steps": 100, "momentum": 0.9, "learning_rate": 0.1}

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from constructions.learners.descent import softmax
+from icl_sim.comparison import compare
 from icl_sim.data.tasks import Demonstrations
 from icl_sim.predictors import PREDICTORS
+from icl_sim.predictors.emulated import _emulation, emulator_bound
+from icl_sim.report.comparison_plots import tables
+from icl_sim.training.base_model import CONTEXTS, table_examples
 
 
 def laws(name, counts):
@@ -49,3 +54,29 @@ def test_tasks_are_batched():
     together = jax.vmap(lambda c, key: predict(Demonstrations(None, None, c), key))(counts, keys)
     for row, each in zip(together, counts, strict=True):
         np.testing.assert_allclose(row, laws("emulator", each), atol=1e-6)
+
+
+@pytest.mark.parametrize("per_context", [0, 12])
+def test_its_answer_is_certified(per_context):
+    """`emulator_bound` holds, against the training in float64, and says something."""
+    counts = draw(4, 4, per_context, seed=5)
+    built, posed = _emulation(4)
+    each = table_examples(counts).counts
+    data = {"labels": each / np.maximum(each.sum(axis=1, keepdims=True), 1)}
+    data["weights"] = np.tile(each.sum(axis=1) / max(each.sum(), 1), (len(posed["weights"]), 1))
+    logits = posed["logits"][-4:]
+    exact = built.oracle(posed | data) if counts.any() else softmax(logits)
+    exact = exact[:, CONTEXTS : CONTEXTS + 4]
+    exact /= exact.sum(axis=1, keepdims=True)
+    off = 0.5 * np.abs(laws("emulator", counts) - exact).sum(axis=1).max()
+    assert off <= emulator_bound(Demonstrations(None, None, counts)) <= 1e-3
+
+
+def test_a_comparison_records_what_the_emulator_certifies():
+    asked = {"sizes": (16,), "tasks": 2, "contexts": 4, "vocab": 4}
+    found = compare("tables", predictors=("emulator", "counts"), **asked)
+    assert 1e-7 < found.bounds[16]["emulator"] < 1e-3
+    assert "counts" not in found.bounds[16]
+    (rows,) = [rows for title, rows in tables(found).items() if title.startswith("certified")]
+    assert rows[0]["total variation"] == found.bounds[16]["emulator"]
+    assert compare("tables", predictors=("counts",), **asked).bounds is None

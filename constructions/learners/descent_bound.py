@@ -81,7 +81,8 @@ def logit_errors(
       features, queries, labels, weights, logits: as in `descent.train`.
 
     Returns:
-      The second is infinite where errors leave the region in which the run is nearly linear.
+      The second is infinite where errors leave the region in which the run is nearly linear, or
+      the run diverges.
 
     An operation at a time, with m_i >= |r^_i|, n examples and d features, u = ``unit``:
 
@@ -122,6 +123,8 @@ def logit_errors(
     for t, eta in enumerate(recipe.rates):
         w = weights[t % len(weights)][:, None]
         e = o + ellipsoid.widths(C, reads)
+        if not e.max(initial=0) < 1e9:
+            return f[n:], np.full_like(f[n:], math.inf)
         r, S, a = _residuals(free, f[:n], labels, e[:n], unit)
         if not np.isfinite(a).all():
             return f[n:], np.full_like(f[n:], math.inf)

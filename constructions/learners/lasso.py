@@ -201,7 +201,9 @@ def iterate_error(
     - The threshold t: where w is farther than e from +-t it is known whether an entry stays (its
       error too) or becomes 0 = w - w, exactly. Elsewhere it may do either: half the error stays
       for certain and the other half is a box.
-    - Four units w - t, -w - t, w, -w and their sum with w: 8 u |w| where the entry stays. QED
+    - Four units w - t, -w - t, w, -w and their sum with w: 8 u |w| where the entry stays.
+    - A step and the threshold never move two points apart (rate |X|^2 <= 1), so |e| is at most the
+      sum of all roundings, too: a ball, which takes the ellipsoid's place once that is larger. QED
 
     Args:
       inputs, labels: [n, d] and [n].
@@ -212,20 +214,26 @@ def iterate_error(
     n, d = inputs.shape
     eye, size = np.eye(d), np.abs(inputs)
     J = eye - rate * inputs.T @ inputs
-    w, C = np.zeros(d), np.zeros((d, d))
+    w, C, ball = np.zeros(d), np.zeros((d, d)), 0.0
     for _ in range(loops):
         e = ellipsoid.widths(C, eye)
         residual = inputs @ w - labels
         off = (d + 2) * unit * (size @ (np.abs(w) + e) + np.abs(labels))
         w = w - rate * inputs.T @ residual
         own = rate * size.T @ (off + (n + 3) * unit * (np.abs(residual) + size @ e + off))
-        C = ellipsoid.total(J @ C @ J.T, ellipsoid.box(np.diag(own + unit * (np.abs(w) + e))))
+        own += unit * (np.abs(w) + e)
+        ball += float(np.linalg.norm(own))
+        C = ellipsoid.total(J @ C @ J.T, ellipsoid.box(np.diag(own)))
         e = ellipsoid.widths(C, eye)
         above = np.abs(w) - threshold
         # Each entry's slope: 1, 0, or unknown.
         slope = np.where(above > 2 * e, 1.0, np.where(above < -2 * e, 0.0, 0.5))
-        own = (slope == 0.5) * 0.5 * e + (slope > 0) * 8 * unit * (np.abs(w) + e)
+        own = (slope > 0) * 8 * unit * (np.abs(w) + e)
+        ball += float(np.linalg.norm(own))
+        own += (slope == 0.5) * 0.5 * e
         C = ellipsoid.total(slope * C * slope[:, None], ellipsoid.box(np.diag(own)))
+        if np.trace(C) > d * ball**2:
+            C = ball**2 * eye
         w = np.sign(w) * np.maximum(above, 0)
     return w, 1.01 * ellipsoid.widths(C, eye), 1.01 * ellipsoid.widths(C, rows)
 

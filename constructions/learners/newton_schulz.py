@@ -13,7 +13,6 @@ from constructions.certificate import UNIT, Certificate, Record
 from constructions.construction import Construction
 from constructions.fields import vectors
 from constructions.gadgets import clear
-from constructions.learners import ellipsoid
 from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -135,35 +134,32 @@ def enclose(
       diagonal for the penalty.
     - B then by dA |X| + (d + 2) u |A| |X|, with |X| + |E| for |X| here and below.
     - X + (X - X B): |X| dB + (d + 1) u |X| |B| + u |X - X B| + u |2 X - X B|, three additions.
-    - E <- (I - X A) E + E (I - A X) - E A E, the last at most |E| |A| |E|: E is carried in an
-      ellipsoid of d^2 dimensions, all else enters as a box.
-    - x' X takes (d + 2) u of |x|' |X|, the prediction (n + d + 4) u of that times sum |k_i| |y_i|.
+    - E <- (I - X A) E + E (I - A X) - E A E and what has been rounded, in the spectral norm, which
+      is at most that of the entries' squares: |E| <- (|I - X A| + |I - A X|) |E| + |A| |E|^2 + own.
+    - x' X takes (d + 2) u of |x|' |X|, the prediction (n + d + 4) u of that times sum |k_i| |y_i|,
+      and x' E sum k_i y_i is |x| |E| |sum k_i y_i| at most.
     """
     d, n, u = options.features, len(targets), UNIT["float32"]
     eye, key = np.eye(d), weights[:, None] * features
-    gram = features.T @ key
-    A = gram + options.penalty * eye
+    A = features.T @ key + options.penalty * eye
     size_A = np.abs(A)
     dA = u * ((n + 3) * np.abs(features).T @ np.abs(key) + 3 * options.penalty * eye)
     start = 1 / (options.norm**2 + options.penalty)
-    X, C = start * eye, ellipsoid.box(np.diag(u * start * eye.reshape(-1)))
+    X, E = start * eye, u * start
     for _ in range(options.steps):
-        E = ellipsoid.widths(C, np.eye(d * d)).reshape(d, d)
-        if not E.max() < 1e9:
+        if not E < 1e9:
             return math.inf
-        size, B = np.abs(X) + E, A @ X
+        size, B = np.abs(X) + E, A @ X  # no entry of E is larger than its norm
         dB = dA @ size + (d + 2) * u * (size_A @ size)
         change = X - X @ B
-        own = size @ dB + (d + 1) * u * (size @ (np.abs(B) + size_A @ E + dB)) + E @ size_A @ E
+        own = size @ dB + (d + 1) * u * (size @ (size_A @ size))
         own += u * (np.abs(change) + np.abs(X + change) + 3 * E)
-        J = np.kron(eye - X @ A, eye) + np.kron(eye, (eye - B).T)
-        C = ellipsoid.total(J @ C @ J.T, ellipsoid.box(np.diag(own.reshape(-1))))
+        carried = np.linalg.norm(eye - X @ A, 2) + np.linalg.norm(eye - B, 2)
+        E = float(carried * E + np.linalg.norm(A, 2) * E * E + np.linalg.norm(own))
         X = X + change
-    E = ellipsoid.widths(C, np.eye(d * d)).reshape(d, d)
-    pull = key.T @ targets
-    rows = (queries[:, :, None] * pull[None, None]).reshape(len(queries), -1)
+    pull = float(np.linalg.norm(key.T @ targets))
     read = np.abs(queries) @ (np.abs(X) + E) @ (np.abs(key).T @ np.abs(targets))
-    errors = ellipsoid.widths(C, rows) + (n + 2 * d + 6) * u * read
+    errors = np.linalg.norm(queries, axis=1) * E * pull + (n + 2 * d + 6) * u * read
     return float(1.01 * errors.max())
 
 

@@ -19,7 +19,7 @@ from icl_sim.predictors.classifiers import (
 )
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
-from icl_sim.predictors.emulated import HEAD_SGD, emulator
+from icl_sim.predictors.emulated import HEAD_SGD, emulator, emulator_bound
 from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, LANGUAGE, NOISES, Predictor
 from icl_sim.predictors.language_routes import LANGUAGE_ROUTES
 from icl_sim.predictors.machine import universal
@@ -57,7 +57,7 @@ def _classifier(solver: Function, about: str) -> Predictor:
 _TABLES = {
     "bayes": Predictor(bayes),
     "counts": Predictor(counts, counts_only=True),
-    "emulator": Predictor(emulator, counts_only=True),
+    "emulator": Predictor(emulator, counts_only=True, bound=emulator_bound),
     "fine-tuned": Predictor(fine_tuned, counts_only=True),
     "full": _tuned(tuned(CONFIGS["full"]), "all leaves"),
     "full-validated": Predictor(validated),
