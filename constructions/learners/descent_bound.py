@@ -17,12 +17,16 @@ with c the coupled and lambda the decoupled decay. The residual of example i err
 dr_i = S_i (o_i + Phi_i A) + a_i, S_i the softmax's Jacobian on the exact run and a_i the rounding
 of the law and what is of second order. o and p are added up entry by entry. (A, U) is carried in
 an ellipsoid by its own exact linear map, H = sum_i w_i Phi_i' S_i Phi_i, so that what training
-contracts is contracted here, with momentum too; S_i o_i + a_i enters as a box.
+contracts is contracted here, with momentum too; S_i o_i + a_i enters as a box. That gives every
+token's error at every step, which terms of second order need. What is certified in the end is
+sharper: a query's logit is followed backwards through the same linear run, and every rounding
+counts times what it weighs there (`_traced_back`).
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -120,6 +124,7 @@ def logit_errors(
     reads = np.concatenate([phi, np.zeros((tokens, outputs, (parts - 1) * D))], axis=2)
     f, v = logits.copy(), np.zeros_like(logits)
     o, p, ev = unit * np.abs(f), np.zeros_like(f), np.zeros_like(f)  # ev >= |v^ - v|
+    start, steps = o[:n], list[_Step]()
     for t, eta in enumerate(recipe.rates):
         w = weights[t % len(weights)][:, None]
         e = o + ellipsoid.widths(C, reads)
@@ -144,13 +149,16 @@ def logit_errors(
             own += 3 * unit * ((1 - mu) * (np.abs(v) + ev) + before * (np.abs(f) + e))
         v = turned + np.einsum("jcd,d->jc", phi, np.einsum("icd,ic->d", head, w * r))
         ev = mu * ev + before * e + summed(w * most) + own
-        own += unit * (np.abs(v) + ev)
-        p = mu * p + before * o + own
-        own = unit * (3 * eta * (np.abs(v) + ev) + 4 * eta * after * (np.abs(f) + e))
+        own_v = own + unit * (np.abs(v) + ev)
+        p = mu * p + before * o + own_v
+        own_f = unit * (3 * eta * (np.abs(v) + ev) + 4 * eta * after * (np.abs(f) + e))
         f = f - eta * (v + after * f)
-        o = abs(1 - eta * after) * o + eta * p + own + unit * (np.abs(f) + e + eta * ev)
+        own_f += unit * (np.abs(f) + e + eta * ev)
+        o = abs(1 - eta * after) * o + eta * p + own_f
+        steps.append(_Step(eta, w, S, a, own_v[:n], own_f[:n]))
 
-        H = np.einsum("icd,ice,ief->df", head, w[..., None] * S, head, optimize=True)
+        flat = (head * w[..., None]).reshape(-1, D)
+        H = flat.T @ np.matmul(np.broadcast_to(S, (n, outputs, outputs)), head).reshape(-1, D)
         written = (head * (w * apart)[..., None]).reshape(-1, D).T
         pull, keep, eye = H + before * np.eye(D), 1 - eta * after, np.eye(D)
         J, columns, scale = keep * eye - eta * pull, -eta * written, np.ones(D)
@@ -159,7 +167,56 @@ def logit_errors(
             columns = np.concatenate([columns, written])
             scale = np.concatenate([scale, (eta / (1 - mu)) ** 2 * scale])
         C = ellipsoid.total(J @ C @ J.T, ellipsoid.box(columns), scale)
-    return f[n:], ROOM * (o + ellipsoid.widths(C, reads))[n:]
+    e = np.minimum(
+        ellipsoid.widths(C, reads)[n:], _traced_back(steps, phi, start, mu, before, after)
+    )
+    return f[n:], ROOM * (o[n:] + e)
+
+
+class _Step(NamedTuple):
+    """A step: its rate, weights [n, 1] and S; boxes of the examples' residuals and what follows."""
+
+    eta: float
+    w: np.ndarray
+    S: np.ndarray
+    residual: np.ndarray
+    velocity: np.ndarray
+    logits: np.ndarray
+
+
+def _traced_back(
+    steps: list[_Step], phi: np.ndarray, start: np.ndarray, mu: float, before: float, after: float
+) -> np.ndarray:
+    """What the examples' roundings can add up to at each logit of each query: [m, O].
+
+    The linear run maps a rounding to the logit by a number, its adjoint, and the worst case is the
+    sum of |adjoint| times the box. Backwards, with F = m O logits followed at once: lf and lv are
+    those of the examples' logits and velocities, [F, n, O], and (alpha, beta) of the query's own.
+
+    Args:
+      steps: in order.
+      phi: [n + m, O, D].
+      start: boxes of the examples' logits before the first step.
+      mu, before, after: momentum, coupled and decoupled decay.
+    """
+    n, (m, outputs) = len(start), phi[len(start) :].shape[:2]
+    head, asked = phi[:n].reshape(n * outputs, -1), phi[n:].reshape(m * outputs, -1)
+    lf = np.zeros((m * outputs, n, outputs))
+    lv, found = lf, np.zeros(m * outputs)
+    alpha, beta = 1.0, 0.0
+    for step in reversed(steps):
+        found += np.einsum("fic,ic->f", np.abs(lf), step.logits)
+        lv, beta = lv - step.eta * lf, beta - step.eta * alpha
+        found += np.einsum("fic,ic->f", np.abs(lv), step.velocity)
+        by_head = lv.reshape(len(lv), -1) @ head + beta * asked
+        by_residual = step.w * (by_head @ head.T).reshape(lv.shape)
+        found += np.einsum("fic,ic->f", np.abs(by_residual), step.residual)
+        keep = 1 - step.eta * after
+        by_logits = np.einsum("fic,ice->fie", by_residual, step.S)
+        lf, alpha = keep * lf + before * lv + by_logits, keep * alpha + before * beta
+        lv, beta = mu * lv, mu * beta
+    found += np.einsum("fic,ic->f", np.abs(lf), start)
+    return found.reshape(m, outputs)
 
 
 def _derivatives(z: np.ndarray, outputs: int) -> np.ndarray:
@@ -175,19 +232,23 @@ def _residuals(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Residuals r [n, O], their derivative S by the logits [n, O, O], and what else r is off by.
 
-    The computed law is that of logits off by x, |x| <= e: S x, up to 2 p e^(2 m) m^2 with m the
-    largest |x| (half of p |(x - mean)^2 - var| on the way, and p grows by e^(2 m) at most), and its
-    rounding. w p - w y: 2 u p + 2 u |y| + 2 u |r|. Infinite where m >= 1.
+    The computed law is that of logits off by x, |x| <= e: S x up to half of p_c |(x_c - mean x)^2 -
+    var x| on the way, at most p_c max((e_c + sum p e)^2, sum p e^2) / 2 there, where p grows by
+    e^(2 m) at most, m the largest |x|; and its rounding. w p - w y: 2 u p + 2 u |y| + 2 u |r|.
+    Infinite where m >= 1.
     """
     if free is None:
         return f - y, np.ones((len(f), 1, 1)), unit * np.abs(y)
     scores = f @ free.T
-    law, m = softmax(scores), (e @ np.abs(free).T).max(axis=1, initial=0)[:, None]
+    law, x = softmax(scores), e @ np.abs(free).T
+    m = x.max(axis=1, keepdims=True, initial=0)
     if not m.max(initial=0) < 1:
         return f - y, np.zeros((*f.shape, f.shape[1])), np.full_like(f, math.inf)
     p = law @ free
     S = np.einsum("kc,ik,ke->ice", free, law, free) - p[:, :, None] * p[:, None, :]
-    off = np.exp(2 * m) * (law_rounding(scores, unit) + 4 * unit * m * law + 2 * m * m * law)
+    mean, square = ((law * one).sum(axis=1, keepdims=True) for one in (x, x * x))
+    second = np.exp(6 * m) * law * np.maximum((x + mean) ** 2, square) / 2
+    off = np.exp(2 * m) * (law_rounding(scores, unit) + 4 * unit * m * law) + second
     r = p - y
     a = off @ np.abs(free) + 2 * unit * (np.exp(2 * m) * np.abs(p) + np.abs(y) + np.abs(r))
     return r, S, a

@@ -84,7 +84,10 @@ def _emulation(m: int) -> tuple[Construction, dict[str, np.ndarray]]:
         z = np.asarray(head_features(base.spec, base.params, contexts), np.float64)
         head = np.asarray(base.params["w_out"], np.float64)
         rates = np.asarray(HEAD_SGD.rate(jnp.arange(HEAD_SGD.steps)), np.float64)
-    classes = head.shape[1]
+    logits, classes = np.concatenate([z, z]) @ head, head.shape[1]
+    # In an orthonormal basis of their span the features have the same inner products in fewer
+    # terms, and the prompt knows them by nothing else.
+    z = z @ np.linalg.qr(z.T)[0]
     built = softmax_head(
         classes=classes,
         features=z.shape[1],
@@ -100,7 +103,7 @@ def _emulation(m: int) -> tuple[Construction, dict[str, np.ndarray]]:
         "queries": z,
         "labels": np.zeros((m, classes)),
         "weights": np.zeros(m),
-        "logits": np.concatenate([z, z]) @ head,
+        "logits": logits,
     }
     built.encode(problem)  # checked here, once: data change neither length nor features
     return built, built.parse(problem)

@@ -107,6 +107,7 @@ def register_predictor(
     counts_only: bool = False,
     host: bool = False,
     about: str = "",
+    bound: Callable[[Any], float] | None = None,
 ) -> None:
     """Adds a predictor under a new name; ``compare``, its report and ``list`` then know it.
 
@@ -117,7 +118,7 @@ def register_predictor(
       name: not taken among those of its kind.
       function: (data, key) -> laws; see `Predictor`.
       kind: a name in `KINDS`: what it reads and answers.
-      counts_only, host, about: see `Predictor`.
+      counts_only, host, about, bound: see `Predictor`.
 
     Raises:
       InputError: the name is taken, no such kind, or one without counts for ``counts_only``.
@@ -140,7 +141,9 @@ def register_predictor(
         raise InputError(f"predictor {name!r}: data of kind {kind} have no counts to read alone")
     # All that may move the law of an unknown route is tried.
     noises = NOISES if kind == LANGUAGE.name else ()
-    PREDICTORS[place] = Predictor(function, found, counts_only, host or found.host, noises, about)
+    PREDICTORS[place] = Predictor(
+        function, found, counts_only, host or found.host, noises, about, bound
+    )
 
 
 def get_predictor(name: str, kind: str | None = None) -> Predictor:
