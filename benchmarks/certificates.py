@@ -54,6 +54,7 @@ def learners() -> Iterator[tuple[str, str, Problem, Pose]]:
         "momentum": {"learning_rate": 0.1, "momentum": 0.9},
         "decay": {"learning_rate": 0.5, "weight_decay": 0.01, "schedule": "cosine"},
         "coupled decay": {"momentum": 0.5, "weight_decay": 0.01, "decoupled": False},
+        "Nesterov, decay": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
         "5 mini-batches": {"learning_rate": 0.2, "momentum": 0.9, "batches": 5},
     }
     for recipe, options in recipes.items():

@@ -75,6 +75,21 @@ RECIPES = {
         None,
         lambda rate: optax.chain(optax.add_decayed_weights(0.01), optax.sgd(rate, momentum=0.9)),
     ),
+    "Nesterov, decay, cosine": (
+        {
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": 0.01,
+            "schedule": "cosine",
+        },
+        None,
+        lambda rate: optax.chain(
+            optax.trace(0.9, nesterov=True),
+            optax.add_decayed_weights(0.01),
+            optax.scale_by_learning_rate(rate),
+        ),
+    ),
     "everything at once, mini-batches": (
         {
             "learning_rate": 0.2,

@@ -97,7 +97,7 @@ def logit_errors(
     - velocity: (mu - 1) v and c f are converted, multiplied and added, then added to v: 3 u each
       and u of the sum; nothing without momentum, where v - v = 0. The pull is added: u |v'|.
     - logits: rate and decay are converted and multiplied (3 u eta |v'|, 4 u eta lambda |f|), the
-      sum is added: u |f'|.
+      sum is added: u |f'|. Nesterov's part eta mu v is converted, multiplied and added before.
     """
     n, (tokens, outputs) = len(labels), logits.shape
     z = np.concatenate([features, queries])
@@ -109,8 +109,8 @@ def logit_errors(
     phi = _derivatives(z, outputs)
     head = phi[:n]
     D = phi.shape[2]
-    mu, decay = recipe.momentum, recipe.weight_decay
-    before, after = (0.0, decay) if recipe.decoupled else (decay, 0.0)
+    mu, ahead, back = recipe.momentum, recipe.ahead, recipe.back
+    before, after = _decays(recipe)
     terms = (n + features.shape[-1] + 4 + (outputs if z.ndim == 3 else 0)) * unit
     gamma = terms / (1 - terms)
 
@@ -147,30 +147,32 @@ def logit_errors(
         if mu or before:
             own += unit * (np.abs(turned) + mu * ev + before * e)
             own += 3 * unit * ((1 - mu) * (np.abs(v) + ev) + before * (np.abs(f) + e))
+        last_v, last_p, last = v, p, np.abs(v) + ev
         v = turned + np.einsum("jcd,d->jc", phi, np.einsum("icd,ic->d", head, w * r))
         ev = mu * ev + before * e + summed(w * most) + own
         own_v = own + unit * (np.abs(v) + ev)
         p = mu * p + before * o + own_v
-        own_f = unit * (3 * eta * (np.abs(v) + ev) + 4 * eta * after * (np.abs(f) + e))
-        f = f - eta * (v + after * f)
-        own_f += unit * (np.abs(f) + e + eta * ev)
-        o = abs(1 - eta * after) * o + eta * p + own_f
+        own_f = 3 * unit * eta * (ahead * (np.abs(v) + ev) + back * last)
+        own_f += unit * (4 * eta * after + (back > 0)) * (np.abs(f) + e)
+        f = f - eta * (ahead * v - back * last_v + after * f)
+        own_f += unit * (np.abs(f) + e + 2 * eta * (ahead * ev + back * last))
+        moved = abs(ahead * mu - back) * last_p + ahead * (before * o + own_v)
+        o = abs(1 - eta * after) * o + eta * moved + own_f
         steps.append(_Step(eta, w, S, a, own_v[:n], own_f[:n]))
 
         flat = (head * w[..., None]).reshape(-1, D)
         H = flat.T @ np.matmul(np.broadcast_to(S, (n, outputs, outputs)), head).reshape(-1, D)
         written = (head * (w * apart)[..., None]).reshape(-1, D).T
         pull, keep, eye = H + before * np.eye(D), 1 - eta * after, np.eye(D)
-        J, columns, scale = keep * eye - eta * pull, -eta * written, np.ones(D)
+        J, columns = keep * eye - eta * ahead * pull, -eta * ahead * written
+        scale = np.ones(D)
         if parts == 2:
-            J = np.block([[J, -eta * mu * eye], [pull, mu * eye]])
+            J = np.block([[J, -eta * (ahead * mu - back) * eye], [pull, mu * eye]])
             columns = np.concatenate([columns, written])
             scale = np.concatenate([scale, (eta / (1 - mu)) ** 2 * scale])
         C = ellipsoid.total(J @ C @ J.T, ellipsoid.box(columns), scale)
-    e = np.minimum(
-        ellipsoid.widths(C, reads)[n:], _traced_back(steps, phi, start, mu, before, after)
-    )
-    return f[n:], ROOM * (o[n:] + e)
+    traced = _traced_back(steps, phi, start, recipe)
+    return f[n:], ROOM * (o[n:] + np.minimum(ellipsoid.widths(C, reads)[n:], traced))
 
 
 class _Step(NamedTuple):
@@ -185,7 +187,7 @@ class _Step(NamedTuple):
 
 
 def _traced_back(
-    steps: list[_Step], phi: np.ndarray, start: np.ndarray, mu: float, before: float, after: float
+    steps: list[_Step], phi: np.ndarray, start: np.ndarray, recipe: Recipe
 ) -> np.ndarray:
     """What the examples' roundings can add up to at each logit of each query: [m, O].
 
@@ -197,8 +199,10 @@ def _traced_back(
       steps: in order.
       phi: [n + m, O, D].
       start: boxes of the examples' logits before the first step.
-      mu, before, after: momentum, coupled and decoupled decay.
+      recipe: the run.
     """
+    mu, ahead, back = recipe.momentum, recipe.ahead, recipe.back
+    before, after = _decays(recipe)
     n, (m, outputs) = len(start), phi[len(start) :].shape[:2]
     head, asked = phi[:n].reshape(n * outputs, -1), phi[n:].reshape(m * outputs, -1)
     lf = np.zeros((m * outputs, n, outputs))
@@ -206,7 +210,8 @@ def _traced_back(
     alpha, beta = 1.0, 0.0
     for step in reversed(steps):
         found += np.einsum("fic,ic->f", np.abs(lf), step.logits)
-        lv, beta = lv - step.eta * lf, beta - step.eta * alpha
+        last = step.eta * back * lf, step.eta * back * alpha
+        lv, beta = lv - step.eta * ahead * lf, beta - step.eta * ahead * alpha
         found += np.einsum("fic,ic->f", np.abs(lv), step.velocity)
         by_head = lv.reshape(len(lv), -1) @ head + beta * asked
         by_residual = step.w * (by_head @ head.T).reshape(lv.shape)
@@ -214,9 +219,15 @@ def _traced_back(
         keep = 1 - step.eta * after
         by_logits = np.einsum("fic,ice->fie", by_residual, step.S)
         lf, alpha = keep * lf + before * lv + by_logits, keep * alpha + before * beta
-        lv, beta = mu * lv, mu * beta
+        lv, beta = mu * lv + last[0], mu * beta + last[1]
     found += np.einsum("fic,ic->f", np.abs(lf), start)
     return found.reshape(m, outputs)
+
+
+def _decays(recipe: Recipe) -> tuple[float, float]:
+    """The coupled and the decoupled decay."""
+    decay = recipe.weight_decay
+    return (0.0, decay) if recipe.decoupled else (decay, 0.0)
 
 
 def _derivatives(z: np.ndarray, outputs: int) -> np.ndarray:

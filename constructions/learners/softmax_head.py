@@ -46,6 +46,7 @@ def softmax_head(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     decoupled: bool = True,
+    nesterov: bool = False,
     batches: int = 1,
     queries: int = 1,
     norm: float = 1.0,
@@ -73,7 +74,7 @@ def softmax_head(
       steps: of SGD; each is one loop of the two layers.
       learning_rate: a number, or one for each step (then ``schedule`` must stay ``constant``).
       schedule: ``constant``, ``cosine`` or ``linear``, to zero at step number ``steps``.
-      momentum, weight_decay, decoupled: see `descent.Recipe`.
+      momentum, weight_decay, decoupled, nesterov: see `descent.Recipe`.
       batches: B.
       queries: m.
       norm: the largest Euclidean norm of a feature vector to certify.
@@ -114,7 +115,7 @@ def softmax_head(
         )
     asked = Recipe(
         rates=_rates(learning_rate, schedule, steps), momentum=momentum, weight_decay=weight_decay,
-        decoupled=decoupled, batches=batches, temperature=temperature,
+        decoupled=decoupled, batches=batches, temperature=temperature, nesterov=nesterov,
     )  # fmt: skip
     # Repeated once a step, a copy of the data is a batch of its own.
     recipe = replace(asked, batches=steps) if mask == "causal" and steps > 1 else asked
