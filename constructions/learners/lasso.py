@@ -243,16 +243,19 @@ def duality_gap(
 ) -> float:
     """F(w) - min F at most, F(w) = |X w - y|^2 / 2 + penalty |w|_1, for any weights [d].
 
-    Proof. The dual is max |y|^2/2 - |y - v|^2/2 over |X'v|_inf <= penalty. The residual y - X w,
-    shrunk until it is admissible, is such a v. QED
+    Proof. The dual is max |y|^2/2 - |y - v|^2/2 over |X'v|_inf <= penalty. The best admissible
+    multiple of the residual y - X w is such a v. QED
 
     >>> x, y = np.eye(2), np.array([2.0, 0.2])
     >>> [round(duality_gap(np.array(w), inputs=x, labels=y, penalty=0.5), 6)
     ...  for w in ([1.5, 0.0], [1.6, 0.0])]
-    [0.0, 0.025]
+    [0.0, 0.00625]
     """
     residual = labels - inputs @ weights
-    shrink = penalty / max(penalty, float(np.abs(inputs.T @ residual).max()))
+    size, largest = float(residual @ residual), float(np.abs(inputs.T @ residual).max())
+    scale = float(labels @ residual) / size if size else 0.0
+    if largest:
+        scale = float(np.clip(scale, -penalty / largest, penalty / largest))
     primal = residual @ residual / 2 + penalty * np.abs(weights).sum()
-    dual = labels @ labels / 2 - ((labels - shrink * residual) ** 2).sum() / 2
+    dual = labels @ labels / 2 - ((labels - scale * residual) ** 2).sum() / 2
     return float(primal - dual)
