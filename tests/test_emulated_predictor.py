@@ -10,6 +10,7 @@ import pytest
 from constructions.learners.descent import softmax
 from icl_sim.comparison import compare
 from icl_sim.data.tasks import Demonstrations
+from icl_sim.errors import InputError
 from icl_sim.predictors import PREDICTORS, register_predictor
 from icl_sim.predictors.emulated import _emulation
 from icl_sim.report.comparison_plots import tables
@@ -86,3 +87,5 @@ def test_a_comparison_records_what_a_route_certifies():
     (rows,) = [rows for title, rows in tables(found).items() if title.startswith("certified")]
     assert rows == [{"N": 16, "predictor": "even", "total variation": 16 / 1024}]
     assert compare("tables", predictors=("counts",), **asked).bounds is None
+    with pytest.raises(InputError, match="expected a bound of kind table only, got language"):
+        register_predictor("even", even, kind="language", bound=lambda data: 0.0)

@@ -20,7 +20,7 @@ from icl_sim.predictors.classifiers import (
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
 from icl_sim.predictors.emulated import HEAD_SGD, emulator, emulator_bound
-from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, LANGUAGE, NOISES, Predictor
+from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, LANGUAGE, NOISES, TABLE, Predictor
 from icl_sim.predictors.language_routes import LANGUAGE_ROUTES
 from icl_sim.predictors.machine import universal
 from icl_sim.predictors.prompted import in_context, zero_shot
@@ -121,7 +121,8 @@ def register_predictor(
       counts_only, host, about, bound: see `Predictor`.
 
     Raises:
-      InputError: the name is taken, no such kind, or one without counts for ``counts_only``.
+      InputError: the name is taken, no such kind, one without counts for ``counts_only``, or one
+        whose comparisons record no bounds.
 
     >>> import jax.numpy as jnp
     >>> register_predictor("uniform", lambda data, key: jnp.full(data.counts.shape, 0.5))
@@ -139,6 +140,8 @@ def register_predictor(
     found = KINDS[kind]
     if counts_only and "counts" not in found.data.__annotations__:
         raise InputError(f"predictor {name!r}: data of kind {kind} have no counts to read alone")
+    if bound is not None and found is not TABLE:
+        raise InputError(f"predictor {name!r}: expected a bound of kind table only, got {kind}")
     # All that may move the law of an unknown route is tried.
     noises = NOISES if kind == LANGUAGE.name else ()
     PREDICTORS[place] = Predictor(
