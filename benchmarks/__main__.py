@@ -17,6 +17,7 @@ from icl_sim.cli import exit_code
 from icl_sim.errors import InputError
 
 SUITES = (
+    "certificates",
     "constructions",
     "contexts",
     "divergence",
@@ -24,6 +25,7 @@ SUITES = (
     "exact",
     "language",
     "learners",
+    "literature",
     "memory",
     "rasp",
     "sharding",

@@ -65,6 +65,8 @@ class Construction:
       certify: (spec, params) -> certificate of those weights. Raises ValueError if they are not
         of the proven form.
       machine: of a construction that answers by writing a run, how it does; else None.
+      enclose: of a learner that certifies the prompt at hand: the keyword arguments of ``fill``,
+        and ``outputs`` of `forward` or None -> a bound in the certificate's unit; else None.
 
     >>> from constructions.learners.lookup import lookup
     >>> built = lookup(vocab=2, contexts=3)
@@ -90,9 +92,41 @@ class Construction:
     proof: str
     certify: Callable[[TransformerSpec, Params], Certificate]
     machine: MachineIO | None = None
+    enclose: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
         check_params(self.spec, self.params)
+
+    def bound(self, problem: Any, *, outputs: Any = None) -> float:
+        """The error certified for this very prompt: distance from the oracle's answer at most.
+
+        In the unit of the certificate, and for every engine that computes in its arithmetic, in
+        whatever order it sums. It is computed from the numbers of the prompt, operation by
+        operation, where the construction knows how; else it is the certificate's own, of all
+        prompts of that length.
+
+        Args:
+          problem: as for ``encode``.
+          outputs: what `forward` gave for it, [T, V]. An optimum's distance from that very answer
+            is certified by a gap, which may be far less than what holds for all engines.
+
+        Raises:
+          ValueError: no problem of this construction, or beyond the certificate.
+
+        >>> from constructions.learners.least_squares import least_squares
+        >>> built = least_squares(features=1, steps=2)
+        >>> problem = {"features": [[1.0]], "targets": [0.3], "queries": [[1.0]]}
+        >>> f"{built.bound(problem):.0e}, {built.certificate.error(length=2):.0e}"
+        '3e-07, 1e-06'
+        """
+        inputs = self.encode(problem)
+        sizes = dict(self.certificate.limits)
+        if "length" in sizes:
+            sizes["length"] = len(inputs)
+        of_all = float(self.certificate.error(**sizes))
+        if self.enclose is None:
+            return of_all
+        return min(of_all, float(self.enclose(outputs=outputs, **self.parse(problem))))
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same weights of the same architecture under one name."""
@@ -178,11 +212,12 @@ def assemble(
     proof: str,
     check: Callable[..., None] = lambda **data: None,
     kind: str = "learner",
+    enclose: Callable[..., float] | None = None,
 ) -> Construction:
     """A learner or program: the blueprint's weights, certified, and one layout of its prompts.
 
     Args:
-      name, fields, certify, parse, fill, decode, source, proof: as in `Construction`.
+      name, fields, certify, parse, fill, decode, source, proof, enclose: as in `Construction`.
       plan: the weights.
       oracle: the keyword arguments of ``fill`` -> answer.
       check: takes them too, and raises ValueError for a prompt that is not certified whatever its
@@ -223,4 +258,5 @@ def assemble(
         source=source,
         proof=proof,
         certify=certify,
+        enclose=enclose,
     )

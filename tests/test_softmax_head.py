@@ -291,3 +291,37 @@ def test_data_of_the_wrong_shape_is_refused(change, message):
     construction.encode(posed)
     with pytest.raises(ValueError, match=message):
         construction.encode(posed | change)
+
+
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_nesterov_in_a_forward_pass_is_optax(decoupled):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(14, 5))
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    posed = {"features": z[:10], "labels": np.arange(10) % 3, "queries": z[10:]}
+    built, plain = (
+        softmax_head.softmax_head(
+            classes=3, features=5, steps=9, learning_rate=0.7, schedule="cosine", momentum=0.8,
+            weight_decay=0.05, decoupled=decoupled, queries=4, norm=1.01, nesterov=nesterov,
+        )
+        for nesterov in (True, False)
+    )  # fmt: skip
+    parts = [optax.trace(0.8, nesterov=True), optax.add_decayed_weights(0.05)]
+    rate = optax.scale_by_learning_rate(optax.cosine_decay_schedule(0.7, 9))
+    optimizer = optax.chain(*(parts if decoupled else parts[::-1]), rate)
+
+    def loss(W):
+        logits = jnp.asarray(posed["features"]) @ W
+        labels = jnp.asarray(posed["labels"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    W = jnp.zeros((5, 3))
+    state = optimizer.init(W)
+    for _ in range(9):
+        updates, state = optimizer.update(jax.grad(loss)(W), state, W)
+        W = optax.apply_updates(W, updates)
+    tuned = jax.nn.softmax(jnp.asarray(posed["queries"]) @ W)
+    assert total_variation(built.oracle(posed), tuned).max() <= 1e-8  # its rates are float32
+    assert total_variation(run(built, posed, forward), tuned).max() <= 2e-7
+    assert total_variation(run(plain, posed, forward), tuned).max() >= 1e-2
+    assert total_variation(run(built, posed), built.oracle(posed)).max() <= built.bound(posed)

@@ -44,6 +44,8 @@ class Recipe:
         after `optax.trace`); else to the gradient, before the momentum.
       batches: B; step t uses the example weights number t mod B.
       temperature: None for a linear head; else eps of the softmax head on reflected tokens.
+      nesterov: a step moves by the gradient and mu times the new velocity, as in
+        `optax.trace(nesterov=True)`.
     """
 
     rates: tuple[float, ...]
@@ -52,6 +54,17 @@ class Recipe:
     decoupled: bool = True
     batches: int = 1
     temperature: float | None = None
+    nesterov: bool = False
+
+    @property
+    def ahead(self) -> float:
+        """Of a step: times the new velocity, less `back` times the old one."""
+        return 1.0 + self.back
+
+    @property
+    def back(self) -> float:
+        """Nesterov: gradient + mu v' = (1 + mu) v' - mu v, since v' = mu v + gradient."""
+        return self.momentum if self.nesterov else 0.0
 
     @property
     def clocked(self) -> bool:
@@ -124,6 +137,9 @@ def describe(recipe: Recipe, task: HeadTask) -> tuple[Blueprint, Residual]:
     token carries and shifts by one entry each loop (0 - 1 and 1 - 1 are exact). A gate that reads
     sum_t eta_t clock_t is the present rate, exactly. The same clock picks the next batch's weight.
 
+    Nesterov's step is eta ((1 + mu) v' - mu v): layer 0, whose head has read the logits by then,
+    adds eta mu v to them and takes their decoupled decay; layer 1 does the rest.
+
     With softmax heads only, each example also stands as (-z_i, weight -w_i): then
     sum_i (e^(eps s) - e^(-eps s)) w_i r_i / sum_i (e^(eps s) + e^(-eps s)), with s = <z_j, z_i> and
     weights n w_i, is eps sum_i s w_i r_i (1 + O(eps^2 s^2)): the linear head's sum.
@@ -154,23 +170,26 @@ def describe(recipe: Recipe, task: HeadTask) -> tuple[Blueprint, Residual]:
         pair = signed_product(s, "active", source, "error", gain)
         first += pair if r.temperature else pair[:1]
     second = list(clear(s, "error"))
-    changes = [("velocity", 1.0)]
+    changes = [("velocity", r.ahead)]
+    early = [("velocity", -r.back)] if r.back else []
     if r.weight_decay and r.decoupled:
-        changes.append(("logits", r.weight_decay))
+        (early if r.back else changes).append(("logits", r.weight_decay))
     elif r.weight_decay:
         first.append(move(s, "logits", {"velocity": r.weight_decay}))
     extra = {"active": ("weight", 0, 0)}
     if r.clocked:
         extra["clock"] = ("one", 0, 0)
         first += clear(s, "active")
-        for source, gain in changes:
-            second.append(product(s, "clock", source, "logits", -gain, weights=r.rates))
+        for part, moved in ((first, early), (second, changes)):
+            for source, gain in moved:
+                part.append(product(s, "clock", source, "logits", -gain, weights=r.rates))
         shift = np.eye(steps, k=1) - np.eye(steps)
         second.append(Units(gate_bias=1.0, up={"clock": np.eye(steps)}, down={"clock": shift}))
         for b in range(r.batches):
             now = [float((t + 1) % r.batches == b) for t in range(steps)]
             second.append(product(s, "clock", ("weight", [b]), "active", weights=now))
     else:
+        first += [move(s, source, {"logits": -gain * r.rates[0]}) for source, gain in early]
         second += [move(s, source, {"logits": -gain * r.rates[0]}) for source, gain in changes]
     law = Head({("logits", "class"): 1.0, ("one", "other"): -MASK}, {("class", "law"): 1.0})
     if r.temperature:
@@ -229,6 +248,8 @@ def local_error(recipe: Recipe, task: HeadTask, length: int) -> tuple[float, flo
     logits = math.sqrt(C) * LOGITS + sum(recipe.rates) * root * Z2 / (1 - mu)
     velocity = (root * Z2 + (0 if recipe.decoupled else decay * logits)) / (1 - mu)
     shrink = decay if recipe.decoupled else 0.0
+    if recipe.back:  # two additions, each of more
+        logits, velocity = 2 * logits + 2 * top * velocity, 3 * velocity
     return (
         gradient + 4 * unit * velocity,
         unit * (2 * logits + 4 * top * (velocity + shrink * logits)),
@@ -258,9 +279,11 @@ def bound(recipe: Recipe, task: HeadTask, length: int) -> float:
     into = 0.0 if recipe.decoupled else decay
     o = v = A = U = 0.0
     for eta in recipe.rates:
+        last_v, last_U = v, U
         v = mu * v + by_velocity + into * o
         U = mu * U + Z / 2 * o + (0.0 if stable else (Z * Z / 2 + into) * A)
-        o, A = o + eta * v + by_logits, A + eta * U
+        o = o + eta * (recipe.ahead * v + recipe.back * last_v) + by_logits
+        A += eta * (recipe.ahead * U + recipe.back * last_U)
         if A > 1e9:
             return 1.0
     return min(1.0, (o + Z * A) / math.sqrt(8))
@@ -297,10 +320,12 @@ def train(
         gradient = np.einsum(back, features, weights[t % recipe.batches][:, None] * (p - labels))
         decay = recipe.weight_decay
         before = 0.0 if recipe.decoupled else decay
+        last = recipe.back * V, recipe.back * pull
         V = recipe.momentum * V + gradient + before * W
         pull = recipe.momentum * pull + before * scale
         after = decay if recipe.decoupled else 0.0
-        W, scale = W - eta * (V + after * W), scale - eta * (pull + after * scale)
+        W = W - eta * (recipe.ahead * V - last[0] + after * W)
+        scale = scale - eta * (recipe.ahead * pull - last[1] + after * scale)
     return logits[n:] * scale + np.einsum(forward, queries, W)
 
 

@@ -12,6 +12,8 @@ from constructions.certificate import UNIT, Certificate, Record
 from constructions.construction import Construction
 from constructions.fields import vectors
 from constructions.gadgets import clear, move
+from constructions.learners.descent import Recipe
+from constructions.learners.descent_bound import logit_errors
 from constructions.learners.regression import Regression, check_penalty
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -22,6 +24,7 @@ SOURCE = "least squares by linear attention: von Oswald et al. 2023 (arXiv:2212.
 def least_squares(
     *, features: int = 4, steps: int = 32, learning_rate: float = 0.5, penalty: float = 0.0,
     queries: int = 1, norm: float = 1.0, target: float = 1.0, length: int = 512,
+    a_posteriori: bool = False,
 ) -> Construction:  # fmt: skip
     """Gradient descent on (1/2) sum_i w_i (<x_i, w> - y_i)^2 from zero: predictions [m].
 
@@ -35,6 +38,8 @@ def least_squares(
       queries: m.
       norm, target: the largest Euclidean norm of a feature vector and the largest |y| to certify.
       length: the longest prompt, in tokens, to certify.
+      a_posteriori: build even where nothing is certified of all prompts (here: any learning rate),
+        and leave it to `Construction.bound` to certify the prompt at hand.
 
     >>> descent = least_squares(features=1, steps=2)
     >>> descent.oracle({"features": [[1.0]], "targets": [1.0], "queries": [[1.0]]}).tolist()
@@ -42,10 +47,10 @@ def least_squares(
     """
     options = Regression(
         features=features, steps=steps, learning_rate=learning_rate, penalty=penalty,
-        queries=queries, norm=norm, target=target, length=length,
+        queries=queries, norm=norm, target=target, length=length, a_posteriori=a_posteriori,
     )  # fmt: skip
     rate, reach = learning_rate, norm**2 + penalty
-    if not 0 < rate * reach <= 2:
+    if not 0 < rate * reach <= (math.inf if a_posteriori else 2):
         raise ValueError(
             "learning_rate: expected 0 < learning_rate (norm^2 + penalty) <= 2, or descent "
             f"diverges, got {rate:g} ({norm:g}^2 + {penalty:g}) = {rate * reach:.4g}"
@@ -71,9 +76,18 @@ def least_squares(
         example = {"x": features, "key": weights[:, None] * features, "target": targets[:, None]}
         return vectors(fields, (len(features), example), (len(queries), {"x": queries}))
 
+    def enclose(*, outputs: Any, targets: np.ndarray, weights: np.ndarray, **x: Any) -> float:
+        run = Recipe((learning_rate,) * steps, weight_decay=penalty)
+        start = np.zeros((len(targets) + queries, 1))
+        _, errors = logit_errors(
+            run, None, UNIT["float32"], labels=targets[:, None], weights=weights[None],
+            logits=start, **x,
+        )  # fmt: skip
+        return float(errors.max())
+
     return options.learner(
         "ridge" if penalty else "least-squares", blueprint, fields,
-        certify=certify, fill=fill, oracle=oracle,
+        certify=certify, fill=fill, oracle=oracle, enclose=enclose,
         source=SOURCE,
         proof=(
             "Every token carries its prediction <x_j, w> instead of w. A linear head with W_Q = "
@@ -134,6 +148,8 @@ def certify(
     blueprint.verify("ridge" if penalty else "least-squares", spec, params)
 
     def error(length: int) -> float:
+        if rate * (Z * Z + penalty) > 2:
+            return math.inf  # some prompts diverge
         o = A = 0.0
         for t in range(1, options.steps + 1):
             F = Z * Y * min(rate * t * Z, penalty**-0.5 if penalty else math.inf)

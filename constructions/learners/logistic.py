@@ -22,7 +22,7 @@ from constructions.learners.descent import MASK, HeadTask, Recipe, schedule_rate
 from constructions.learners.options import check_sizes
 from constructions.learners.prompt import as_array, fill, longest, parse
 from constructions.learners.regression import Regression
-from constructions.learners.softmax_head import certify
+from constructions.learners.softmax_head import certify, enclose
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -71,6 +71,8 @@ def logistic(
         fill=partial(fill, fields, recipe, task),
         decode=lambda outputs: _sigmoid(np.asarray(outputs)[..., -queries:, 0]),
         oracle=lambda **data: _sigmoid(descent.train(recipe, CLASSES, **data)[:, 0]),
+        # The sigmoid reads the answer off in float64.
+        enclose=partial(enclose, recipe, task, read=0.0),
         source="gradient descent by linear attention: von Oswald et al. 2023 (arXiv:2212.07677)",
         proof=(
             "Layer 0: attention to class tokens with keys 0 and 1 is sigmoid(f). Layer 1: linear "

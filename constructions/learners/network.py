@@ -20,6 +20,7 @@ from constructions.construction import Construction, assemble
 from constructions.fields import vectors
 from constructions.gadgets import clear, embedding, move, product, signed_product
 from constructions.learners.descent import MASK, Recipe, check_recipe, softmax
+from constructions.learners.network_bound import law_error
 from constructions.learners.options import check_ranges, check_sizes
 from constructions.learners.prompt import as_array, longest
 from constructions.residual import Residual
@@ -171,6 +172,7 @@ def network(
         fill=fill,
         decode=lambda outputs: softmax(np.asarray(outputs)[..., -queries:, :]),
         oracle=oracle,
+        enclose=lambda outputs, **data: law_error(recipe, UNIT["float32"], 1 / SLOPE, **data),
         source=SOURCE,
         proof=(
             "Each token multiplies its copy of the weights with its own x (two units a product), "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ SOURCE = "Newton-Schulz: Schulz 1933; in context, Fu et al. 2023 (arXiv:2310.170
 
 def newton_schulz(
     *, features: int = 4, penalty: float = 0.1, steps: int = 8, queries: int = 1,
-    norm: float = 1.0, target: float = 1.0, length: int = 512,
+    norm: float = 1.0, target: float = 1.0, length: int = 512, a_posteriori: bool = False,
 ) -> Construction:  # fmt: skip
     """Ridge regression by matrix inversion, X <- 2 X - X A X: predictions [m].
 
@@ -33,12 +34,12 @@ def newton_schulz(
       features: d; the prompt has d tokens for the rows of the matrices.
       penalty: of ridge regression, > 0.
       steps: k.
-      queries, norm, target, length: as in `least_squares`.
+      queries, norm, target, length, a_posteriori: as in `least_squares`.
     """
     check_penalty(penalty)
     options = Regression(
         features=features, steps=steps, penalty=penalty,
-        queries=queries, norm=norm, target=target, length=length,
+        queries=queries, norm=norm, target=target, length=length, a_posteriori=a_posteriori,
     )  # fmt: skip
     blueprint, fields = describe(options)
     start, eye = 1 / (norm**2 + penalty), np.eye(features)
@@ -70,7 +71,7 @@ def newton_schulz(
 
     return options.learner(
         "newton-schulz", blueprint, fields,
-        certify=certify, fill=fill, oracle=oracle,
+        certify=certify, fill=fill, oracle=oracle, enclose=partial(enclose, options),
         source=SOURCE,
         proof=(
             "d tokens hold the rows of A, A X and X. Linear heads: row k of A is "
@@ -121,6 +122,47 @@ def describe(options: Regression) -> tuple[Blueprint, Residual]:
     return options.blueprint(residual, fields, *layers, answer="prediction"), fields
 
 
+def enclose(
+    options: Regression, *, outputs: Any, features: np.ndarray, targets: np.ndarray,
+    weights: np.ndarray, queries: np.ndarray,
+) -> float:  # fmt: skip
+    """`Construction.enclose`: rounding on the prompt at hand, entry by entry.
+
+    With X the exact iterate, X + E the computed one, B = A X, |.| of each entry and k_i = w_i x_i:
+
+    - A is off by dA = (n + 3) u sum_i |k_i| |x_i|' (products, sums, both converted) and 3 u on its
+      diagonal for the penalty.
+    - B then by dA |X| + (d + 2) u |A| |X|, with |X| + |E| for |X| here and below.
+    - X + (X - X B): |X| dB + (d + 1) u |X| |B| + u |X - X B| + u |2 X - X B|, three additions.
+    - E <- (I - X A) E + E (I - A X) - E A E and what has been rounded, in the spectral norm, which
+      is at most that of the entries' squares: |E| <- (|I - X A| + |I - A X|) |E| + |A| |E|^2 + own.
+    - x' X takes (d + 2) u of |x|' |X|, the prediction (n + d + 4) u of that times sum |k_i| |y_i|,
+      and x' E sum k_i y_i is |x| |E| |sum k_i y_i| at most.
+    """
+    d, n, u = options.features, len(targets), UNIT["float32"]
+    eye, key = np.eye(d), weights[:, None] * features
+    A = features.T @ key + options.penalty * eye
+    size_A = np.abs(A)
+    dA = u * ((n + 3) * np.abs(features).T @ np.abs(key) + 3 * options.penalty * eye)
+    start = 1 / (options.norm**2 + options.penalty)
+    X, E = start * eye, u * start
+    for _ in range(options.steps):
+        if not E < 1e9:
+            return math.inf
+        size, B = np.abs(X) + E, A @ X  # no entry of E is larger than its norm
+        dB = dA @ size + (d + 2) * u * (size_A @ size)
+        change = X - X @ B
+        own = size @ dB + (d + 1) * u * (size @ (size_A @ size))
+        own += u * (np.abs(change) + np.abs(X + change) + 3 * E)
+        carried = np.linalg.norm(eye - X @ A, 2) + np.linalg.norm(eye - B, 2)
+        E = float(carried * E + np.linalg.norm(A, 2) * E * E + np.linalg.norm(own))
+        X = X + change
+    pull = float(np.linalg.norm(key.T @ targets))
+    read = np.abs(queries) @ (np.abs(X) + E) @ (np.abs(key).T @ np.abs(targets))
+    errors = np.linalg.norm(queries, axis=1) * E * pull + (n + 2 * d + 6) * u * read
+    return float(1.01 * errors.max())
+
+
 def certify(
     spec: TransformerSpec, params: Params, *, blueprint: Blueprint, options: Regression
 ) -> Certificate:
@@ -148,7 +190,7 @@ def certify(
                 return math.inf
         return E * Z * Z * Y + gamma * (X + E) * Z * Z * Y * math.sqrt(d)
 
-    if not error(options.limit) < Y:
+    if not error(options.limit) < Y and not options.a_posteriori:
         raise ValueError(
             f"newton-schulz: with penalty {penalty:g}, norm {Z:g}, {options.steps} steps and "
             f"{options.limit:,} tokens float32 may err by {error(options.limit):.1e} on targets of "

@@ -150,12 +150,14 @@ def weights_learner(
     source: str,
     proof: str,
     check: Callable[..., None] = lambda **data: None,
+    enclose: Callable[..., float] | None = None,
 ) -> Construction:
     """`assemble` for a learner of weights: it reads a `prompt`, answers `weights_and_score`."""
     fill = partial(prompt, fields)
     return assemble(
         name, plan, fields=fields, parse=parse, fill=fill, decode=weights_and_score,
         certify=certify, check=check, oracle=oracle, source=source, proof=proof,
+        enclose=enclose,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ class Regression:
       queries: m.
       norm, target: the largest Euclidean norm of a feature vector and the largest |y|.
       length: the longest prompt, in tokens.
+      a_posteriori: build even where no error is certified of all prompts of that length.
 
     Raises:
       ValueError: a number out of range.
@@ -45,6 +46,7 @@ class Regression:
     norm: float
     target: float = 1.0
     length: int
+    a_posteriori: bool = False
 
     def __post_init__(self) -> None:
         check_sizes(
@@ -89,12 +91,13 @@ class Regression:
         source: str,
         proof: str,
         parse: Callable[[Any], dict[str, Any]] | None = None,
+        enclose: Callable[..., float] | None = None,
     ) -> Construction:
         """`assemble` with these options: ``certify`` takes them and the blueprint by keyword."""
         return assemble(
             name, blueprint, fields=fields, parse=parse or self.parse, fill=fill,
             decode=self.answers, certify=partial(certify, blueprint=blueprint, options=self),
-            oracle=oracle, source=source, proof=proof,
+            oracle=oracle, source=source, proof=proof, enclose=enclose,
         )  # fmt: skip
 
     def certificate(

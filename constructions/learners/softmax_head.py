@@ -19,6 +19,7 @@ from constructions.certificate import Certificate, Record, by_length, check_dtyp
 from constructions.construction import Construction, assemble
 from constructions.learners import descent
 from constructions.learners.descent import LOGITS, MASK, HeadTask, Recipe, schedule_rates
+from constructions.learners.descent_bound import law_distance, logit_errors
 from constructions.learners.options import check_sizes
 from constructions.learners.prompt import fill, parse
 from constructions.spec import Params, TransformerSpec
@@ -45,6 +46,7 @@ def softmax_head(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     decoupled: bool = True,
+    nesterov: bool = False,
     batches: int = 1,
     queries: int = 1,
     norm: float = 1.0,
@@ -72,7 +74,7 @@ def softmax_head(
       steps: of SGD; each is one loop of the two layers.
       learning_rate: a number, or one for each step (then ``schedule`` must stay ``constant``).
       schedule: ``constant``, ``cosine`` or ``linear``, to zero at step number ``steps``.
-      momentum, weight_decay, decoupled: see `descent.Recipe`.
+      momentum, weight_decay, decoupled, nesterov: see `descent.Recipe`.
       batches: B.
       queries: m.
       norm: the largest Euclidean norm of a feature vector to certify.
@@ -113,7 +115,7 @@ def softmax_head(
         )
     asked = Recipe(
         rates=_rates(learning_rate, schedule, steps), momentum=momentum, weight_decay=weight_decay,
-        decoupled=decoupled, batches=batches, temperature=temperature,
+        decoupled=decoupled, batches=batches, temperature=temperature, nesterov=nesterov,
     )  # fmt: skip
     # Repeated once a step, a copy of the data is a batch of its own.
     recipe = replace(asked, batches=steps) if mask == "causal" and steps > 1 else asked
@@ -135,7 +137,23 @@ def softmax_head(
         oracle=lambda **data: descent.softmax(descent.train(asked, task.free, **data)),
         source=SOURCE,
         proof=PROOF,
+        enclose=partial(enclose, asked, task),
     )
+
+
+def enclose(
+    recipe: Recipe, task: HeadTask, *, outputs: Any, read: float | None = None, **data: np.ndarray
+) -> float:
+    """`Construction.enclose` of laws: total variation on the prompt at hand.
+
+    Args:
+      recipe, task: of the construction.
+      outputs: what holds, holds whatever they are.
+      read: unit roundoff of the softmax that reads the laws off; by default that of the arithmetic.
+      data: of `fill`.
+    """
+    f, e = logit_errors(recipe, task.free, task.unit, **data)
+    return law_distance(task.free, f, e, task.unit if read is None else read)
 
 
 def softmax_only(*, temperature: float = 0.01, **options: Any) -> Construction:

@@ -12,7 +12,12 @@ from constructions.certificate import UNIT, Certificate, Record, by_length
 from constructions.construction import Construction
 from constructions.gadgets import clear, signed_product
 from constructions.learners.halfspace import check_halfspace, labeled, plan_of
-from constructions.learners.prompt import WEIGHT_OR_SCORE, weights_learner
+from constructions.learners.prompt import (
+    WEIGHT_OR_SCORE,
+    longest,
+    weights_and_score,
+    weights_learner,
+)
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
 
@@ -67,11 +72,12 @@ def svm(
             Units(gate_bias=1.0, up_bias=1.0, down={"count": np.ones((1, 1))}),
         ),
     )
+    above = float(radius * loops) ** 2
     pick = LayerBlueprint(
         attend="hardmax",
         heads=(
             Head(
-                score={("weights", "z"): -1.0, ("one", "example"): float(radius * loops) ** 2},
+                score={("weights", "z"): -1.0, ("one", "example"): above},
                 value={("z", "pick"): 1.0},
             ),
         ),
@@ -80,28 +86,28 @@ def svm(
     steps = loops - 1
     plan, fields = plan_of(r, (change, pick), loops, scale=2 / (steps * (steps + 1)))
 
+    def parts(length: int, bonus: float) -> tuple[float, float]:
+        """Bounds of what picks add to |w|^2 - |w*|^2, and of the sums' rounding."""
+        u = UNIT[dtype]
+        s = np.arange(1, steps, dtype=np.float64)
+        size = s * (s + 1) / 2
+        # Mean over ties, scaling by s, s additions: each relative to R.
+        rounding = (length + steps + 4) * u * radius
+        score = (dim + 4) * u * (radius**2 * size + bonus)
+        wrong = 2 * score / size + 2 * rounding * radius
+        return 4 * float(((s + 1) * wrong).sum()) / (steps * (steps + 1)), rounding
+
     def certify(spec: TransformerSpec, params: Params) -> Certificate:
         plan.verify("svm", spec, params)
         bonus = float(score_gain(spec, params, r, (1, 0), ("one", "example"))[0, 0])
-        u = UNIT[dtype]
-
-        def parts(length: int) -> tuple[float, float, float]:
-            """Bounds of |w|^2 - |w*|^2: the steps' and the picks'; and of the sums' rounding."""
-            s = np.arange(1, steps, dtype=np.float64)
-            size = s * (s + 1) / 2
-            # Mean over ties, scaling by s, s additions: each relative to R.
-            rounding = (length + steps + 4) * u * radius
-            score = (dim + 4) * u * (radius**2 * size + bonus)
-            wrong = 2 * score / size + 2 * rounding * radius
-            picks = 4 * float(((s + 1) * wrong).sum()) / (steps * (steps + 1))
-            return 16 * radius**2 / (steps + 1), picks, rounding
+        u, optimum = UNIT[dtype], 16 * radius**2 / (steps + 1)
 
         def error(length: int) -> float:
-            optimum, picks, rounding = parts(length)
+            picks, rounding = parts(length, bonus)
             distance = math.sqrt(optimum + picks) + rounding
             return max(1.0, radius) * distance + (dim + 3) * u * radius**2
 
-        optimum, picks, _ = parts(length)
+        picks, _ = parts(length, bonus)
         if picks > optimum / 2:
             raise ValueError(
                 f"svm: in {dtype} the picks' rounding moves |w|^2 by up to {picks:.1e}, more than "
@@ -129,10 +135,49 @@ def svm(
         weights = point_of_least_norm(inputs * labels[:, None])
         return {"weights": weights, "score": weights @ query}
 
+    def enclose(
+        *, inputs: np.ndarray, labels: np.ndarray, query: np.ndarray, outputs: Any
+    ) -> float:
+        z = inputs * labels[:, None]
+        picks, rounding = parts(len(z) + 1, above)
+        if outputs is None:
+            # The steps' theory, with the diameter of these points for 2 R.
+            diameter = longest((z[:, None] - z[None]).reshape(-1, dim))
+            distance = math.sqrt(4 * diameter**2 / (steps + 1) + picks) + rounding
+        else:
+            distance = gap_distance(weights_and_score(outputs)["weights"], z, rounding)
+        largest = np.abs(point_of_least_norm(z)) + distance
+        # Products, their sum, and the last loop's score, which is added and taken away.
+        read = 3 * (dim + 4) * UNIT[dtype] * float(np.abs(query) @ largest)
+        return max(distance, float(np.linalg.norm(query)) * distance + read)
+
     return weights_learner(
         "svm", plan, fields, parse=lambda problem: labeled(problem, dim, radius),
-        certify=certify, oracle=oracle, source=SOURCE, proof=PROOF,
+        certify=certify, oracle=oracle, enclose=enclose, source=SOURCE, proof=PROOF,
     )  # fmt: skip
+
+
+def gap_distance(weights: np.ndarray, points: np.ndarray, off: float) -> float:
+    """How far weights can be from the point w* of least norm in the hull of ``points`` [n, d].
+
+    Proof. For w in the hull <w - w*, w*> >= 0, since w* is the nearest point to 0; so |w - w*|^2 <=
+    <w - w*, w> <= |w|^2 - min_i <w, z_i>, the duality gap, since w* is in the hull too. Weights
+    v = w + e with |e| <= off have a gap that is less by (2 |v| + R + off) off at most, R the
+    largest |z_i|, and are off further from w* than w. QED
+
+    Args:
+      weights: [d].
+      points: z_i = y_i x_i, [n, d].
+      off: how far the weights may be from the hull.
+
+    >>> points = np.array([[1.0, 1.0], [1.0, -1.0]])
+    >>> [round(gap_distance(np.array([1.0, y]), points, 0.0), 3) for y in (0.0, 0.01)]
+    [0.0, 0.1]
+    """
+    v = np.asarray(weights, np.float64)
+    gap = float(v @ v - (points @ v).min())
+    room = off * (2 * float(np.linalg.norm(v)) + longest(points) + off)
+    return math.sqrt(max(gap, 0.0) + room) + off
 
 
 def point_of_least_norm(points: np.ndarray) -> np.ndarray:

@@ -72,6 +72,11 @@ def run(arguments: Any) -> int:
         output.print_json(found)
         return 0
     _show_matrices(found)
+    for size, rows in (found.bounds or {}).items():
+        for name, bound in rows.items():
+            print(
+                f"N = {size}: {name} within {bound:.1e} of its algorithm, certified for each answer"
+            )
     versions = ", ".join(f"{name} {version(name)}" for name in ("icl-sim", "jax", "numpy"))
     print(f"{found.about}; {versions}; digest {found.digest}\nagain: {found.command}")
     if page:

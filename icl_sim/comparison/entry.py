@@ -1,13 +1,14 @@
-"""The door by which a predictor's laws enter a comparison."""
+"""The door by which a predictor's laws, and what it certifies, enter a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from icl_sim.comparison.result import TRUTH
+from icl_sim.data.tasks import Demonstrations
 from icl_sim.divergence.real_inputs import SUM_TOLERANCE
 from icl_sim.errors import InputError
 
@@ -42,6 +43,14 @@ def checked_laws(values: Any, *, name: str, shown: str, shape: tuple[int, ...]) 
             f"{laws[bad].min():g} and a sum of {sums[bad].flat[0]:g}: normalize what it returns"
         )
     return laws
+
+
+def certified(
+    certify: Callable[[Demonstrations], float], draw: Callable[[], Demonstrations]
+) -> list[float]:
+    """What a route certifies of its laws on every copy of the data that ``draw`` gives."""
+    counts = np.asarray(draw().counts)
+    return [float(certify(Demonstrations(None, None, one))) for one in counts]
 
 
 def check_request(

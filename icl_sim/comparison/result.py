@@ -63,6 +63,8 @@ class Comparison:
       rates: [row], over the sizes at which every context is seen, 8 m and more; empty with fewer
         than two of them.
       contexts, vocab: m and V of tables; None for classification.
+      bounds: [size][row], of routes that certify their answers: the largest total variation of any
+        of these laws from what the route's algorithm gives exactly; None without such a route.
       seed, digest: of a recorded run, and SHA-256 of its results.
     """
 
@@ -78,6 +80,7 @@ class Comparison:
     rates: Mapping[str, Rate]
     contexts: int | None = field(default=None, metadata=OPTIONAL)
     vocab: int | None = field(default=None, metadata=OPTIONAL)
+    bounds: Mapping[int, Mapping[str, float]] | None = field(default=None, metadata=OPTIONAL)
     seed: int | None = field(default=None, metadata=OPTIONAL)
     digest: str | None = field(default=None, metadata=OPTIONAL)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from icl_sim.comparison import answer_strings, pairwise
 from icl_sim.comparison.answer_strings import LENGTHS, AnswerStrings, Decoded
-from icl_sim.comparison.entry import check_request, checked_laws
+from icl_sim.comparison.entry import certified, check_request, checked_laws
 from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
 from icl_sim.comparison.result import TRUTH, Comparison
 from icl_sim.data.tasks import TASKS, Demonstrations, make_task, sample_demonstrations
@@ -127,6 +127,7 @@ def compare(
     strings = AnswerStrings(laws) if contexts == vocab else None
     run = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}"
     every, order, lengths = {}, {}, {}
+    bounds: dict[int, dict[str, float]] = {}
     parts = len(sizes) * len(predictors)
     for size in sizes:
         draw = cache(partial(_draw, laws, size, key))  # only if some predictor is not recorded
@@ -141,6 +142,10 @@ def compare(
             if strings is not None:
                 own = partial(store.result, f"{record}/decoded", partial(_part, ask, 1))
                 decoded[name] = own() if _reads_itself(name) else strings.chain(answers[-1])
+            certify = get_predictor(name).bound
+            if certify is not None:
+                each = store.result(f"{record}/bound", partial(certified, certify, draw))
+                bounds.setdefault(size, {})[name] = max(each)
             if not get_predictor(name).counts_only:
                 ask = cache(partial(_predict, name, draw, key, shown, permute=True))
                 again = store.result(f"{record}/permuted", partial(_part, ask, 0))
@@ -148,7 +153,7 @@ def compare(
         order[size], lengths[size] = moved, pairwise.sequences(decoded, tasks, LENGTHS)
         every[size] = np.array([*answers, laws], np.float32)
     found = _summed_up(every, names, tasks, seen=SEEN * contexts)
-    more = {"order": order, "lengths": lengths}
+    more = {"order": order, "lengths": lengths, "bounds": bounds or None}
     return Comparison(**about | found | more, contexts=contexts, vocab=vocab)
 
 

@@ -90,6 +90,8 @@ class Predictor:
       host: the function takes concrete data, one data set at a time, and cannot be jitted.
       moved_by: of kind ``language``, what moves its laws beside the data, of NOISES; a comparison
         measures by how much.
+      bound: of kind ``table``, data -> the largest total variation from what its algorithm gives
+        exactly, certified for these very data (NumPy, not traced); None where nothing is.
       about: a line for ``list``; by default the first line of the function's docstring.
     """
 
@@ -99,6 +101,7 @@ class Predictor:
     host: bool = False
     moved_by: tuple[str, ...] = ()
     about: str = ""
+    bound: Callable[[Any], float] | None = None
 
     def __post_init__(self) -> None:
         if not self.about:

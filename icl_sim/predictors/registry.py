@@ -20,8 +20,8 @@ from icl_sim.predictors.classifiers import (
 )
 from icl_sim.predictors.constructed import mixture, retrieval
 from icl_sim.predictors.counting import bayes, counts, lookup, smoothed
-from icl_sim.predictors.emulated import HEAD_SGD, emulator
-from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, LANGUAGE, NOISES, Predictor
+from icl_sim.predictors.emulated import HEAD_SGD, emulator, emulator_bound
+from icl_sim.predictors.kinds import CLASSIFICATION, KINDS, LANGUAGE, NOISES, TABLE, Predictor
 from icl_sim.predictors.language_routes import LANGUAGE_ROUTES
 from icl_sim.predictors.machine import universal
 from icl_sim.predictors.prompted import in_context, zero_shot
@@ -58,7 +58,7 @@ def _classifier(solver: Function, about: str) -> Predictor:
 _TABLES = {
     "bayes": Predictor(bayes),
     "counts": Predictor(counts, counts_only=True),
-    "emulator": Predictor(emulator, counts_only=True),
+    "emulator": Predictor(emulator, counts_only=True, bound=emulator_bound),
     "fine-tuned": Predictor(fine_tuned, counts_only=True),
     "full": _tuned(tuned(CONFIGS["full"]), "all leaves"),
     "full-validated": Predictor(validated),
@@ -109,6 +109,7 @@ def register_predictor(
     counts_only: bool = False,
     host: bool = False,
     about: str = "",
+    bound: Callable[[Any], float] | None = None,
 ) -> None:
     """Adds a predictor under a new name; ``compare``, its report and ``list`` then know it.
 
@@ -119,10 +120,11 @@ def register_predictor(
       name: not taken among those of its kind.
       function: (data, key) -> laws; see `Predictor`.
       kind: a name in `KINDS`: what it reads and answers.
-      counts_only, host, about: see `Predictor`.
+      counts_only, host, about, bound: see `Predictor`.
 
     Raises:
-      InputError: the name is taken, no such kind, or one without counts for ``counts_only``.
+      InputError: the name is taken, no such kind, one without counts for ``counts_only``, or one
+        whose comparisons record no bounds.
 
     >>> import jax.numpy as jnp
     >>> register_predictor("uniform", lambda data, key: jnp.full(data.counts.shape, 0.5))
@@ -140,9 +142,13 @@ def register_predictor(
     found = KINDS[kind]
     if counts_only and "counts" not in found.data.__annotations__:
         raise InputError(f"predictor {name!r}: data of kind {kind} have no counts to read alone")
+    if bound is not None and found is not TABLE:
+        raise InputError(f"predictor {name!r}: expected a bound of kind table only, got {kind}")
     # All that may move the law of an unknown route is tried.
     noises = NOISES if kind == LANGUAGE.name else ()
-    PREDICTORS[place] = Predictor(function, found, counts_only, host or found.host, noises, about)
+    PREDICTORS[place] = Predictor(
+        function, found, counts_only, host or found.host, noises, about, bound
+    )
 
 
 def get_predictor(name: str, kind: str | None = None) -> Predictor:

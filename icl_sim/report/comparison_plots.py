@@ -179,5 +179,10 @@ def tables(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
             for size, rows in comparison.order.items()
             for name, moved in rows.items()
         ],
+        "certified of each answer: distance from the exact algorithm at most": [
+            {"N": size, "predictor": name, "total variation": bound}
+            for size, rows in (comparison.bounds or {}).items()
+            for name, bound in rows.items()
+        ],
     }
     return {title: rows for title, rows in found.items() if rows}
