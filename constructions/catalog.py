@@ -112,6 +112,7 @@ CONSTRUCTIONS = Catalog(
         "softmax-head-softmax-only": "constructions.learners.softmax_head.softmax_only",
         "stock": "constructions.machines.stock.stock",
         "stock-pairs": "constructions.machines.stock_pairs.stock_pairs",
+        "stock-single": "constructions.machines.stock_single.stock_single",
         "svm": "constructions.learners.svm.svm",
         "universal": "constructions.machines.universal.universal",
     }

@@ -119,6 +119,11 @@ def fixed_machine_run(rng, cells):
     return {"tape": rng.choice(["0", "1"], cells).tolist(), "steps": 20}
 
 
+def fixed_ring_run(rng, cells):
+    """The default machine goes two cells to the left of these tapes, and not beyond their end."""
+    return {"tape": (["0"] * 4 + rng.choice(["0", "1"], cells).tolist())[:cells], "steps": 20}
+
+
 CASES = {
     "hash-lookup": [
         Case(
@@ -243,6 +248,15 @@ CASES = {
     ],
     "stock": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
     "stock-pairs": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
+    "stock-single": [
+        Case(
+            fixed_ring_run,
+            lambda built: built.certificate.limits["cells"] - 2,
+            {"bits": 5} | options,
+            least=2,
+        )
+        for options in ({}, {"dtype": "bfloat16"})
+    ],
     "svm": [
         Case(
             lambda rng, n: halfspace(rng, n, radius=1.0, integers=False),

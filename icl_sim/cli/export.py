@@ -33,8 +33,8 @@ def add(commands: Any) -> None:
         "--option",
         action="append",
         default=[],
-        metavar="KEY=N",
-        help="a size of the one NAME, such as states=8; may be repeated",
+        metavar="KEY=VALUE",
+        help="an option of the one NAME: states=8, machine=parity, dtype=bfloat16; may be repeated",
     )
     parser.add_argument(
         "--records", default=None, metavar="RUN", help="this run's records to DIR/records.parquet"
@@ -64,7 +64,7 @@ def export(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes NAME.safetensors, NAME.json and NAME.html of constructions of the catalog.
@@ -118,7 +118,7 @@ def export_stock(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes a directory NAME that `transformers` loads, for each construction.
@@ -146,7 +146,7 @@ def export_gguf(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes NAME.gguf, which llama.cpp runs, for each machine that is a Llama.
@@ -165,7 +165,7 @@ def export_gguf(
 
 def _write_stock(
     names: Sequence[str],
-    options: Mapping[str, int],
+    options: Mapping[str, Any],
     progress: Progress,
     write: Callable[[Construction], list[str]],
 ) -> dict[str, list[str]]:
@@ -209,7 +209,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(CONSTRUCTIONS)
 
 
-def _build(name: str, chosen: Sequence[str], options: Mapping[str, int]) -> Construction:
+def _build(name: str, chosen: Sequence[str], options: Mapping[str, Any]) -> Construction:
     """The construction, with the options if it is the one that is named."""
     from constructions import CONSTRUCTIONS
 
@@ -221,8 +221,15 @@ def _build(name: str, chosen: Sequence[str], options: Mapping[str, int]) -> Cons
         raise InputError(f"{name}: {error}") from None
 
 
-def _option(text: str) -> tuple[str, int]:
+def _option(text: str) -> tuple[str, Any]:
+    """A size; of two options, a machine or the name of an arithmetic."""
     name, _, value = text.partition("=")
+    if name == "dtype":
+        return name, value
+    if name == "machine":
+        from icl_sim.emulation.turing import find_machine
+
+        return name, find_machine(value)
     try:
         return name, int(value)
     except ValueError:

@@ -7,12 +7,9 @@ from textwrap import fill
 
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, Words
 from constructions.pairs_vocabulary import PairsVocabulary
-from constructions.stock_vocabulary import StockVocabulary
-
-# Vocabularies whose tokens have names.
-NAMED = (StockVocabulary, PairsVocabulary)
+from constructions.single_vocabulary import SingleVocabulary
 
 _CARD = """---
 license: apache-2.0
@@ -20,10 +17,9 @@ library_name: transformers
 tags: [turing-machine, hand-written-weights, certified]
 ---
 
-# A universal Turing machine in {layers} layers
+# {title}
 
-The weights are written by hand, not trained. The prompt is a Turing machine of up to {states}
-states and {symbols} symbols with its tape; {step}, the right one
+The weights are written by hand, not trained. {what}
 for as long as the certificate reaches. The classes are those of the library, unmodified:
 
 ```python
@@ -49,6 +45,10 @@ wrong.
 {source}
 """
 
+_UNIVERSAL = """The prompt is a Turing machine of up to {states}
+states and {symbols} symbols with its tape; {step}, the right one"""
+_ONE = """They hold one Turing machine, and the prompt is
+its tape; each token that is generated is one step, the right one"""
 
 _LEGEND = """`<start>`, the rules, the cells that are not blank, `<go>`, with blanks between them.
 
@@ -65,26 +65,51 @@ _PAIRS = """`<start>`, the rules, the cells that are not blank, `<go>`, with bla
 - A cell, two tokens: `@3 =1` says that cell 3 holds 1. Cells that are not named are blank, 0.
 - A step, two tokens, generated: `@4 0>1Rq1` says that the head was at cell 4, read 0, wrote 1,
   moved right, and that the state is now q1. `<end>` behind a cell: no rule applies there."""
+_SINGLE = """`<start>`, the cells that are not blank, `<go>`, with blanks between them.
+
+- A cell: `[3]=1` says that cell 3 holds 1. Cells that are not named are blank, which is 0.
+- A step, generated: `{step}` says that in state {state} and reading {read} at cell 1 the machine
+  did what stands behind the colon: symbol written, move (L, S, R), next state. The start is A and
+  cell 0. Three dashes say that there is no rule. `<end>` follows those, or a step into Z.
+
+{rules}"""
 
 
-def model_card(built: Construction, vocabulary: StockVocabulary | PairsVocabulary) -> str:
+def model_card(built: Construction, vocabulary: Words) -> str:
     """The card of a construction with that vocabulary."""
     certificate, half = built.certificate, vocabulary.cells // 2
-    rules = [[[1, 1, 1]]]
-    if vocabulary.states > 1:  # the champion of two states
-        rules = [[[1, 1, 1], [1, 1, -1]], [[0, 1, -1], [vocabulary.states, 1, 1]]]
-    example = vocabulary.text(vocabulary.fill(actions=np.array(rules), tape=np.zeros(0, int)))
-    legend, step, steps = _LEGEND, "each token that is generated is one step", "Steps are tokens"
-    if isinstance(vocabulary, PairsVocabulary):
-        legend, step, steps = _PAIRS, "two tokens that are generated are one step", "Two are a step"
+    if isinstance(vocabulary, SingleVocabulary):
+        title = f"The Turing machine {vocabulary.machine.name} in one layer"
+        prompt = vocabulary.text(vocabulary.fill(tape=np.ones(1, int)))
+        what, legend, steps = _ONE, _single_legend(vocabulary), "Steps are tokens"
+    else:
+        title = f"A universal Turing machine in {len(built.spec.layers)} layers"
+        rules = [[[1, 1, 1]]]
+        if vocabulary.states > 1:  # the champion of two states
+            rules = [[[1, 1, 1], [1, 1, -1]], [[0, 1, -1], [vocabulary.states, 1, 1]]]
+        prompt = vocabulary.text(vocabulary.fill(actions=np.array(rules), tape=np.zeros(0, int)))
+        legend, step, steps = (
+            _LEGEND,
+            "each token that is generated is one step",
+            "Steps are tokens",
+        )
+        if isinstance(vocabulary, PairsVocabulary):
+            step, steps = "two tokens that are generated are one step", "Two are a step"
+            legend = _PAIRS
+        what = _UNIVERSAL.format(states=vocabulary.states, symbols=vocabulary.symbols, step=step)
     lead = certificate.records[-1].margin
+    others = (
+        "bfloat16 and float16 are not certified: load the weights in float32, as the config says."
+    )
+    if certificate.dtype != "float32":
+        others = "Sums within a product are taken to be added in float32, and norms computed in it."
     about = (
-        f"{certificate.summary()}. It holds for float32 and sums in any order (eager, SDPA). "
-        f"{steps}, and no cell may be written more than {certificate.limits['visits']:,} times. "
-        f"The right logit leads by {lead:.3g} or more, so that a token drawn at temperature 1 is "
-        f"another with probability {vocabulary.size * math.exp(-lead):.1g} or less. bfloat16 and "
-        "float16 are not certified: load the weights in float32, as the config says. All this is "
-        f"computed from the weights; their SHA-256 is {certificate.weights}."
+        f"{certificate.summary()}. It holds for {certificate.dtype} and sums in any order (eager, "
+        f"SDPA). {steps}, and no cell may be written more than {certificate.limits['visits']:,} "
+        f"times. The right logit leads by {lead:.3g} or more, so that a token drawn at "
+        f"temperature 1 is another with probability {vocabulary.size * math.exp(-lead):.1g} or "
+        f"less. {others} All this is computed from the weights; their SHA-256 is "
+        f"{certificate.weights}."
     )
     source = (
         f"Source: {built.source}; written for a test of the claims of arXiv:2506.08060, "
@@ -92,16 +117,26 @@ def model_card(built: Construction, vocabulary: StockVocabulary | PairsVocabular
         "Apache 2.0."
     )
     return _CARD.format(
-        layers=len(built.spec.layers),
-        states=vocabulary.states,
-        symbols=vocabulary.symbols,
+        title=title,
+        what=what,
         cells=vocabulary.cells,
         low=-half,
         high=half - 1,
-        prompt=example,
+        prompt=prompt,
         legend=legend,
-        step=step,
         certificate=fill(about, 100, break_on_hyphens=False),
         proof=fill(built.proof, 100),
         source=fill(source, 100),
     )
+
+
+def _single_legend(vocabulary: SingleVocabulary) -> str:
+    """How one machine is asked, its rules, and its own names of states and symbols."""
+    machine, words = vocabulary.machine, vocabulary.words
+    step = words[vocabulary.step[0, 0, 1]]
+    rules = " ".join(words[token].partition("@")[0] for token in vocabulary.step[..., 0].flat)
+    own = machine.states[: vocabulary.states]
+    states = ", ".join(f"{chr(ord('A') + q)} is {name!r}" for q, name in enumerate(own))
+    symbols = ", ".join(f"{a} is {name!r}" for a, name in enumerate(machine.alphabet))
+    about = f"The rules are {rules}. {states}; Z is any state without rules. {symbols}."
+    return _SINGLE.format(step=step, state=step[0], read=step[1], rules=fill(about, 100))
