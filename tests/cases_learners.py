@@ -247,6 +247,20 @@ CASES = {
         )
     ],
     "stock": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
+    "stock-descent": [
+        Case(
+            lambda rng, n: random_pairs(rng, 3, 2, n),
+            lambda built: (built.certificate.limits["length"] - 4) // 2,
+            {"contexts": 3, "length": 100},
+        )
+    ],
+    "stock-lookup": [
+        Case(
+            lambda rng, n: random_stream(rng, 3, n),
+            lambda built: built.certificate.limits["length"] - 2,
+            {"vocab": 3, "order": 2, "length": 200},
+        )
+    ],
     "stock-pairs": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
     "stock-single": [
         Case(

@@ -91,7 +91,7 @@ def _leads(distances: int) -> np.ndarray:
 
 
 def previous_lead(sharp: float, tokens: int, arithmetic: Arithmetic = FLOAT32) -> float:
-    """By how much the score of the token before leads all others, at any of ``tokens`` indices.
+    """By how much the score of the token a fixed distance back leads all others, at any index.
 
     In real numbers the lead is sharp times that of `_leads`. The first pair turns by 1, so that its
     angles are integers, exact below 2^24. Each other angle has a relative error, which is the same

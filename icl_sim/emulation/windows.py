@@ -102,6 +102,18 @@ def check_window(
     certificate.check(visits=int(np.bincount(np.concatenate(written)).max()))
 
 
+def certain_steps(
+    certificate: Certificate, vocabulary: Words, prompt: np.ndarray, trace: Trace
+) -> int:
+    """How many steps of the run from a prompt of `next_prompt` are certified."""
+    counts = np.bincount(vocabulary.writes(prompt)[:, 1], minlength=vocabulary.cells)
+    for i, cell in enumerate(trace.position % vocabulary.cells):
+        counts[cell] += 1
+        if counts[cell] > certificate.limits["visits"] or i == certificate.limits["steps"]:
+            return i
+    return trace.steps
+
+
 def named(vocabulary: Words, address: np.ndarray) -> np.ndarray:
     """The names of cells, the numbers nearest to 0, by address."""
     half = vocabulary.cells // 2

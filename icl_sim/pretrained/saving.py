@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from constructions.construction import Construction, Words
+from constructions.fields import TokenRanges
 from constructions.spec import TransformerSpec, check_params, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.pretrained.families import (
@@ -91,6 +92,8 @@ def to_pretrained(
         files |= _words(model.fields.words, stop)
         if params is model.params:  # which the certificate is for
             files[CARD] = model_card(model, model.fields)
+    elif isinstance(model, Construction) and isinstance(model.fields, TokenRanges):
+        files |= _words(model.fields.words, stop)
     elif origin is None:
         files |= _words(list(map(str, range(spec.input_size))), stop)
     rows, shapes = kind.rows(spec), param_shapes(spec)
