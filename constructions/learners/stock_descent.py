@@ -318,10 +318,10 @@ def bound(task: Descent, length: int) -> float:
     """The largest distance, in total variation, from the law of the model trained directly.
 
     u is the unit roundoff. Copies are exact up to u/4 of the lead [losing_share]. A product by two
-    units has an error of 10 u of its size: two gates of 4 u, whose sizes add up to that of x, and
-    the sum; a context that was not before an output is off by u/4. A mean of N pairs, in any order,
-    has a relative error of (N + 8) u; other tokens weigh exp(-beta). So shares and weights, which
-    are at most 1, are right up to s.
+    units [silu_product] has an error of 10 u of its size: two gates of 4 u, whose sizes add up to
+    that of x, and the sum; a context that was not before an output is off by u/4. A mean of N
+    pairs, in any order, has a relative error of (N + 8) u; other tokens weigh exp(-beta). So shares
+    and weights, which are at most 1, are right up to s.
 
     A law: scores of up to MASK + |z| are rounded twice and turn by `still`; a relative error d of
     each weight makes one of 2 d of a law, of which other tokens have exp(2 |z| - MASK).

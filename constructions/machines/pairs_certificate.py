@@ -93,7 +93,9 @@ def _leads(distances: int) -> np.ndarray:
 def previous_lead(sharp: float, tokens: int, arithmetic: Arithmetic = FLOAT32) -> float:
     """By how much the score of the token a fixed distance back leads all others, at any index.
 
-    In real numbers the lead is sharp times that of `_leads`. The first pair turns by 1, so that its
+    In real numbers a score is sharp times a sum of cosines of (d - back) f [turned_back], greatest
+    at d = back [no_score_above], so that the lead is sharp times that of `_leads`: computed,
+    distance by distance, and not proved for all at once. The first pair turns by 1, so that its
     angles are integers, exact below 2^24. Each other angle has a relative error, which is the same
     at all indices but for the rounding of the product: at distance d both move phases by at most
     (d + 2 t) f e at index t, for the token before by 3 t f e, and cosines by no more; d <= t.
