@@ -29,11 +29,11 @@ def whole_run(machine, construction, steps, bits):
 
 @pytest.mark.parametrize("construction", STOCK)
 def test_every_window_of_a_transcript_goes_on_as_the_whole_run(construction):
-    how, steps = {"construction": construction, "bits": 6}, 400
-    words = whole_run(FIVE, construction, steps, 6)
+    how, steps = {"construction": construction, "bits": 5}, 200
+    words = whole_run(FIVE, construction, steps, 5)
     prompt, at, rng = prompt_text(FIVE, "", **how), 0, np.random.default_rng(0)
     while at < len(words):
-        length = int(rng.integers(2, 90))
+        length = int(rng.integers(2, 80))
         window = f"{prompt} {' '.join(words[at : at + length])}"
         found = check_transcript(FIVE, window, **how, continued=at > 0)
         assert (found.agrees, found.tokens) == (True, len(words[at : at + length]))

@@ -102,7 +102,7 @@ def stock_descent(
     >>> " ".join(built.fields.words[token] for token in built.encode(problem))
     '<start> class0 class1 context0 output1 context1 output0 context0 output1 context0'
     >>> built.oracle(problem).round(3).tolist()
-    [0.132, 0.868]
+    [0.154, 0.846]
     """
     check_sizes(
         vocab=(vocab, 2), contexts=(contexts, 1), steps=(steps, 1), length=(length, vocab + 2)

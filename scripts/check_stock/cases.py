@@ -41,6 +41,12 @@ SINGLE = {
 DTYPES = ("float32", "bfloat16", "float16")
 # BB(5) on 128 cells, in windows as long as the arithmetic allows.
 WINDOWS, WINDOW_STEPS = 7, 1000
+LEARNERS = {
+    "lookup-1": ("stock-lookup", {"vocab": 10, "order": 1}),
+    "lookup-3": ("stock-lookup", {"vocab": 4, "order": 3}),
+    "descent": ("stock-descent", {"vocab": 4, "contexts": 3, "steps": 6, "learning_rate": 2.0}),
+}
+LENGTHS = (0, 1, 3, 10, 30, 100, 200)  # examples, of the learners
 TRAINERS = ("stock-pairs", {"states": 128, "symbols": 8, "bits": 10})
 # Program, options, examples, data sets; all queries of each. The first few runs are generated, all
 # are teacher-forced.
@@ -92,6 +98,7 @@ def export(folder: Path) -> None:
             cases[f"{name}-{dtype}"] = single(folder, name, bits, tapes, dtype)
     for dtype in DTYPES:
         cases[f"windows-{dtype}"] = windows(folder, dtype)
+    (folder / "laws.json").write_text(json.dumps(learners(folder)))
     (folder / "cases.json").write_text(json.dumps(cases))
     refused(*CHECKPOINTS["stock"][:2])
 
@@ -127,6 +134,33 @@ def windows(folder: Path, dtype: str) -> list[dict[str, Any]]:
         prompt = next_prompt(machine, words, np.concatenate([prompt, run]))
         at += steps
     print(f"BB(5), {WINDOW_STEPS} steps in {len(found)} windows: {built.certificate.summary()}")
+    return found
+
+
+def learners(folder: Path) -> dict[str, dict[str, Any]]:
+    """Writes the learners' checkpoints; of each prompts as text, laws, and the certified distance.
+
+    ``scale`` is what logits are divided with to be the law; without it their softmax is.
+    """
+    rng, found = np.random.default_rng(0), {}
+    for name, (kind, options) in LEARNERS.items():
+        built, laws = CONSTRUCTIONS[kind](**options), []
+        to_pretrained(built, folder / name)
+        print(f"{name}: {built.certificate.summary()}")
+        descent = kind == "stock-descent"
+        columns = list(built.fields["output" if descent else "symbol"])
+        for n in LENGTHS:
+            if descent:
+                contexts = rng.integers(options["contexts"], size=n + 1)
+                pairs = zip(contexts, rng.integers(options["vocab"], size=n), strict=False)
+                problem: dict[str, Any] = {"pairs": list(pairs), "query": contexts[-1]}
+            else:
+                problem = {"stream": rng.integers(options["vocab"], size=n + 1)}
+            prompt = built.encode(problem)
+            text = " ".join(built.fields.words[token] for token in prompt)
+            error = built.certificate.error(length=len(prompt))
+            laws.append({"prompt": text, "law": built.oracle(problem).tolist(), "certified": error})
+        found[name] = {"columns": columns, "scale": None if descent else 64.0, "laws": laws}
     return found
 
 

@@ -77,6 +77,26 @@ def single(folder: Path, cases: dict[str, Any]) -> int:
     return failed
 
 
+def learners(folder: Path, cases: dict[str, Any]) -> int:
+    """How many laws are farther from the oracle's than is certified."""
+    failed = 0
+    for name, learner in json.loads((folder / "laws.json").read_text()).items():
+        for attention in ("eager", "sdpa"):
+            model, words = load(folder / name, attention)
+            worst = 0.0
+            for case in learner["laws"]:
+                with torch.no_grad():
+                    logits = model(**words(case["prompt"], return_tensors="pt")).logits[0, -1]
+                whole = logits.double()
+                scale = learner["scale"]
+                law = (whole / scale if scale else whole.softmax(0))[learner["columns"]]
+                distance = float((law - torch.tensor(case["law"]).double()).abs().sum() / 2)
+                worst = max(worst, distance)
+                failed += distance > case["certified"]
+            print(f"{name}, {attention}: {len(learner['laws'])} laws, total variation {worst:.1e}")
+    return failed
+
+
 def load(folder: Path, attention: str) -> tuple[Any, Any]:
     """Model and tokenizer."""
     model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -233,6 +253,7 @@ PARTS = {
     "flips": flipped,
     "trainers": trainers,
     "single": single,
+    "learners": learners,
 }
 
 
