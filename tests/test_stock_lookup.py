@@ -16,7 +16,7 @@ from icl_sim import from_pretrained, to_pretrained
 NUMBERS = LookupNumbers(ballast=2.0**20, beta=64.0, slope=1.0, gap=64.0, sharp=1024.0)
 
 
-@pytest.mark.parametrize(("vocab", "order", "length"), [(5, 1, 1500), (4, 2, 400), (3, 3, 400)])
+@pytest.mark.parametrize(("vocab", "order", "length"), [(5, 1, 500), (4, 2, 400), (3, 3, 400)])
 def test_laws_in_an_independent_llama_are_the_counts(tmp_path, vocab, order, length):
     built = CONSTRUCTIONS["stock-lookup"](vocab=vocab, order=order)
     llama = NumpyLlama(to_pretrained(built, tmp_path))

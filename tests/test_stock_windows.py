@@ -29,8 +29,8 @@ def whole_run(machine, construction, steps, bits):
 
 @pytest.mark.parametrize("construction", STOCK)
 def test_every_window_of_a_transcript_goes_on_as_the_whole_run(construction):
-    how, steps = {"construction": construction, "bits": 5}, 200
-    words = whole_run(FIVE, construction, steps, 5)
+    how, steps = {"construction": construction, "bits": 6}, 250
+    words = whole_run(FIVE, construction, steps, 6)
     prompt, at, rng = prompt_text(FIVE, "", **how), 0, np.random.default_rng(0)
     while at < len(words):
         length = int(rng.integers(2, 80))
