@@ -44,6 +44,11 @@ def test_the_oracle_is_gradient_descent_by_automatic_differentiation():
 def test_the_softmax_of_an_independent_llama_is_the_trained_law(tmp_path, options):
     built = CONSTRUCTIONS["stock-descent"](**options)
     llama, rng = NumpyLlama(to_pretrained(built, tmp_path)), np.random.default_rng(1)
+    card = (tmp_path / "README.md").read_text()
+    assert f"{built.certificate.weights}" in card
+    assert "context0 output1 context0" in card
+    lines = [line for line in card.splitlines() if "<start> class" not in line]
+    assert max(map(len, lines)) <= 100
     m, V = built.residual.sizes["context"], built.residual.sizes["output"]
     for n in (0, 1, 7, 60):
         problem = {"pairs": some_pairs(rng, m, V, n), "query": int(rng.integers(m))}

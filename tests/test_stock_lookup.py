@@ -28,6 +28,8 @@ def test_laws_in_an_independent_llama_are_the_counts(tmp_path, vocab, order, len
         expected = law_after(stream[: t + 1].tolist(), order, vocab)
         found = logits[order + t, :vocab] / 64
         assert np.abs(found - expected).sum() / 2 <= built.certificate.error(length=length)
+    card = (tmp_path / "README.md").read_text()
+    assert f'words("{" ".join(["<start>"] * order)} 0 1' in card
     words = from_pretrained(tmp_path)[2]
     assert list(words.encode("<start> 0 1 1")) == [vocab, 0, 1, 1]
 

@@ -1,4 +1,4 @@
-"""README.md of an exported stock machine: what it computes, how to ask it, what is certain."""
+"""README.md of an exported machine or learner: what it computes, how to ask it, what is certain."""
 
 from __future__ import annotations
 
@@ -111,11 +111,6 @@ def model_card(built: Construction, vocabulary: Words) -> str:
         f"less. {others} All this is computed from the weights; their SHA-256 is "
         f"{certificate.weights}."
     )
-    source = (
-        f"Source: {built.source}; written for a test of the claims of arXiv:2506.08060, "
-        '"Eliciting Fine-Tuned Transformer Capabilities via Inference-Time Techniques". Licence: '
-        "Apache 2.0."
-    )
     return _CARD.format(
         title=title,
         what=what,
@@ -126,7 +121,7 @@ def model_card(built: Construction, vocabulary: Words) -> str:
         legend=legend,
         certificate=fill(about, 100, break_on_hyphens=False),
         proof=fill(built.proof, 100),
-        source=fill(source, 100),
+        source=_source(built),
     )
 
 
@@ -140,3 +135,91 @@ def _single_legend(vocabulary: SingleVocabulary) -> str:
     symbols = ", ".join(f"{a} is {name!r}" for a, name in enumerate(machine.alphabet))
     about = f"The rules are {rules}. {states}; Z is any state without rules. {symbols}."
     return _SINGLE.format(step=step, state=step[0], read=step[1], rules=fill(about, 100))
+
+
+def _source(built: Construction) -> str:
+    """Where it comes from, and under which licence."""
+    text = (
+        f"Source: {built.source}; written for a test of the claims of arXiv:2506.08060, "
+        '"Eliciting Fine-Tuned Transformer Capabilities via Inference-Time Techniques". Licence: '
+        "Apache 2.0."
+    )
+    return fill(text, 100)
+
+
+_LEARNER = """---
+license: apache-2.0
+library_name: transformers
+tags: [in-context-learning, hand-written-weights, certified]
+---
+
+# {title}
+
+The weights are written by hand, not trained. {what}
+The classes are those of the library, unmodified:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model, words = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+prompt = words("{prompt}", return_tensors="pt")
+print(model(**prompt).logits[0, -1]{answer})
+```
+
+## Certificate
+
+{certificate}
+
+{proof}
+
+{source}
+"""
+# Title, what it computes, a prompt as words, and what turns logits into the law.
+_LEARNERS = {
+    "stock-lookup": (
+        "Counting of what followed the last {order} symbols",
+        "The prompt is `<start>`, as often as symbols are looked back at, and a\n"
+        "text of symbols. The last logits are {gap:g} times the law of what followed the last\n"
+        "symbols before, so that the greedy token is the most frequent continuation.",
+        "{starts} 0 1 0 1 0",
+        " / {gap:g}",
+    ),
+    "stock-descent": (
+        "Gradient descent in the prompt, {steps} steps",
+        "The prompt is `<start>`, each class token, pairs of a context and an\n"
+        "output, and a context. Each layer behind the second is a step of gradient descent on the\n"
+        "pairs; the softmax of the last logits is the law of the trained model for that context.",
+        "<start> {classes} context0 output1 context0 output1 context0",
+        ".softmax(0)",
+    ),
+}
+
+
+def learner_card(built: Construction) -> str | None:
+    """The card of a learner that stock software runs; None if it is another."""
+    if built.name not in _LEARNERS:
+        return None
+    sizes, certificate = built.residual.sizes, built.certificate
+    order = sum(name.startswith("previous_") for name in sizes)
+    numbers = {
+        "order": order,
+        "starts": " ".join(["<start>"] * order),
+        "gap": built.params["w_out"].max(),
+        "steps": len(built.spec.layers) - 2,
+        "classes": " ".join(f"class{y}" for y in range(sizes.get("class", 0))),
+    }
+    title, what, prompt, answer = (text.format(**numbers) for text in _LEARNERS[built.name])
+    about = (
+        f"{certificate.summary()}. It holds for {certificate.dtype} and sums in any order (eager, "
+        "SDPA), and is computed from the weights; their SHA-256 is "
+        f"{certificate.weights}. bfloat16 and float16 are not certified: load the weights in "
+        "float32, as the config says."
+    )
+    return _LEARNER.format(
+        title=title,
+        what=what,
+        prompt=prompt,
+        answer=answer,
+        certificate=fill(about, 100, break_on_hyphens=False),
+        proof=fill(built.proof, 100),
+        source=_source(built),
+    )

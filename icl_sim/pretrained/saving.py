@@ -23,7 +23,7 @@ from icl_sim.pretrained.families import (
 )
 from icl_sim.pretrained.layouts import Family, stock_shape, to_stock
 from icl_sim.pretrained.loading import CONFIG, GENERATION
-from icl_sim.pretrained.model_card import model_card
+from icl_sim.pretrained.model_card import learner_card, model_card
 from icl_sim.pretrained.safetensors_files import DTYPES, INDEX, SINGLE, write_tensors
 from icl_sim.pretrained.stock_config import ROTARY_KEYS, Origin
 from icl_sim.pretrained.tokenizer import CONFIG as TOKENIZER_CONFIG
@@ -62,7 +62,7 @@ def to_pretrained(
       window: the longest prompt that the config states, in tokens, where positions set no limit.
 
     Returns:
-      The directory. That of a stock machine has a model card, README.md.
+      The directory. That of a stock machine or learner has a model card, README.md.
 
     Raises:
       InputError: a spec that the family cannot hold, naming the switch; weights that do not fit the
@@ -94,6 +94,8 @@ def to_pretrained(
             files[CARD] = model_card(model, model.fields)
     elif isinstance(model, Construction) and isinstance(model.fields, TokenRanges):
         files |= _words(model.fields.words, stop)
+        if params is model.params and (card := learner_card(model)):
+            files[CARD] = card
     elif origin is None:
         files |= _words(list(map(str, range(spec.input_size))), stop)
     rows, shapes = kind.rows(spec), param_shapes(spec)
