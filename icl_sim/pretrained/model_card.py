@@ -155,8 +155,7 @@ tags: [in-context-learning, hand-written-weights, certified]
 
 # {title}
 
-The weights are written by hand, not trained. {what}
-The classes are those of the library, unmodified:
+{what}
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -177,17 +176,17 @@ print(model(**prompt).logits[0, -1]{answer})
 _LEARNERS = {
     "stock-lookup": (
         "Counting of what followed the last {order} symbols",
-        "The prompt is `<start>`, as often as symbols are looked back at, and a\n"
-        "text of symbols. The last logits are {gap:g} times the law of what followed the last\n"
-        "symbols before, so that the greedy token is the most frequent continuation.",
+        "The prompt is `<start>`, as often as symbols are looked back at, and a text of symbols. "
+        "The last logits are {gap:g} times the law of what followed the last symbols before, so "
+        "that the greedy token is the most frequent continuation.",
         "{starts} 0 1 0 1 0",
         " / {gap:g}",
     ),
     "stock-descent": (
         "Gradient descent in the prompt, {steps} steps",
-        "The prompt is `<start>`, each class token, pairs of a context and an\n"
-        "output, and a context. Each layer behind the second is a step of gradient descent on the\n"
-        "pairs; the softmax of the last logits is the law of the trained model for that context.",
+        "The prompt is `<start>`, each class token, pairs of a context and an output, and a context. "
+        "Each layer behind the second is a step of gradient descent on the pairs; the softmax of "
+        "the last logits is the law of the trained model for that context.",
         "<start> {classes} context0 output1 context0 output1 context0",
         ".softmax(0)",
     ),
@@ -216,7 +215,11 @@ def learner_card(built: Construction) -> str | None:
     )
     return _LEARNER.format(
         title=title,
-        what=what,
+        what=fill(
+            f"The weights are written by hand, not trained. {what} The classes are those of the "
+            "library, unmodified:",
+            100,
+        ),
         prompt=prompt,
         answer=answer,
         certificate=fill(about, 100, break_on_hyphens=False),
