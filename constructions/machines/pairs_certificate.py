@@ -25,7 +25,11 @@ from constructions.machines.stock_certificate import (
     Errors,
     bit_error,
     error_fault,
+    flip_record,
+    readout_record,
+    rule_record,
     tape_errors,
+    tape_records,
 )
 from constructions.machines.stock_weights import HEAD, THETA
 from constructions.machines.stored_arithmetic import FLOAT32, Arithmetic, arithmetic_of
@@ -178,50 +182,19 @@ def fault(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> str |
 
 def _records(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> tuple[Record, ...]:
     found = errors(numbers, vocabulary, run)
-    beta, steep, gap = numbers.beta, numbers.steep, numbers.gap
-    w, n = vocabulary.bits, vocabulary.state_bits
+    beta, gap, w, n = numbers.beta, numbers.gap, vocabulary.bits, vocabulary.state_bits
+    before = Record(
+        part="layer_0 head 0",
+        kind="the token before",
+        margin=previous_lead(numbers.sharp, token_count(vocabulary, run)),
+        magnitude=numbers.sharp * TURNING,
+        note="its score leads by that much at every distance",
+    )
     return (
-        Record(
-            part="layer_0 head 0",
-            kind="the token before",
-            margin=previous_lead(numbers.sharp, token_count(vocabulary, run)),
-            magnitude=numbers.sharp * TURNING,
-            note="its score leads by that much at every distance",
-        ),
-        Record(
-            part="layer_0 mlp",
-            kind="conjunctions",
-            margin=0.5,
-            magnitude=steep * (2 * w + 4),
-            note=f"bits are off by {found.bit:.1e} or less",
-        ),
-        Record(
-            part="layer_1 head 0",
-            kind="match of addresses",
-            margin=beta / 2,
-            magnitude=beta * w,
-            note=f"the mean of {run.visits:,} changes is right within {found.off:.1e} of its step",
-        ),
-        Record(
-            part="layer_1 mlp",
-            kind="snap",
-            margin=min(found.on - 1.5, 0.5 - found.off) / numbers.slope,
-            magnitude=steep * numbers.slope,
-            note=f"symbols are off by {found.symbol:.1e} or less",
-        ),
-        Record(
-            part="layer_2 head 0",
-            kind="match of state and symbol",
-            margin=beta / 2,
-            magnitude=beta * (n / 2 + 2),
-            note=f"actions are off by {found.chosen:.1e} or less",
-        ),
+        before,
+        flip_record(found, margin=0.5, magnitude=numbers.steep * (2 * w + 4), layer=0),
+        *tape_records(numbers, found, run, bits=w, layer=1),
+        rule_record(found, margin=beta / 2, magnitude=beta * (n / 2 + 2), layer=2),
         Record(part="layer_2 mlp", kind="nothing", magnitude=0.0, exact=True),
-        Record(
-            part="readout",
-            kind="logits",
-            margin=gap - 2 * found.logit,
-            magnitude=gap * (KIND + 4 + n / 2 + w),
-            note="the right token's logit leads by that much",
-        ),
+        readout_record(gap - 2 * found.logit, gap * (KIND + 4 + n / 2 + w)),
     )

@@ -16,6 +16,7 @@ from constructions.machines.single_weights import (
     numbers_of,
     slices,
 )
+from constructions.machines.stock_certificate import readout_record
 from constructions.machines.stock_weights import TapeNumbers
 from constructions.machines.stored_arithmetic import arithmetic_of
 from constructions.machines.tape_certificate import (
@@ -149,11 +150,5 @@ def _records(numbers: TapeNumbers, vocabulary: SingleVocabulary, run: Run) -> tu
             f"symbol stands, below {found.off:.1e} where none does",
         ),
         Record(part="layer_0 mlp", kind="nothing", magnitude=0.0, exact=True),
-        Record(
-            part="readout",
-            kind="logits",
-            margin=found.lead,
-            magnitude=numbers.gap * (1 + w / 2 + 2 * numbers.slope),
-            note="the right token's logit leads by that much",
-        ),
+        readout_record(found.lead, numbers.gap * (1 + w / 2 + 2 * numbers.slope)),
     )

@@ -189,43 +189,62 @@ def error_fault(numbers: Numbers, found: Errors, visits: int) -> str | None:
     return None
 
 
+def tape_records(
+    numbers: Numbers, found: Errors, run: Run, *, bits: int, layer: int
+) -> tuple[Record, Record]:
+    """What is certified of the head that reads the tape, and of the MLP behind it."""
+    match = Record(
+        part=f"layer_{layer} head 0",
+        kind="match of addresses",
+        margin=numbers.beta / 2,
+        magnitude=numbers.beta * bits,
+        note=f"the mean of {run.visits:,} changes is right within {found.off:.1e} of its step",
+    )
+    snap = Record(
+        part=f"layer_{layer} mlp",
+        kind="snap",
+        margin=min(found.on - 1.5, 0.5 - found.off) / numbers.slope,
+        magnitude=numbers.steep * numbers.slope,
+        note=f"symbols are off by {found.symbol:.1e} or less",
+    )
+    return match, snap
+
+
+def rule_record(found: Errors, *, margin: float, magnitude: float, layer: int) -> Record:
+    """What is certified of the head that reads the rule."""
+    return Record(
+        part=f"layer_{layer} head 0",
+        kind="match of state and symbol",
+        margin=margin,
+        magnitude=magnitude,
+        note=f"actions are off by {found.chosen:.1e} or less",
+    )
+
+
+def flip_record(found: Errors, *, margin: float, magnitude: float, layer: int) -> Record:
+    """What is certified of the MLP that adds the move to the address."""
+    return Record(
+        part=f"layer_{layer} mlp",
+        kind="conjunctions",
+        margin=margin,
+        magnitude=magnitude,
+        note=f"bits are off by {found.bit:.1e} or less",
+    )
+
+
+def readout_record(margin: float, magnitude: float) -> Record:
+    """What is certified of the logits."""
+    note = "the right token's logit leads by that much"
+    return Record(part="readout", kind="logits", margin=margin, magnitude=magnitude, note=note)
+
+
 def _records(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> tuple[Record, ...]:
     found = errors(numbers, vocabulary, run)
-    beta, steep, w = numbers.beta, numbers.steep, vocabulary.bits
+    beta, w, gap = numbers.beta, vocabulary.bits, numbers.gap
+    size = numbers.steep * (2 * w + 4)
     return (
-        Record(
-            part="layer_0 head 0",
-            kind="match of addresses",
-            margin=beta / 2,
-            magnitude=beta * w,
-            note=f"the mean of {run.visits:,} changes is right within {found.off:.1e} of its step",
-        ),
-        Record(
-            part="layer_0 mlp",
-            kind="snap",
-            margin=min(found.on - 1.5, 0.5 - found.off) / numbers.slope,
-            magnitude=steep * numbers.slope,
-            note=f"symbols are off by {found.symbol:.1e} or less",
-        ),
-        Record(
-            part="layer_1 head 0",
-            kind="match of state and symbol",
-            margin=beta / 2,
-            magnitude=3.5 * beta,
-            note=f"actions are off by {found.chosen:.1e} or less",
-        ),
-        Record(
-            part="layer_1 mlp",
-            kind="conjunctions",
-            margin=0.5 - found.chosen,
-            magnitude=steep * (2 * w + 4),
-            note=f"bits are off by {found.bit:.1e} or less",
-        ),
-        Record(
-            part="readout",
-            kind="logits",
-            margin=numbers.gap - 2 * found.logit,
-            magnitude=numbers.gap * (4 + w / 2),
-            note="the right token's logit leads by that much",
-        ),
+        *tape_records(numbers, found, run, bits=w, layer=0),
+        rule_record(found, margin=beta / 2, magnitude=3.5 * beta, layer=1),
+        flip_record(found, margin=0.5 - found.chosen, magnitude=size, layer=1),
+        readout_record(gap - 2 * found.logit, gap * (4 + w / 2)),
     )

@@ -184,9 +184,9 @@ _LEARNERS = {
     ),
     "stock-descent": (
         "Gradient descent in the prompt, {steps} steps",
-        "The prompt is `<start>`, each class token, pairs of a context and an output, and a context. "
-        "Each layer behind the second is a step of gradient descent on the pairs; the softmax of "
-        "the last logits is the law of the trained model for that context.",
+        "The prompt is `<start>`, each class token, pairs of a context and an output, and a "
+        "context. Each layer behind the second is a step of gradient descent on the pairs; the "
+        "softmax of the last logits is the law of the trained model for that context.",
         "<start> {classes} context0 output1 context0 output1 context0",
         ".softmax(0)",
     ),
