@@ -112,7 +112,10 @@ CONSTRUCTIONS = Catalog(
         "softmax-head": "constructions.learners.softmax_head.softmax_head",
         "softmax-head-softmax-only": "constructions.learners.softmax_head.softmax_only",
         "stock": "constructions.machines.stock.stock",
+        "stock-descent": "constructions.learners.stock_descent.stock_descent",
+        "stock-lookup": "constructions.learners.stock_lookup.stock_lookup",
         "stock-pairs": "constructions.machines.stock_pairs.stock_pairs",
+        "stock-single": "constructions.machines.stock_single.stock_single",
         "svm": "constructions.learners.svm.svm",
         "universal": "constructions.machines.universal.universal",
     }

@@ -15,9 +15,13 @@ from constructions.fields import TokenRanges
 from constructions.pairs_vocabulary import PairsVocabulary
 from constructions.programs.turing import Trace
 from constructions.residual import Residual
+from constructions.single_vocabulary import SingleVocabulary
 from constructions.spec import Params, TransformerSpec, check_params
 from constructions.stock_vocabulary import StockVocabulary
 from constructions.vocabulary import END, Vocabulary
+
+# Vocabularies whose tokens have names.
+Words = StockVocabulary | PairsVocabulary | SingleVocabulary
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Construction:
     spec: TransformerSpec
     params: Params
     residual: Residual
-    fields: Residual | TokenRanges | Vocabulary | StockVocabulary | PairsVocabulary
+    fields: Residual | TokenRanges | Vocabulary | Words
     parse: Callable[[Any], dict[str, Any]]
     fill: Callable[..., Any]
     encode: Callable[[Any], Any]

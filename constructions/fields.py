@@ -35,6 +35,22 @@ class TokenRanges:
         """Tokens in all."""
         return sum(self.sizes.values())
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """A word for each token: its number among those of its name, and the name in brackets.
+
+        >>> TokenRanges({"symbol": 2, "start": 1}).words
+        ('0', '1', '<start>')
+        >>> TokenRanges({"context": 1, "output": 1, "start": 1}).words
+        ('context0', 'output0', '<start>')
+        """
+        several = sum(name != "start" for name in self.sizes) > 1
+        return tuple(
+            f"<{name}>" if name == "start" else f"{name * several}{i}"
+            for name, size in self.sizes.items()
+            for i in range(size)
+        )
+
     def __getitem__(self, name: str) -> range:
         """The tokens of that name."""
         if name not in self.sizes:

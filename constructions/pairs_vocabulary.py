@@ -132,6 +132,10 @@ class PairsVocabulary:
     def _codes(self) -> dict[str, int]:
         return {word: token for token, word in enumerate(self.words)}
 
+    def is_step(self, word: str) -> bool:
+        """Whether the word is the name of a step."""
+        return int(self.step.flat[0]) <= self._codes.get(word, -1) < int(self.cell[0])
+
     def text(self, tokens: Iterable[int]) -> str:
         """The tokens' names, blanks between them."""
         return " ".join(self.words[token] for token in tokens)
@@ -155,6 +159,14 @@ class PairsVocabulary:
         """
         return own_actions(self.plain, machine)
 
+    def data(self, machine: TuringMachine, tape: Any) -> dict[str, np.ndarray]:
+        """The arguments of `fill`.
+
+        Raises:
+          ValueError: more working states or symbols than fit, or a symbol that the machine lacks.
+        """
+        return {"actions": self.actions(machine), "tape": machine.encode_tape(tape)}
+
     def fill(self, *, actions: Any, tape: Any) -> Any:
         """A prompt: START, the rules, the tape, GO: int32 [tokens].
 
@@ -172,6 +184,28 @@ class PairsVocabulary:
         symbol = int(self.symbol[0]) + xp.asarray(tape, dtype=np.int32)
         cells = xp.stack([xp.asarray(address), symbol], axis=-1).reshape(-1)
         return sequence([START], rules, cells, [GO])
+
+    def named(self, address: np.ndarray, symbol: np.ndarray) -> np.ndarray:
+        """The tokens of a prompt that say what stands in these cells, int [2 n]."""
+        return np.stack([self.cell[address], self.symbol[symbol]], axis=1).reshape(-1)
+
+    def writes(self, tokens: np.ndarray) -> np.ndarray:
+        """Every write to a cell: int [n, 5], in the order of the tokens.
+
+        Columns: the token that completes it, the address, the symbol written; of a step the next
+        state and the address where the head then is, of a cell of the prompt -1 for both.
+        """
+        first, step = self.symbol[0], self.step.flat[0]
+        is_step = (tokens >= step) & (tokens < self.cell[0])
+        index = np.flatnonzero(is_step | (tokens >= first) & (tokens <= self.symbol[-1]))
+        index = index[(index > 0) & (tokens[index - 1] >= self.cell[0])]
+        address, is_step = tokens[index - 1] - self.cell[0], is_step[index]
+        code = np.where(is_step, tokens[index] - step, 0)
+        after, written, move, _ = np.unravel_index(code, self.step.shape)
+        symbol = np.where(is_step, written, tokens[index] - first)
+        state = np.where(is_step, after, -1)
+        head = np.where(is_step, (address + move - 1) % self.cells, -1)
+        return np.stack([index, address, symbol, state, head], axis=1)
 
     def parts(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What stands between <start> and <go>: rules that are there, int [n, 2]; cells, symbols.
@@ -196,13 +230,14 @@ class PairsVocabulary:
     def transcribe(self, trace: Trace) -> np.ndarray:
         """The tokens of a trace's recorded steps, then END if it has halted: int32 [tokens].
 
-        The place where the head stands comes first, and after each step.
+        The place where the head stands comes first, and behind each step.
         """
         table = self.actions(trace.machine).reshape(-1, 3)[trace.codes]
         after, written, move = table.T
         steps = self.step[after, written, move + 1, trace.symbol_read]
         tokens = np.empty(2 * len(steps) + 1, np.int32)
-        tokens[0] = self.cell[0]
+        start = trace.head - move.sum()
+        tokens[0] = self.cell[start % self.cells]
         tokens[1::2] = steps
         tokens[2::2] = self.cell[(trace.position + move) % self.cells]
         return np.append(tokens, np.int32(END)) if trace.halted else tokens

@@ -120,6 +120,10 @@ class StockVocabulary:
     def _codes(self) -> dict[str, int]:
         return {word: token for token, word in enumerate(self.words)}
 
+    def is_step(self, word: str) -> bool:
+        """Whether the word is the name of a step."""
+        return int(self.step.flat[0]) <= self._codes.get(word, -1) < self.size
+
     def text(self, tokens: Iterable[int]) -> str:
         """The tokens' names, blanks between them."""
         return " ".join(self.words[token] for token in tokens)
@@ -142,6 +146,14 @@ class StockVocabulary:
         """
         return own_actions(self.plain, machine)
 
+    def data(self, machine: TuringMachine, tape: Any) -> dict[str, np.ndarray]:
+        """The arguments of `fill`.
+
+        Raises:
+          ValueError: more working states or symbols than fit, or a symbol that the machine lacks.
+        """
+        return {"actions": self.actions(machine), "tape": machine.encode_tape(tape)}
+
     def fill(self, *, actions: Any, tape: Any) -> Any:
         """A prompt: START, the rules, the tape, GO: int32 [tokens].
 
@@ -162,6 +174,28 @@ class StockVocabulary:
         address = np.arange(len(tape)) % self.cells
         cells = int(self.cell[0, 0]) + address * S + xp.asarray(tape, dtype=np.int32)
         return sequence([START], rules, cells, [GO])
+
+    def named(self, address: np.ndarray, symbol: np.ndarray) -> np.ndarray:
+        """The tokens of a prompt that say what stands in these cells, int [n]."""
+        return self.cell[address, symbol]
+
+    def writes(self, tokens: np.ndarray) -> np.ndarray:
+        """Every write to a cell: int [n, 5], in the order of the tokens.
+
+        Columns: the token that completes it, the address, the symbol written; of a step the next
+        state and the address where the head then is, of a cell of the prompt -1 for both.
+        """
+        first, step = self.cell[0, 0], self.step.flat[0]
+        index = np.flatnonzero((tokens >= step) | (tokens >= first) & (tokens <= self.cell[-1, -1]))
+        address, symbol = np.divmod(tokens[index] - first, self.symbols)
+        state = head = np.full(len(index), -1)
+        is_step = tokens[index] >= step
+        code = np.where(is_step, tokens[index] - step, 0)
+        after, written, move, _, place = np.unravel_index(code, self.step.shape)
+        address = np.where(is_step, (place - move + 1) % self.cells, address)
+        symbol = np.where(is_step, written, symbol)
+        state, head = np.where(is_step, after, state), np.where(is_step, place, head)
+        return np.stack([index, address, symbol, state, head], axis=1)
 
     def parts(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What stands between <start> and <go>: rules that are there, int [n, 1]; cells, symbols.

@@ -174,3 +174,25 @@ Proof.
   replace (most / (1 + most)) with (1 - / (1 + most)) by (field; lra).
   apply Rplus_le_compat_l, Ropp_le_contravar, Rinv_le_contravar; lra.
 Qed.
+
+(* 9. Two gates are a product: silu(x) y - silu(-x) y = x y. *)
+Theorem silu_product (x y : R) : silu x * y - silu (- x) * y = x * y.
+Proof.
+  unfold silu. rewrite Ropp_involutive, exp_Ropp. pose proof (exp_pos x). field. repeat split; lra.
+Qed.
+
+(* 10. Rotary positions: a key that is b turns ahead, at distance d, has the score cos((d - b) f) with a query of (1, 0). *)
+Theorem turned_back (f t d b : R) :
+  let key0 := cos (b * f) * cos ((t - d) * f) - sin (b * f) * sin ((t - d) * f) in
+  let key1 := sin (b * f) * cos ((t - d) * f) + cos (b * f) * sin ((t - d) * f) in
+  cos (t * f) * key0 + sin (t * f) * key1 = cos ((d - b) * f).
+Proof.
+  cbv zeta. rewrite <- cos_plus, <- sin_plus, <- cos_minus.
+  f_equal. ring.
+Qed.
+
+(* Which distance has the greatest sum of such cosines is a comparison of finitely many numbers: the certificate makes it. *)
+Theorem no_score_above (f d b : R) : cos ((d - b) * f) <= cos ((b - b) * f).
+Proof.
+  replace ((b - b) * f) with 0 by ring. rewrite cos_0. apply COS_bound.
+Qed.

@@ -119,6 +119,11 @@ def fixed_machine_run(rng, cells):
     return {"tape": rng.choice(["0", "1"], cells).tolist(), "steps": 20}
 
 
+def fixed_ring_run(rng, cells):
+    """The default machine goes two cells to the left of these tapes, and not beyond their end."""
+    return {"tape": (["0"] * 4 + rng.choice(["0", "1"], cells).tolist())[:cells], "steps": 20}
+
+
 CASES = {
     "hash-lookup": [
         Case(
@@ -252,7 +257,29 @@ CASES = {
         )
     ],
     "stock": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
+    "stock-descent": [
+        Case(
+            lambda rng, n: random_pairs(rng, 3, 2, n),
+            lambda built: (built.certificate.limits["length"] - 4) // 2,
+            {"contexts": 3, "steps": 1, "length": 40},
+        )
+    ],
+    "stock-lookup": [
+        Case(
+            lambda rng, n: random_stream(rng, 3, n),
+            lambda built: built.certificate.limits["length"] - 2,
+            {"vocab": 3, "order": 2, "length": 60},
+        )
+    ],
     "stock-pairs": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
+    "stock-single": [
+        Case(
+            fixed_ring_run,
+            lambda built: built.certificate.limits["cells"] - 2,
+            {"bits": 4, "dtype": "bfloat16"},
+            least=2,
+        )
+    ],
     "svm": [
         Case(
             lambda rng, n: halfspace(rng, n, radius=1.0, integers=False),

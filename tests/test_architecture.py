@@ -26,6 +26,7 @@ CONSTRUCTION_FLOORS = [
     "vocabulary",
     "stock_vocabulary",
     "pairs_vocabulary",
+    "single_vocabulary",
     "reference",
     "certificate",
     "blueprint",

@@ -10,13 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from constructions.machines import pairs_certificate, stock_certificate
+from constructions.learners import stock_descent
+from constructions.machines import (
+    pairs_certificate,
+    single_certificate,
+    stock_certificate,
+    tape_certificate,
+)
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_every_lemma_cited_is_stated():
-    proofs = stock_certificate.errors, stock_certificate.norm_fault, pairs_certificate.errors
+    proofs = (
+        *(stock_certificate.errors, tape_certificate.norm_fault, pairs_certificate.errors),
+        *(pairs_certificate.previous_lead, single_certificate.leads, stock_descent.bound),
+    )
     about = map(inspect.getdoc, proofs)
     cited = set(re.findall(r"\[(\w+)\]", " ".join(about)))
     text = (ROOT / "proofs" / "exact.v").read_text()

@@ -141,9 +141,22 @@ def test_visits_beyond_float32_and_other_dtypes_are_refused():
     for visits in (0, -1, 10**9):
         with pytest.raises(ValueError, match=r"expected 1 to 1,048,576 visits"):
             CONSTRUCTIONS["stock"](visits=visits)
-    for dtype, reason in (("bfloat16", "8 bits"), ("float16", "65,504"), ("float64", "nothing")):
-        with pytest.raises(ValueError, match=f"expected float32, got {dtype}: .*{reason}"):
-            CONSTRUCTIONS["stock"](dtype=dtype)
+    with pytest.raises(ValueError, match="dtype: expected one of float32, .*, got float64"):
+        CONSTRUCTIONS["stock"](dtype="float64")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "visits", "reason"),
+    [
+        ("stock", "bfloat16", 2048, r"a symbol that is off by 1\.6e\+02 may find another rule"),
+        ("stock", "bfloat16", 1, r"logits are off by \d+ of a gap of 32"),
+        ("stock", "float16", 1, "ballast of 1,048,576 .* largest float16, 65,504.* below 64, not"),
+        ("stock-pairs", "bfloat16", 1, r"the one before leads by -\d+"),
+    ],
+)
+def test_a_smaller_type_is_refused_by_the_inequality_that_fails(name, dtype, visits, reason):
+    with pytest.raises(ValueError, match=f"{dtype} does not certify {visits:,} visits.*{reason}"):
+        CONSTRUCTIONS[name](dtype=dtype, visits=visits)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, jax.numpy.bfloat16])

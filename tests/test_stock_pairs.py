@@ -89,7 +89,7 @@ def test_the_limits_are_the_last_without_a_fault():
     assert "changes" in fault(NUMBERS, fields, replace(run, visits=run.visits + 1))
     assert limits["steps"] > 100_000
     far = 2**18
-    assert previous_lead(NUMBERS, token_count(fields, Run(far, 1))) < 0
+    assert previous_lead(NUMBERS.sharp, token_count(fields, Run(far, 1))) < 0
 
 
 def test_the_lead_is_that_of_float32_scores_at_the_limit():
@@ -109,7 +109,7 @@ def test_the_lead_is_that_of_float32_scores_at_the_limit():
     ]
     scores /= 8
     lead = scores[-2] - np.delete(scores, -2).max()
-    assert previous_lead(NUMBERS, most) < lead < 4 * previous_lead(NUMBERS, most) + 200
+    assert previous_lead(NUMBERS.sharp, most) < lead < 4 * previous_lead(NUMBERS.sharp, most) + 200
     assert scores.argmax() == most - 2
 
 

@@ -67,8 +67,8 @@ def lookup(
     """
     _check(vocab, contexts, order, smoothing, beta, length)
     alphabet = vocab + (contexts or 0)
-    symbols_of = {"symbol": vocab} if contexts is None else {"context": contexts, "output": vocab}
-    ranges = TokenRanges({**symbols_of, "start": 1})
+    named = {"symbol": vocab} if contexts is None else {"context": contexts, "output": vocab}
+    ranges = TokenRanges({**named, "start": 1})
     previous = [f"previous_{j}" for j in range(1, order + 1)]
     r = Residual(
         one=1, start=1, symbol=alphabet, output=vocab, **dict.fromkeys(previous, alphabet),
@@ -110,17 +110,17 @@ def lookup(
         plan.verify("lookup", spec, params)
         return certify(spec, params, r, order, smoothing, length)
 
-    fill: Callable[..., Any] = _fill_stream if contexts is None else _fill_pairs
-    count: Callable[..., np.ndarray] = _count_stream if contexts is None else _count_pairs
+    fill: Callable[..., Any] = fill_stream if contexts is None else _fill_pairs
+    count: Callable[..., np.ndarray] = count_stream if contexts is None else _count_pairs
     return assemble(
         "lookup",
         plan,
         fields=ranges,
         certify=certify_weights,
-        parse=lambda problem: _parse(problem, vocab, contexts),
+        parse=lambda problem: parse_problem(problem, vocab, contexts),
         fill=partial(fill, ranges, order),
         decode=last_law,
-        oracle=lambda **data: _law(count(vocab, order, **data), smoothing),
+        oracle=lambda **data: law_of(count(vocab, order, **data), smoothing),
         source=SOURCE,
         proof=PROOF,
     )
@@ -207,21 +207,28 @@ def _check(
         raise ValueError(f"beta: expected 0 < beta <= 80 (exp underflows beyond), got {beta}")
 
 
-def _parse(problem: Mapping[str, Any], vocab: int, contexts: int | None) -> dict[str, np.ndarray]:
+def parse_problem(
+    problem: Mapping[str, Any], vocab: int, contexts: int | None
+) -> dict[str, np.ndarray]:
+    """A problem's arrays: ``stream``, or with contexts ``contexts``, ``outputs`` and ``queries``.
+
+    Raises:
+      ValueError: symbols out of range.
+    """
     if contexts is None:
-        return {"stream": _symbols("stream", problem["stream"], vocab)}
+        return {"stream": symbols_of("stream", problem["stream"], vocab)}
     pairs = np.asarray(problem["pairs"])
     if pairs.size and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu"):
         raise ValueError(f"pairs: expected integers [N, 2], got {pairs.dtype} {pairs.shape}")
     pairs = pairs.reshape(-1, 2).astype(np.int64)
     return {
-        "contexts": _symbols("contexts of pairs", pairs[:, 0], contexts),
-        "outputs": _symbols("outputs of pairs", pairs[:, 1], vocab),
-        "queries": _symbols("query", [problem["query"]], contexts),
+        "contexts": symbols_of("contexts of pairs", pairs[:, 0], contexts),
+        "outputs": symbols_of("outputs of pairs", pairs[:, 1], vocab),
+        "queries": symbols_of("query", [problem["query"]], contexts),
     }
 
 
-def _fill_stream(ranges: TokenRanges, order: int, *, stream: Any) -> Any:
+def fill_stream(ranges: TokenRanges, order: int, *, stream: Any) -> Any:
     """int32 [k + T]: k start tokens, x_1, ..., x_T."""
     return sequence([*ranges["start"]] * order, stream)
 
@@ -246,7 +253,12 @@ def _fill_pairs(
     return sequence([*ranges["start"]] * order, pairs.reshape(-1), queries)
 
 
-def _symbols(name: str, values: Any, limit: int) -> np.ndarray:
+def symbols_of(name: str, values: Any, limit: int) -> np.ndarray:
+    """Symbols as integers [T].
+
+    Raises:
+      ValueError: no list of integers from 0 to ``limit`` - 1.
+    """
     symbols = np.asarray(values)
     if symbols.ndim != 1 or (symbols.size and symbols.dtype.kind not in "iu"):
         raise ValueError(f"{name}: expected a list of integers, got {symbols.dtype} array")
@@ -255,7 +267,7 @@ def _symbols(name: str, values: Any, limit: int) -> np.ndarray:
     return symbols.astype(np.int64)
 
 
-def _count_stream(vocab: int, order: int, *, stream: np.ndarray) -> np.ndarray:
+def count_stream(vocab: int, order: int, *, stream: np.ndarray) -> np.ndarray:
     """How often each symbol followed the last ``order`` ones: [V]."""
     return _count_after(stream.tolist(), order, vocab)
 
@@ -271,7 +283,8 @@ def _count_pairs(
     return counts
 
 
-def _law(counts: np.ndarray, smoothing: float) -> np.ndarray:
+def law_of(counts: np.ndarray, smoothing: float) -> np.ndarray:
+    """The law [V] of counts with pseudo-counts; uniform where there are none."""
     if counts.sum() + smoothing == 0:
         return np.full(len(counts), 1 / len(counts))
     return np.asarray((counts + smoothing) / (counts.sum() + smoothing * len(counts)))
@@ -283,7 +296,7 @@ def law_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:
     >>> law_after([0, 0, 1, 0, 0, 1, 0, 0], 2, 2).tolist()
     [0.0, 1.0]
     """
-    return _law(_count_after(symbols, order, vocab), 0.0)
+    return law_of(_count_after(symbols, order, vocab), 0.0)
 
 
 def _count_after(symbols: list[int], order: int, vocab: int) -> np.ndarray:

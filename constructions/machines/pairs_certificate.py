@@ -11,8 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from constructions.certificate import UNIT, Certificate, Record, issue, losing_mass
-from constructions.machines.certify import largest
+from constructions.certificate import UNIT, Certificate, Record, losing_mass
 from constructions.machines.pairs_weights import (
     KIND,
     TURNING,
@@ -23,20 +22,27 @@ from constructions.machines.pairs_weights import (
     slices,
 )
 from constructions.machines.stock_certificate import (
-    MOST_VISITS,
     Errors,
-    Run,
     bit_error,
-    check_arithmetic,
-    check_type,
-    check_weights,
     error_fault,
-    form_fault,
-    gamma,
-    still,
+    flip_record,
+    readout_record,
+    rule_record,
     tape_errors,
+    tape_records,
 )
 from constructions.machines.stock_weights import HEAD, THETA
+from constructions.machines.stored_arithmetic import FLOAT32, Arithmetic, arithmetic_of
+from constructions.machines.tape_certificate import (
+    MOST_VISITS,
+    Run,
+    certified,
+    check_type,
+    check_weights,
+    form_fault,
+    longest,
+    still,
+)
 from constructions.pairs_vocabulary import PairsVocabulary
 from constructions.rotary import Rotary
 from constructions.spec import Params, TransformerSpec
@@ -55,19 +61,15 @@ def certify(
     dtype: str = "float32",
 ) -> Certificate:
     """The certificate of these weights; arguments and errors are those of `stock_certificate`."""
-    check_arithmetic(dtype)
+    arithmetic = arithmetic_of("stock", dtype)
     numbers = read_back(spec, params, vocabulary)
-    if reason := fault(numbers, vocabulary, Run(0, visits)):
-        raise ValueError(f"stock: {dtype} does not certify {visits:,} visits to a cell: {reason}")
-    steps = largest(MOST_TOKENS // 2, lambda n: fault(numbers, vocabulary, Run(n, visits)))
-    most = largest(MOST_VISITS, lambda n: fault(numbers, vocabulary, Run(steps, n)))
-    certificate = Certificate(
-        dtype=dtype,
-        limits={"steps": steps, "cells": vocabulary.cells, "visits": most},
-        records=_records(numbers, vocabulary, Run(steps, most)),
-        error=lambda steps, cells, visits: 0.0,
+    run = longest(
+        lambda run: fault(numbers, vocabulary, run),
+        visits,
+        most=Run(MOST_TOKENS // 2, MOST_VISITS, arithmetic),
     )
-    return issue(certificate, spec, params)
+    arithmetic.check("stock", params)
+    return certified(spec, params, run, _records(numbers, vocabulary, run), cells=vocabulary.cells)
 
 
 def read_back(spec: TransformerSpec, params: Params, vocabulary: PairsVocabulary) -> PairsNumbers:
@@ -92,10 +94,12 @@ def _leads(distances: int) -> np.ndarray:
     return np.minimum.accumulate(lead)
 
 
-def previous_lead(numbers: PairsNumbers, tokens: int) -> float:
-    """By how much the score of the token before leads all others, at any of ``tokens`` indices.
+def previous_lead(sharp: float, tokens: int, arithmetic: Arithmetic = FLOAT32) -> float:
+    """By how much the score of the token a fixed distance back leads all others, at any index.
 
-    In real numbers the lead is sharp times that of `_leads`. The first pair turns by 1, so that its
+    In real numbers a score is sharp times a sum of cosines of (d - back) f [turned_back], greatest
+    at d = back [no_score_above], so that the lead is sharp times that of `_leads`: computed,
+    distance by distance, and not proved for all at once. The first pair turns by 1, so that its
     angles are integers, exact below 2^24. Each other angle has a relative error, which is the same
     at all indices but for the rounding of the product: at distance d both move phases by at most
     (d + 2 t) f e at index t, for the token before by 3 t f e, and cosines by no more; d <= t.
@@ -105,9 +109,9 @@ def previous_lead(numbers: PairsNumbers, tokens: int) -> float:
         return math.inf
     slower = Rotary(theta=THETA).frequencies(HEAD)[1:TURNING].sum()
     phases = 6 * tokens * float(slower) * _ANGLE
-    rounding = 2 * gamma(HEAD + 16) * 4 * TURNING
+    rounding = 2 * arithmetic.rounding(HEAD + 16) * 4 * TURNING
     lead = float(_leads(MOST_TOKENS + 1)[min(tokens, MOST_TOKENS)])
-    return numbers.sharp * (lead - phases - rounding)
+    return sharp * (lead - phases - rounding)
 
 
 def errors(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> Errors:
@@ -136,22 +140,23 @@ def errors(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> Erro
     """
     beta, gap = numbers.beta, numbers.gap
     w, S, n = vocabulary.bits, vocabulary.symbols, vocabulary.state_bits
-    u, tokens = UNIT["float32"], token_count(vocabulary, run)
-    rest = losing_mass(tokens, previous_lead(numbers, tokens))
-    on, off, symbol = tape_errors(numbers, tokens, run.visits)
+    u, tokens = run.arithmetic.unit, token_count(vocabulary, run)
+    rounding = run.arithmetic.rounding
+    rest = losing_mass(tokens, previous_lead(numbers.sharp, tokens, run.arithmetic))
+    on, off, symbol = tape_errors(numbers, tokens, run)
     if symbol == math.inf:
         return Errors(on, off, math.inf, math.inf, math.inf, math.inf)
     size = n / 2 + 4
-    score = beta * ((S - 1) * symbol + size * (gamma(HEAD) + still(tokens) + rest))
+    score = beta * ((S - 1) * symbol + size * (rounding(HEAD) + still(tokens) + rest))
     half, whole = beta / 2 - 2 * score, beta - 2 * score
     if half <= 0:
         return Errors(on, off, symbol, math.inf, math.inf, math.inf)
     masses = losing_mass(1, half) + losing_mass(tokens, whole), losing_mass(tokens, half)
     chosen = 2 * max(masses) + 8 * u
-    bit = bit_error(numbers, w, 2 * rest)
+    bit = bit_error(numbers, w, 2 * rest, run.arithmetic)
     terms = 2 * (n + S + w) + 8
     wrong = (n / 2 + 2) * chosen + S * symbol + w / 2 * (bit + rest)
-    logit = gap * wrong + gamma(terms) * 2 * gap * (KIND + 4 + n / 2 + w)
+    logit = gap * wrong + rounding(terms) * 2 * gap * (KIND + 4 + n / 2 + w)
     return Errors(on, off, symbol, chosen, bit, logit)
 
 
@@ -162,13 +167,13 @@ def token_count(vocabulary: PairsVocabulary, run: Run) -> int:
 
 def fault(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> str | None:
     """Why this run is not certain, or None if it is. Faults stay as runs grow."""
-    u, tokens = UNIT["float32"], token_count(vocabulary, run)
+    tokens, residual = token_count(vocabulary, run), slices(vocabulary)
     if tokens > MOST_TOKENS:
         return f"{tokens:,} tokens are more than {MOST_TOKENS:,}"
-    if reason := form_fault(numbers, slices(vocabulary), tokens, run.visits):
+    if reason := form_fault(numbers, residual, tokens, run, 9 * residual.width):
         return reason
-    lead = previous_lead(numbers, tokens)
-    if losing_mass(tokens, lead) >= u / 4:
+    lead = previous_lead(numbers.sharp, tokens, run.arithmetic)
+    if losing_mass(tokens, lead) >= run.arithmetic.unit / 4:
         return f"of {tokens:,} tokens the one before leads by {lead:.3g} only"
     if vocabulary.state_bits / 2 + 5 > KIND - 1:
         return f"{KIND} gaps do not tell a cell from a step of {vocabulary.state_bits} bits"
@@ -177,50 +182,19 @@ def fault(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> str |
 
 def _records(numbers: PairsNumbers, vocabulary: PairsVocabulary, run: Run) -> tuple[Record, ...]:
     found = errors(numbers, vocabulary, run)
-    beta, steep, gap = numbers.beta, numbers.steep, numbers.gap
-    w, n = vocabulary.bits, vocabulary.state_bits
+    beta, gap, w, n = numbers.beta, numbers.gap, vocabulary.bits, vocabulary.state_bits
+    before = Record(
+        part="layer_0 head 0",
+        kind="the token before",
+        margin=previous_lead(numbers.sharp, token_count(vocabulary, run)),
+        magnitude=numbers.sharp * TURNING,
+        note="its score leads by that much at every distance",
+    )
     return (
-        Record(
-            part="layer_0 head 0",
-            kind="the token before",
-            margin=previous_lead(numbers, token_count(vocabulary, run)),
-            magnitude=numbers.sharp * TURNING,
-            note="its score leads by that much at every distance",
-        ),
-        Record(
-            part="layer_0 mlp",
-            kind="conjunctions",
-            margin=0.5,
-            magnitude=steep * (2 * w + 4),
-            note=f"bits are off by {found.bit:.1e} or less",
-        ),
-        Record(
-            part="layer_1 head 0",
-            kind="match of addresses",
-            margin=beta / 2,
-            magnitude=beta * w,
-            note=f"the mean of {run.visits:,} changes is right within {found.off:.1e} of its step",
-        ),
-        Record(
-            part="layer_1 mlp",
-            kind="snap",
-            margin=min(found.on - 1.5, 0.5 - found.off) / numbers.slope,
-            magnitude=steep * numbers.slope,
-            note=f"symbols are off by {found.symbol:.1e} or less",
-        ),
-        Record(
-            part="layer_2 head 0",
-            kind="match of state and symbol",
-            margin=beta / 2,
-            magnitude=beta * (n / 2 + 2),
-            note=f"actions are off by {found.chosen:.1e} or less",
-        ),
+        before,
+        flip_record(found, margin=0.5, magnitude=numbers.steep * (2 * w + 4), layer=0),
+        *tape_records(numbers, found, run, bits=w, layer=1),
+        rule_record(found, margin=beta / 2, magnitude=beta * (n / 2 + 2), layer=2),
         Record(part="layer_2 mlp", kind="nothing", magnitude=0.0, exact=True),
-        Record(
-            part="readout",
-            kind="logits",
-            margin=gap - 2 * found.logit,
-            magnitude=gap * (KIND + 4 + n / 2 + w),
-            note="the right token's logit leads by that much",
-        ),
+        readout_record(gap - 2 * found.logit, gap * (KIND + 4 + n / 2 + w)),
     )

@@ -159,18 +159,24 @@ def _embed(
     embed[vocabulary.cell, r["is_cell"]] = 1
 
 
-def _copy_previous(numbers: PairsNumbers, r: Residual, params: Params) -> None:
-    """Head of layer 0: what the token before said.
+def look_back(sharp: float, r: Residual, params: Params, *, head: int, back: int) -> None:
+    """Queries and keys of a head of layer 0 that finds the token ``back`` places before.
 
-    Pair i turns by f_i a token. All queries point one way and all keys are a turn ahead, so that
-    the score at distance d is sharp sum_i cos((d - 1) f_i), greatest at d = 1 alone.
+    Pair i turns by f_i a token. All queries point one way and all keys are so many turns ahead that
+    the score at distance d is sharp sum_i cos((d - back) f_i), greatest at d = back alone.
     """
-    query, key, value, out = (params[f"layer_0.w_{x}"][0] for x in "qkvo")
+    query, key = (params[f"layer_0.w_{x}"][head] for x in "qk")
     one, pairs = r.column("ballast"), np.arange(TURNING)
-    turn = Rotary(theta=THETA).frequencies(HEAD)[:TURNING]
-    query[one, pairs] = HEAD**0.5 * numbers.sharp
+    turn = back * Rotary(theta=THETA).frequencies(HEAD)[:TURNING]
+    query[one, pairs] = HEAD**0.5 * sharp
     key[one, pairs] = np.cos(turn)
     key[one, pairs + HEAD // 2] = np.sin(turn)
+
+
+def _copy_previous(numbers: PairsNumbers, r: Residual, params: Params) -> None:
+    """Head of layer 0: what the token before said."""
+    value, out = (params[f"layer_0.w_{x}"][0] for x in "vo")
+    look_back(numbers.sharp, r, params, head=0, back=1)
     entry = 0
     for name in COPIED:
         for i in range(r.sizes[name]):

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from constructions.certificate import Certificate
-from constructions.construction import Construction, MachineIO
+from constructions.construction import Construction, MachineIO, Words
 from constructions.machines.stock_certificate import certify
 from constructions.machines.stock_weights import Numbers, build, slices
-from constructions.pairs_vocabulary import PairsVocabulary
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.residual import Residual
 from constructions.spec import Params, TransformerSpec
@@ -42,7 +41,7 @@ class StockIO(MachineIO):
       tokens: the vocabulary with cells; ``vocabulary`` is the one without.
     """
 
-    tokens: StockVocabulary | PairsVocabulary
+    tokens: Words
 
     def transcribe(self, trace: Trace) -> np.ndarray:
         """The tokens that decoding must produce for the trace's recorded steps: int32 [tokens]."""
@@ -71,7 +70,7 @@ def stock(
       visits: how often a run may write to one cell must be certified up to this.
       beta: score between a match and a mismatch, a power of two.
       gap: by which the right logit leads.
-      dtype: the arithmetic to certify: float32.
+      dtype: the arithmetic to certify. float32; of others the first inequality that fails is told.
 
     Raises:
       ValueError: a size out of range, or visits that cannot be certified, with the reason.
@@ -105,33 +104,36 @@ def slope_for(visits: int) -> float:
 
 def machine_of(
     name: str,
-    vocabulary: StockVocabulary | PairsVocabulary,
+    vocabulary: Words,
     weights: tuple[TransformerSpec, Params, Residual],
     certify: Callable[[TransformerSpec, Params], Certificate],
     *,
     extra_visits: int,
     proof: str,
+    source: str = SOURCE,
+    machine: TuringMachine | None = None,
 ) -> Construction:
     """The construction of these weights, whose prompts and runs the vocabulary writes.
 
     Args:
-      name, proof, certify: as in `Construction`.
+      name, proof, source, certify: as in `Construction`.
       vocabulary: of the weights.
       weights: the spec, the leaves and the slices of the stream.
       extra_visits: to one cell at most, beside those of the run: tokens that are as if they wrote.
+      machine: of problems that name none.
     """
     spec, params, residual = weights
     certificate = certify(spec, params)
 
+    def whole(problem: Mapping[str, Any]) -> dict[str, Any]:
+        return ({"machine": machine} if machine else {}) | dict(problem)
+
     def parse(problem: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        machine: TuringMachine = problem["machine"]
-        return {
-            "actions": vocabulary.actions(machine),
-            "tape": machine.encode_tape(problem["tape"]),
-        }
+        problem = whole(problem)
+        return vocabulary.data(problem["machine"], problem["tape"])
 
     def encode(problem: Mapping[str, Any]) -> np.ndarray:
-        data = parse(problem)
+        data, problem = parse(problem), whole(problem)
         run = problem["machine"], problem["tape"], problem.get("steps", 0)
         check_run(certificate, *run, extra_visits=extra_visits)
         inputs: np.ndarray = vocabulary.fill(**data)
@@ -148,9 +150,11 @@ def machine_of(
         fill=vocabulary.fill,
         encode=encode,
         decode=vocabulary.answer,
-        oracle=lambda problem: oracle(vocabulary.plain, problem, certificate.limits["steps"]),
+        oracle=lambda problem: oracle(
+            vocabulary.plain, whole(problem), certificate.limits["steps"]
+        ),
         certificate=certificate,
-        source=SOURCE,
+        source=source,
         proof=proof,
         certify=certify,
         machine=StockIO(vocabulary.plain, tokens=vocabulary),

@@ -1,48 +1,39 @@
 """How long, on how many cells and with how many visits to one the stock machine is certain.
 
-All is derived from the weights that are given, for float32 as stock implementations compute it:
-sums in any order, attention weights normalized before the sum (eager) or behind it (fused).
+All is derived from the weights that are given, for the arithmetic of stock implementations, see
+`stored_arithmetic`: sums in any order, attention weights normalized before the sum (eager) or
+behind it (fused).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from constructions.certificate import UNIT, Certificate, Record, issue, losing_mass
-from constructions.machines.certify import largest
+from constructions.certificate import Certificate, Record, losing_mass
 from constructions.machines.stock_weights import (
     HEAD,
-    STILL,
-    THETA,
     Numbers,
     architecture,
     build,
     numbers_of,
     slices,
 )
-from constructions.residual import Residual
-from constructions.rotary import Rotary
-from constructions.spec import Params, TransformerSpec, check_params
+from constructions.machines.stored_arithmetic import Arithmetic, arithmetic_of
+from constructions.machines.tape_certificate import (
+    MOST_TOKENS,
+    MOST_VISITS,
+    Run,
+    certified,
+    check_type,
+    check_weights,
+    form_fault,
+    longest,
+    mean_errors,
+    still,
+)
+from constructions.spec import Params, TransformerSpec
 from constructions.stock_vocabulary import StockVocabulary
-
-MOST_TOKENS = 2**23  # so that counts of tokens, and twice their number, are exact
-MOST_VISITS = 2**20  # times the unit roundoff: much less than 1
-_REFUSED = {
-    "bfloat16": "the mean of the changes of a cell visited often is lost in 8 bits",
-    "float16": "the ballast of 2^20 is beyond its largest number, 65,504",
-}
-
-
-@dataclass(frozen=True)
-class Run:
-    """How much is asked of the weights: steps, and visits to the cell visited most."""
-
-    steps: int
-    visits: int
 
 
 def certify(
@@ -59,35 +50,20 @@ def certify(
       spec, params: the weights.
       vocabulary: the tokens they should be for.
       visits: what must be reached.
-      dtype: ``float32``.
+      dtype: a key of `ARITHMETIC`.
 
     Raises:
       ValueError: weights that are not of the proven form, or not certain, with the reason.
     """
-    check_arithmetic(dtype)
+    arithmetic = arithmetic_of("stock", dtype)
     numbers = read_back(spec, params, vocabulary)
-    if reason := fault(numbers, vocabulary, Run(0, visits)):
-        raise ValueError(f"stock: {dtype} does not certify {visits:,} visits to a cell: {reason}")
-    steps = largest(MOST_TOKENS, lambda n: fault(numbers, vocabulary, Run(n, visits)))
-    limits = {
-        "steps": steps,
-        "cells": vocabulary.cells,
-        "visits": largest(MOST_VISITS, lambda n: fault(numbers, vocabulary, Run(steps, n))),
-    }
-    certificate = Certificate(
-        dtype=dtype,
-        limits=limits,
-        records=_records(numbers, vocabulary, Run(steps, limits["visits"])),
-        error=lambda steps, cells, visits: 0.0,
+    run = longest(
+        lambda run: fault(numbers, vocabulary, run),
+        visits,
+        most=Run(MOST_TOKENS, MOST_VISITS, arithmetic),
     )
-    return issue(certificate, spec, params)
-
-
-def check_arithmetic(dtype: str) -> None:
-    """Raises ValueError for any but float32, with the reason."""
-    if dtype != "float32":
-        why = _REFUSED.get(dtype, "nothing is proved of it")
-        raise ValueError(f"stock: dtype: expected float32, got {dtype}: {why}")
+    arithmetic.check("stock", params)
+    return certified(spec, params, run, _records(numbers, vocabulary, run), cells=vocabulary.cells)
 
 
 def read_back(spec: TransformerSpec, params: Params, vocabulary: StockVocabulary) -> Numbers:
@@ -100,31 +76,6 @@ def read_back(spec: TransformerSpec, params: Params, vocabulary: StockVocabulary
     numbers = numbers_of(vocabulary, params)
     check_weights(params, numbers, lambda: build(vocabulary, numbers)[1])
     return numbers
-
-
-def check_type(spec: TransformerSpec, params: Params, expected: TransformerSpec) -> None:
-    """Raises ValueError if the weights are not float32 leaves of that spec."""
-    if spec != expected:
-        raise ValueError("stock: the spec is not that of the construction")
-    check_params(spec, params)
-    # Most weights are powers of two, that would be the same in other types.
-    if params["embed"].dtype != np.float32:
-        raise ValueError(f"stock: expected float32 weights, got {params['embed'].dtype}")
-
-
-def check_weights(params: Params, numbers: Numbers, rebuild: Callable[[], Params]) -> None:
-    """Raises ValueError for the first weight that differs from those written for the numbers."""
-    for name, value in vars(numbers).items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"stock: {name}: expected a number above 0, got {value:g}")
-    for leaf, values in rebuild().items():
-        wrong = np.argwhere(params[leaf] != values)
-        if len(wrong):
-            place = tuple(wrong[0].tolist())
-            raise ValueError(
-                f"stock: {leaf}{list(place)}: expected {values[place]:g}, got "
-                f"{params[leaf][place]:g}"
-            )
 
 
 @dataclass(frozen=True)
@@ -174,58 +125,43 @@ def errors(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> Errors:
     """
     beta, gap = numbers.beta, numbers.gap
     w, S, K = vocabulary.bits, vocabulary.symbols, vocabulary.states
-    u = UNIT["float32"]
+    u, rounding = run.arithmetic.unit, run.arithmetic.rounding
     tokens = min(vocabulary.longest_prompt + run.steps, 2**30)
-    on, off, symbol = tape_errors(numbers, tokens, run.visits)
+    on, off, symbol = tape_errors(numbers, tokens, run)
     if symbol == math.inf:
         return Errors(on, off, math.inf, math.inf, math.inf, math.inf)
-    score = (S - 1) * beta * symbol + gamma(HEAD) * 4 * beta + 4 * beta * still(tokens)
+    score = (S - 1) * beta * symbol + rounding(HEAD) * 4 * beta + 4 * beta * still(tokens)
     half, whole = beta / 2 - 2 * score, beta - 2 * score
     if half <= 0:
         return Errors(on, off, symbol, math.inf, math.inf, math.inf)
     masses = losing_mass(1, half) + losing_mass(tokens, whole), losing_mass(tokens, half)
     chosen = 2 * max(masses) + 8 * u
-    bit = bit_error(numbers, w, 2 * chosen)
+    bit = bit_error(numbers, w, 2 * chosen, run.arithmetic)
     size = gap * (4 + w / 2) * 2
     terms = 2 * (K + S + w) + 8
-    logit = gap * (3 * chosen + S * symbol + w / 2 * bit) + gamma(terms) * size
+    logit = gap * (3 * chosen + S * symbol + w / 2 * bit) + rounding(terms) * size
     return Errors(on, off, symbol, chosen, bit, logit)
 
 
-def tape_errors(numbers: Numbers, tokens: int, visits: int) -> tuple[float, float, float]:
+def tape_errors(numbers: Numbers, tokens: int, run: Run) -> tuple[float, float, float]:
     """``on``, ``off`` and ``symbol`` of `Errors`, infinite where the gates have no room."""
-    beta, slope, steep = numbers.beta, numbers.slope, numbers.steep
-    u, v = UNIT["float32"], visits
-    others = 2 * losing_mass(tokens, beta)
-    sums = (v * v / 2 + 8) * u / (1 - v * u)
-    on = slope / v * (1 - others - 2 * math.exp(-beta / 2) - sums)
-    off = slope * max(sums / v + others, 2 * losing_mass(tokens, beta / 2))
+    slope, steep = numbers.slope, numbers.steep
+    on, off = mean_errors(numbers, tokens, run)
     distance = min(on - 1.5, 0.5 - off)
     if steep * distance < 2:
         return on, off, math.inf
-    return on, off, 2 * distance * math.exp(-steep * distance) + 10 * u * max(slope, 1)
+    tails = 2 * distance * math.exp(-steep * distance)
+    return on, off, tails + 10 * run.arithmetic.unit * max(slope, 1)
 
 
-def bit_error(numbers: Numbers, bits: int, move: float) -> float:
+def bit_error(numbers: Numbers, bits: int, move: float, arithmetic: Arithmetic) -> float:
     """Of the bits of the next address, from that of one literal; infinite without room."""
-    literals = move + gamma(bits + 3) * (2 * bits + 4)
+    literals = move + arithmetic.rounding(bits + 3) * (2 * bits + 4)
     edge = numbers.steep * (1 - literals)
     if edge < 2:
         return math.inf
     tails = 8 * bits * edge * math.exp(-edge) / numbers.steep
-    return 2 * literals + tails + 16 * UNIT["float32"]
-
-
-def gamma(terms: int) -> float:
-    """Relative error of a float32 sum of ``terms`` terms."""
-    share = terms * UNIT["float32"]
-    return share / (1 - share)
-
-
-def still(tokens: int) -> float:
-    """The largest angle, in radians, by which an entry of the content turns."""
-    pairs = np.unique(STILL % (HEAD // 2))
-    return float(tokens * Rotary(theta=THETA).frequencies(HEAD)[pairs].max())
+    return 2 * literals + tails + 16 * arithmetic.unit
 
 
 def fault(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> str | None:
@@ -233,24 +169,10 @@ def fault(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> str | None
     tokens = vocabulary.longest_prompt + run.steps
     if tokens > MOST_TOKENS:
         return f"{tokens:,} tokens are more than {MOST_TOKENS:,}"
-    return form_fault(numbers, slices(vocabulary), tokens, run.visits) or error_fault(
+    squares = 9 * slices(vocabulary).width  # no channel beside the ballast exceeds 3
+    return form_fault(numbers, slices(vocabulary), tokens, run, squares) or error_fault(
         numbers, errors(numbers, vocabulary, run), run.visits
     )
-
-
-def form_fault(numbers: Numbers, residual: Residual, tokens: int, visits: int) -> str | None:
-    """Why norms and scores are not exact, or None if they are."""
-    if not 1 <= visits <= MOST_VISITS:
-        return f"expected 1 to {MOST_VISITS:,} visits"
-    if reason := norm_fault(numbers, residual):
-        return reason
-    for name in ("beta", "steep", "slope"):
-        value = getattr(numbers, name)
-        if math.frexp(value)[0] != 0.5:
-            return f"{name} {value:g} is no power of two, so that scores would be rounded"
-    if still(tokens) >= UNIT["float32"] / 2:
-        return f"an address turns by {still(tokens):.2g} rad at index {tokens:,}"
-    return None
 
 
 def error_fault(numbers: Numbers, found: Errors, visits: int) -> str | None:
@@ -267,60 +189,62 @@ def error_fault(numbers: Numbers, found: Errors, visits: int) -> str | None:
     return None
 
 
-def norm_fault(numbers: Numbers, residual: Residual) -> str | None:
-    """No channel beside the ballast exceeds 3: one-hots, +-1, and a bit while it flips.
+def tape_records(
+    numbers: Numbers, found: Errors, run: Run, *, bits: int, layer: int
+) -> tuple[Record, Record]:
+    """What is certified of the head that reads the tape, and of the MLP behind it."""
+    match = Record(
+        part=f"layer_{layer} head 0",
+        kind="match of addresses",
+        margin=numbers.beta / 2,
+        magnitude=numbers.beta * bits,
+        note=f"the mean of {run.visits:,} changes is right within {found.off:.1e} of its step",
+    )
+    snap = Record(
+        part=f"layer_{layer} mlp",
+        kind="snap",
+        margin=min(found.on - 1.5, 0.5 - found.off) / numbers.slope,
+        magnitude=numbers.steep * numbers.slope,
+        note=f"symbols are off by {found.symbol:.1e} or less",
+    )
+    return match, snap
 
-    So the ballast absorbs their squares [ballast_absorbs], and the norm divides all tokens by one
-    power of two; root and quotient of such are exact in every implementation that rounds correctly.
-    """
-    u = UNIT["float32"]
-    rest = 9 * residual.width * (1 + gamma(residual.width))
-    if rest >= numbers.ballast**2 * u:
-        return f"squares of {rest:g} beside a ballast of {numbers.ballast:g} change the norm"
-    mean = numbers.ballast**2 * residual.sizes["ballast"] / residual.width
-    mantissa, exponent = math.frexp(mean)
-    if mantissa != 0.5 or exponent % 2 == 0:
-        return f"the mean of squares, {mean:g}, is no power of four, so that its root is rounded"
-    return None
+
+def rule_record(found: Errors, *, margin: float, magnitude: float, layer: int) -> Record:
+    """What is certified of the head that reads the rule."""
+    return Record(
+        part=f"layer_{layer} head 0",
+        kind="match of state and symbol",
+        margin=margin,
+        magnitude=magnitude,
+        note=f"actions are off by {found.chosen:.1e} or less",
+    )
+
+
+def flip_record(found: Errors, *, margin: float, magnitude: float, layer: int) -> Record:
+    """What is certified of the MLP that adds the move to the address."""
+    return Record(
+        part=f"layer_{layer} mlp",
+        kind="conjunctions",
+        margin=margin,
+        magnitude=magnitude,
+        note=f"bits are off by {found.bit:.1e} or less",
+    )
+
+
+def readout_record(margin: float, magnitude: float) -> Record:
+    """What is certified of the logits."""
+    note = "the right token's logit leads by that much"
+    return Record(part="readout", kind="logits", margin=margin, magnitude=magnitude, note=note)
 
 
 def _records(numbers: Numbers, vocabulary: StockVocabulary, run: Run) -> tuple[Record, ...]:
     found = errors(numbers, vocabulary, run)
-    beta, steep, w = numbers.beta, numbers.steep, vocabulary.bits
+    beta, w, gap = numbers.beta, vocabulary.bits, numbers.gap
+    size = numbers.steep * (2 * w + 4)
     return (
-        Record(
-            part="layer_0 head 0",
-            kind="match of addresses",
-            margin=beta / 2,
-            magnitude=beta * w,
-            note=f"the mean of {run.visits:,} changes is right within {found.off:.1e} of its step",
-        ),
-        Record(
-            part="layer_0 mlp",
-            kind="snap",
-            margin=min(found.on - 1.5, 0.5 - found.off) / numbers.slope,
-            magnitude=steep * numbers.slope,
-            note=f"symbols are off by {found.symbol:.1e} or less",
-        ),
-        Record(
-            part="layer_1 head 0",
-            kind="match of state and symbol",
-            margin=beta / 2,
-            magnitude=3.5 * beta,
-            note=f"actions are off by {found.chosen:.1e} or less",
-        ),
-        Record(
-            part="layer_1 mlp",
-            kind="conjunctions",
-            margin=0.5 - found.chosen,
-            magnitude=steep * (2 * w + 4),
-            note=f"bits are off by {found.bit:.1e} or less",
-        ),
-        Record(
-            part="readout",
-            kind="logits",
-            margin=numbers.gap - 2 * found.logit,
-            magnitude=numbers.gap * (4 + w / 2),
-            note="the right token's logit leads by that much",
-        ),
+        *tape_records(numbers, found, run, bits=w, layer=0),
+        rule_record(found, margin=beta / 2, magnitude=3.5 * beta, layer=1),
+        flip_record(found, margin=0.5 - found.chosen, magnitude=size, layer=1),
+        readout_record(gap - 2 * found.logit, gap * (4 + w / 2)),
     )

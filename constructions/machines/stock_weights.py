@@ -27,27 +27,43 @@ THETA = 1e38
 HEAD = 64
 # Of the vocabulary's two matrices, 512 MiB: whoever builds them certifies them against a copy.
 MOST_WEIGHTS = 2**27
-# Entries of a head that stand still: pairs 16 to 31, first halves, then second halves.
-STILL = np.r_[16:32, 48:64]
+
+
+def still_entries(head: int) -> np.ndarray:
+    """Entries of a head of that size that stand still: its slower pairs, first halves first."""
+    return np.r_[head // 4 : head // 2, head - head // 4 : head]
+
+
+STILL = still_entries(HEAD)
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """What the weights may differ in, machine sizes apart.
+class TapeNumbers:
+    """What the weights that read the tape may differ in.
 
     Args:
       ballast: what the ballast channels hold.
       beta: score between a match and a mismatch; the sink is half of it below a match.
-      slope: a mean of changes from 1.5/slope on is read as a symbol, below .5/slope as none.
-      steep: gates stand this far from zero, or further.
+      slope: what a mean of changes is multiplied with before it is read as a symbol or none.
       gap: by which the right logit leads.
     """
 
     ballast: float
     beta: float
     slope: float
-    steep: float
     gap: float
+
+
+@dataclass(frozen=True)
+class Numbers(TapeNumbers):
+    """What the weights may differ in, machine sizes apart.
+
+    Args:
+      steep: gates stand this far from zero, or further; with them a mean of changes from 1.5/slope
+        on is read as a symbol, below .5/slope as none.
+    """
+
+    steep: float
 
 
 def slices(vocabulary: StockVocabulary) -> Residual:
@@ -98,8 +114,10 @@ def architecture(vocabulary: StockVocabulary) -> TransformerSpec:
     return llama(vocabulary.size, slices(vocabulary).width, layers=2, hidden=max(4 * w, 2 * S - 2))
 
 
-def llama(tokens: int, width: int, *, layers: int, hidden: int) -> TransformerSpec:
-    """A Llama whose layers have one head of 64 each.
+def llama(
+    tokens: int, width: int, *, layers: int, hidden: int, heads: int = 1, head: int = HEAD
+) -> TransformerSpec:
+    """A Llama whose heads have that size, a power of four so that scores are exact.
 
     Raises:
       ValueError: more weights in its vocabulary's matrices than `MOST_WEIGHTS`.
@@ -110,11 +128,11 @@ def llama(tokens: int, width: int, *, layers: int, hidden: int) -> TransformerSp
             f"of {tokens:,} tokens: take fewer bits, states or symbols"
         )
     layer = Layer(
-        heads=1,
-        key_size=HEAD,
-        value_size=HEAD,
+        heads=heads,
+        key_size=head,
+        value_size=head,
         hidden=hidden,
-        scale=HEAD**-0.5,
+        scale=head**-0.5,
         gate="silu",
         rotary=Rotary(theta=THETA),
         mlp_bias="none",
@@ -201,7 +219,7 @@ def _embed(vocabulary: StockVocabulary, numbers: Numbers, r: Residual, embed: np
 
 
 def read_tape(
-    numbers: Numbers, r: Residual, params: Params, *, layer: int, at: str, of: str
+    numbers: TapeNumbers, r: Residual, params: Params, *, layer: int, at: str, of: str
 ) -> None:
     """A head: the mean change of the cell where the head is, 0 if never written.
 
@@ -215,12 +233,12 @@ def read_tape(
     """
     w, changes = r.sizes[at], np.arange(r.sizes["change"])
     query, key, value, out = (params[f"layer_{layer}.w_{x}"][0] for x in "qkvo")
-    one, scale = r.column("ballast"), HEAD**0.5 * numbers.beta / 2
-    entries = np.arange(w)
-    query[r.column(at) + entries, STILL[:w]] = scale
-    key[r.column(of) + entries, STILL[:w]] = 1
-    query[one, STILL[w]] = scale * (w - 1)
-    key[r.column("sink"), STILL[w]] = 1
+    head = query.shape[1]
+    one, scale, entries = r.column("ballast"), head**0.5 * numbers.beta / 2, still_entries(head)
+    query[r.column(at) + np.arange(w), entries[:w]] = scale
+    key[r.column(of) + np.arange(w), entries[:w]] = 1
+    query[one, entries[w]] = scale * (w - 1)
+    key[r.column("sink"), entries[w]] = 1
     value[r.column("change") + changes, changes] = 1
     out[changes, r.column("mean") + changes] = 1
 

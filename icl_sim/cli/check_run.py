@@ -16,6 +16,8 @@ def add(commands: Any) -> None:
     about = "check the transcript of a stock machine, prompt and run, token by token"
     parser = flags.add_command(commands, "check-run", run, about)
     flags.add_ring(parser)
+    about = "the prompt is that of prompt --after, and ends with a step"
+    parser.add_argument("--continued", action="store_true", help=about)
     parser.add_argument("file", metavar="FILE", help="the text that a model was given and wrote")
 
 
@@ -25,8 +27,8 @@ def run(arguments: Any) -> int:
     from icl_sim.emulation.turing import find_machine
 
     machine = find_machine(arguments.machine.strip())
-    ring = flags.chosen(arguments, "bits", "construction")
-    found = check_transcript(machine, _read(arguments.file), **ring)
+    ring = flags.chosen(arguments, "bits", "construction", "dtype", "continued")
+    found = check_transcript(machine, read_text(arguments.file), **ring)
     if arguments.json:
         output.print_json(found)
     elif found.agrees:
@@ -34,13 +36,18 @@ def run(arguments: Any) -> int:
         print(f"{found.machine}: {found.tokens:,} tokens, all right; {end}")
     else:
         print(
-            f"{found.machine}: token {found.wrong:,} behind <go>: expected {found.expected}, "
-            f"got {found.got}"
+            f"{found.machine}: token {found.wrong:,} behind {found.behind}: expected "
+            f"{found.expected}, got {found.got}"
         )
     return int(not found.agrees)
 
 
-def _read(name: str) -> str:
+def read_text(name: str) -> str:
+    """The text of a transcript's file.
+
+    Raises:
+      InputError: it cannot be read, is too large, or is no text.
+    """
     path = Path(name)
     try:
         if path.stat().st_size > MOST_BYTES:

@@ -33,8 +33,8 @@ def add(commands: Any) -> None:
         "--option",
         action="append",
         default=[],
-        metavar="KEY=N",
-        help="an option of the one NAME, such as states=8 or program=sort; may be repeated",
+        metavar="KEY=VALUE",
+        help="an option of the one NAME: states=8, machine=parity, dtype=bfloat16; may be repeated",
     )
     parser.add_argument(
         "--records", default=None, metavar="RUN", help="this run's records to DIR/records.parquet"
@@ -64,7 +64,7 @@ def export(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int | str] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes NAME.safetensors, NAME.json and NAME.html of constructions of the catalog.
@@ -118,7 +118,7 @@ def export_stock(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int | str] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes a directory NAME that `transformers` loads, for each construction.
@@ -146,7 +146,7 @@ def export_gguf(
     directory: str | Path,
     *,
     names: Sequence[str] = (),
-    options: Mapping[str, int | str] = MappingProxyType({}),
+    options: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes NAME.gguf, which llama.cpp runs, for each machine that is a Llama.
@@ -165,7 +165,7 @@ def export_gguf(
 
 def _write_stock(
     names: Sequence[str],
-    options: Mapping[str, int | str],
+    options: Mapping[str, Any],
     progress: Progress,
     write: Callable[[Construction], list[str]],
 ) -> dict[str, list[str]]:
@@ -209,7 +209,7 @@ def _chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(CONSTRUCTIONS)
 
 
-def _build(name: str, chosen: Sequence[str], options: Mapping[str, int | str]) -> Construction:
+def _build(name: str, chosen: Sequence[str], options: Mapping[str, Any]) -> Construction:
     """The construction, with the options if it is the one that is named."""
     from constructions import CONSTRUCTIONS
 
@@ -223,10 +223,15 @@ def _build(name: str, chosen: Sequence[str], options: Mapping[str, int | str]) -
         raise InputError(f"{hint}{name}: {error}") from None
 
 
-def _option(text: str) -> tuple[str, int | str]:
+def _option(text: str) -> tuple[str, Any]:
+    """A size, a flag, a name, or a machine by its name."""
     name, _, value = text.partition("=")
     if not name or not value:
         raise InputError(f"--option: expected KEY=N, or KEY=NAME, got {text!r}")
+    if name == "machine":
+        from icl_sim.emulation.turing import find_machine
+
+        return name, find_machine(value)
     try:
         return name, int(value)
     except ValueError:

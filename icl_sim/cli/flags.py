@@ -88,9 +88,16 @@ def add_ring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--construction",
-        choices=("stock", "stock-pairs"),
+        choices=("stock", "stock-pairs", "stock-single"),
         default="stock",
-        help="stock, a token a step (default), or stock-pairs, two tokens a step and a rule",
+        help="stock, a token a step (default); stock-pairs, two tokens a step and a rule; "
+        "stock-single, with the machine in the weights",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="the arithmetic that the checkpoint is certified for (float32)",
     )
 
 

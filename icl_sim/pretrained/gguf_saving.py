@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, Words
 from constructions.spec import check_params
 from icl_sim.errors import InputError
 from icl_sim.pretrained.families import FAMILIES, stock_config
 from icl_sim.pretrained.gguf_files import NAMES, pairs_from_halves
 from icl_sim.pretrained.layouts import to_stock
-from icl_sim.pretrained.model_card import NAMED
 from icl_sim.pretrained.packages import need
 from icl_sim.pretrained.saving import WINDOW
 
@@ -34,7 +33,7 @@ def to_gguf(built: Construction, path: str | Path, *, window: int = WINDOW) -> P
     Raises:
       InputError: no such machine, one that is no Llama, or a file that cannot be written.
     """
-    if not isinstance(built.fields, NAMED) or built.machine is None:
+    if not isinstance(built.fields, Words) or built.machine is None:
         raise InputError(f"{built.name}: expected a machine whose tokens have names")
     words, stop = built.fields.words, built.machine.stop
     family, spec = FAMILIES["llama"], built.spec

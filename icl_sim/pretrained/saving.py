@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from constructions.construction import Construction
+from constructions.construction import Construction, Words
+from constructions.fields import TokenRanges
 from constructions.spec import TransformerSpec, check_params, param_shapes
 from icl_sim.errors import InputError
 from icl_sim.execution.signatures import checked
@@ -23,7 +24,7 @@ from icl_sim.pretrained.families import (
 )
 from icl_sim.pretrained.layouts import Family, stock_shape, to_stock
 from icl_sim.pretrained.loading import CONFIG, GENERATION
-from icl_sim.pretrained.model_card import NAMED, model_card
+from icl_sim.pretrained.model_card import learner_card, model_card
 from icl_sim.pretrained.safetensors_files import DTYPES, INDEX, SINGLE, write_tensors
 from icl_sim.pretrained.stock_config import ROTARY_KEYS, Origin
 from icl_sim.pretrained.tokenizer import CONFIG as TOKENIZER_CONFIG
@@ -58,11 +59,12 @@ def to_pretrained(
         never had one gets words: the tokens' names, if they have any, else their numbers.
       family: one of `FAMILIES`; by default that which the model came from, or ``llama``.
       dtype: what the weights are written as: float32, bfloat16 or float16. By default that of the
-        checkpoint which the model came from, if it holds every weight exactly; else float32.
+        checkpoint which the model came from, if it holds every weight exactly; of a machine, what
+        its certificate is for; else float32.
       window: the longest prompt that the config states, in tokens, where positions set no limit.
 
     Returns:
-      The directory. That of a stock machine has a model card, README.md.
+      The directory. That of a stock machine or learner has a model card, README.md.
 
     Raises:
       InputError: a spec that the family cannot hold, naming the switch; weights that do not fit the
@@ -75,6 +77,8 @@ def to_pretrained(
         if not isinstance(model, Construction):
             raise InputError("to_pretrained: expected params with a model, got none")
         params = model.params
+    if dtype is None and isinstance(model, Construction) and isinstance(model.fields, Words):
+        dtype = model.certificate.dtype
     kind, config = _config(spec, origin, family, window)
     leaves = _checked(spec, params)
     dtype = _dtype(leaves, dtype, origin)
@@ -86,10 +90,14 @@ def to_pretrained(
     files = {CONFIG: _text(config), GENERATION: _text(generation)}
     if tokenizer is not None:
         files |= tokenizer.files
-    elif isinstance(model, Construction) and isinstance(model.fields, NAMED):
+    elif isinstance(model, Construction) and isinstance(model.fields, Words):
         files |= _words(model.fields.words, stop)
         if params is model.params:  # which the certificate is for
             files[CARD] = model_card(model, model.fields)
+    elif isinstance(model, Construction) and isinstance(model.fields, TokenRanges):
+        files |= _words(model.fields.words, stop)
+        if params is model.params and (card := learner_card(model)):
+            files[CARD] = card
     elif origin is None:
         files |= _words(list(map(str, range(spec.input_size))), stop)
     rows, shapes = kind.rows(spec), param_shapes(spec)
