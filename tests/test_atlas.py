@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from icl_sim import cli
 from icl_sim.claims import ATLAS, CLAIMS, judge, register_claim, select
 from icl_sim.claims.atlas import ahn, fu, petrov, von_oswald, xie, zhang
 from icl_sim.claims.atlas.preconditioned import POINTS, optimum
@@ -90,3 +91,12 @@ def test_two_layers_leave_the_hull(run):
 
 def test_the_best_preconditioner_tends_to_the_inverse_covariance():
     np.testing.assert_allclose(optimum((1.0, 0.25), 10**9), [1, 4], rtol=1e-8)
+
+
+def test_its_records_become_pages(tmp_path, capsys):
+    out = str(tmp_path / "run")
+    assert cli.run(["icl-sim", "verify", "Zhang", "--out", out]) == 0
+    assert cli.run(["icl-sim", "report", out]) == 0
+    pages = "".join(path.read_text() for path in tmp_path.rglob("*.html"))
+    assert "Zhang.risk" in pages
+    assert "Zhang.risk" in capsys.readouterr().out
