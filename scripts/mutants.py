@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -63,11 +64,12 @@ def planted() -> Iterator[Mutant]:
 def passes(root: Path, tests: tuple[str, ...]) -> bool:
     """Whether these tests pass there."""
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    environment = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(
-            ["env", *(f"{k}={v}" for k, v in environment.items()), *command],
+        done = subprocess.run(  # noqa: S603, of the table alone
+            command,
             cwd=root,
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=LIMIT,
@@ -76,6 +78,14 @@ def passes(root: Path, tests: tuple[str, ...]) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
+
+
+def copy_tracked(to: Path) -> None:
+    """Copies what git tracks, as it stands here."""
+    names = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)  # noqa: S607
+    for name in filter(None, names.split("\0")):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, to / name)
 
 
 def judged(mutants: list[Mutant], found: dict[str, str]) -> Iterator[tuple[Mutant, str]]:
@@ -92,12 +102,7 @@ def judged(mutants: list[Mutant], found: dict[str, str]) -> Iterator[tuple[Mutan
             outcome = EQUIVALENT if mutant.reason else found.get(mutant.key(ROOT), "")
             if not outcome:
                 if not clean:
-                    tracked = subprocess.check_output(
-                        ["git", "ls-files", "-z"], cwd=ROOT, text=True
-                    )
-                    for name in filter(None, tracked.split("\0")):
-                        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                        shutil.copy2(ROOT / name, copy / name)
+                    copy_tracked(copy)
                     if not passes(copy, tests):
                         raise SystemExit(f"{path}: its tests fail without any bug: {tests}")
                     clean = True
@@ -113,7 +118,10 @@ def report(outcomes: list[tuple[Mutant, str]]) -> str:
         counts.setdefault(mutant.path, Counter())[outcome] += 1
     total = sum(counts.values(), Counter())
     columns = (KILLED, SURVIVED, EQUIVALENT)
-    row = lambda name, count: f"| {name} | " + " | ".join(str(count[c]) for c in columns) + " |"
+
+    def row(name: str, count: Counter[str]) -> str:
+        return f"| {name} | " + " | ".join(str(count[c]) for c in columns) + " |"
+
     lines = ["| file | killed | survived | equivalent |", "|---|---|---|---|"]
     lines += [row(f"`{path}`", count) for path, count in counts.items()]
     lines += [row("**all**", total), ""]
@@ -127,6 +135,7 @@ def report(outcomes: list[tuple[Mutant, str]]) -> str:
 
 
 def main() -> int:
+    """Judges the bugs asked for, and tells by the exit code whether any survived."""
     parser = argparse.ArgumentParser(description="Do the fast tests notice planted bugs?")
     parser.add_argument("files", nargs="*", help="of these files; all, by default")
     parser.add_argument("--out", type=Path, default=ROOT / "out", help="records and table")

@@ -43,3 +43,34 @@ def test_the_table_counts_and_names_survivors():
     assert "1 of 2 killed, 50.0%." in text
     assert f"`{second.old}` -> `{second.new}`" in text
     assert f"`{first.old}`" not in text
+
+
+@pytest.mark.parametrize(("noticed", "outcome"), [(True, "killed"), (False, "survived")])
+def test_a_bug_is_judged_by_the_tests_in_a_copy_and_what_is_known_is_not_done_again(
+    monkeypatch, noticed, outcome
+):
+    first, second = [m for m in PLANTED if m.path == "icl_sim/bounds/hash_bit.py"]
+    original = (ROOT / first.path).read_text()
+
+    def copy_one(to):
+        (to / first.path).parent.mkdir(parents=True)
+        (to / first.path).write_text(original)
+
+    ran = []
+
+    def passes(root, tests):
+        assert root != ROOT
+        ran.append(tests)
+        return (root / first.path).read_text() == original or not noticed
+
+    monkeypatch.setattr(mutants, "copy_tracked", copy_one)
+    monkeypatch.setattr(mutants, "passes", passes)
+    assert [o for _, o in mutants.judged([first, second], {})] == [outcome] * 2
+    assert len(ran) == 3  # without a bug first
+    known = {m.key(ROOT): "killed" for m in (first, second)}
+    assert [o for _, o in mutants.judged([first, second], known)] == ["killed"] * 2
+    assert len(ran) == 3
+    monkeypatch.setattr(mutants, "passes", lambda root, tests: False)
+    with pytest.raises(SystemExit, match="fail without any bug"):
+        list(mutants.judged([first], {}))
+    assert (ROOT / first.path).read_text() == original

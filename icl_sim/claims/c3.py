@@ -60,7 +60,7 @@ LAWS: dict[str, list[tuple[Law, tuple[int, ...], str]]] = {
 }
 # Laws whose tail alone is sampled, beside those: n is a small part of what the mean would need.
 TAILS: dict[str, list[tuple[Law, str]]] = {
-    "smoke": [(heavy_light(3, 0.2), "0.1"), (uniform_basis(4), "0.2")],
+    "smoke": [(heavy_light(3, 0.2), "0.1")],
     "standard": [(gaussian(2), "0.05"), (gaussian(10), "0.1"), (heavy_light(20, 0.2), "0.1")],
     "full": [(gaussian(100), "0.2"), (heavy_light(20, 0.2), "0.05"), (uniform_basis(50), "0.1")],
 }
