@@ -14,6 +14,7 @@ from constructions.programs import majority_machine as voting
 from constructions.programs import universal_machine as universal
 from constructions.programs.turing import TuringMachine
 from icl_sim.claims.coin_sampling import rounded
+from icl_sim.claims.prompted_programs import interpreted_row
 
 BEAVERS = ("1RB1LB_1LA1RZ", "1RB1RZ_1LB0RC_1LC1LA", "1RB1LB_1LA0LC_1RZ1LD_1RD0RA")
 
@@ -115,3 +116,29 @@ def test_data_that_the_drawing_machine_does_not_take_are_refused(arguments, reas
     inputs, labels, query, coins = arguments
     with pytest.raises(ValueError, match=reason):
         drawing.encode(np.array(inputs), np.array(labels), query, coins)
+
+
+def idle():
+    """A machine that halts at once: no answer stands on its tape."""
+    alphabet = universal.universal_machine().alphabet
+    return TuringMachine("idle", ("q",), alphabet, alphabet[0], "q", {})
+
+
+class Interpreter:
+    """Stands for the transformer's decoder: the machine is run, not decoded."""
+
+    def run(self, machine, tape):
+        trace = machine.run(tape, 1 << 18)
+        return (trace if trace.halted else None), True, trace.steps
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "wrong"),
+    [
+        (universal.universal_machine, 0),
+        (idle, 3),
+    ],
+)
+def test_only_a_universal_machine_answers_for_the_program_in_its_prompt(run, interpreter, wrong):
+    row = interpreted_row(run, Interpreter(), 3, 5, interpreter=interpreter)
+    assert (row["wrong_answers"], row["differing_sets"], row["states"]) == (wrong, wrong, 130)
