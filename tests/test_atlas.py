@@ -10,7 +10,7 @@ import pytest
 
 from icl_sim import cli
 from icl_sim.claims import ATLAS, CLAIMS, judge, register_claim, select
-from icl_sim.claims.atlas import ahn, fu, petrov, von_oswald, xie, zhang
+from icl_sim.claims.atlas import ahn, bai, fu, petrov, von_oswald, xie, zhang
 from icl_sim.claims.atlas.preconditioned import POINTS, optimum
 from icl_sim.claims.claim import FALSE, OPEN
 from icl_sim.claims.controls import ATTENTION, convex_hull
@@ -72,6 +72,12 @@ WRONG = {
     ),
     "no variance": lambda run: zhang.risk_experiment(
         run, formula=lambda lam, N, M: zhang.limit(lam, N)
+    ),
+    "half the layers": lambda run: bai.ridge_experiment(
+        run, depth=lambda kappa, eps: -(-bai.layers(kappa, eps) // 2)
+    ),
+    "the rule of thumb": lambda run: bai.ridge_experiment(
+        run, depth=lambda kappa, eps: int(kappa * np.log(1 / eps)) + 1
     ),
     "linear": lambda run: fu.newton_experiment(run, rate=lambda steps: fu.left(0) ** (steps + 1)),
     "a step more": lambda run: fu.newton_experiment(run, rate=lambda steps: fu.left(steps + 1)),
