@@ -10,7 +10,7 @@ import pytest
 
 from icl_sim import cli
 from icl_sim.claims import ATLAS, CLAIMS, judge, register_claim, select
-from icl_sim.claims.atlas import ahn, bai, fu, petrov, von_oswald, xie, zhang
+from icl_sim.claims.atlas import ahn, bai, fu, perez, petrov, von_oswald, xie, zhang
 from icl_sim.claims.atlas.preconditioned import POINTS, optimum
 from icl_sim.claims.claim import FALSE, OPEN
 from icl_sim.claims.controls import ATTENTION, convex_hull
@@ -81,6 +81,7 @@ WRONG = {
     ),
     "linear": lambda run: fu.newton_experiment(run, rate=lambda steps: fu.left(0) ** (steps + 1)),
     "a step more": lambda run: fu.newton_experiment(run, rate=lambda steps: fu.left(steps + 1)),
+    "a bit less": lambda run: perez.horizon_experiment(run, last=lambda p: perez.horizon(p - 1)),
     "nine tenths": lambda run: xie.bayes_experiment(run, bound=lambda p: 0.9 * xie.budget(p)),
 }
 
