@@ -4,7 +4,8 @@ Of each file in scripts/mutants.toml its tests run once without a bug, then once
 killed if a test fails, and has survived if none does; those that change nothing are told as
 equivalent and not run. What was found is kept in out/mutants.jsonl and not done again while the
 file, its tests and the bug are the same, so that a run may be broken off. The table is written to
-out/mutants.md, with the survivors by name; the exit code is 1 if there are any.
+out/mutants.md, with the survivors by name; the exit code is 1 if there are any, or tests that fail
+without a bug.
 
     scripts/mutants                                    # all files; an hour or more
     scripts/mutants constructions/blueprint.py         # one of them
@@ -92,7 +93,7 @@ def judged(mutants: list[Mutant], found: dict[str, str]) -> Iterator[tuple[Mutan
     """Outcomes of bugs of one file, those known taken over.
 
     Raises:
-      SystemExit: its tests fail without any bug.
+      RuntimeError: its tests fail without any bug.
     """
     path, tests = mutants[0].path, mutants[0].tests
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +105,7 @@ def judged(mutants: list[Mutant], found: dict[str, str]) -> Iterator[tuple[Mutan
                 if not clean:
                     copy_tracked(copy)
                     if not passes(copy, tests):
-                        raise SystemExit(f"{path}: its tests fail without any bug: {tests}")
+                        raise RuntimeError(f"its tests fail without any bug: {', '.join(tests)}")
                     clean = True
                 (copy / path).write_text(mutant.text(ROOT))
                 outcome = SURVIVED if passes(copy, tests) else KILLED
@@ -150,18 +151,24 @@ def main() -> int:
     lines = records.read_text().splitlines() if records.exists() else []
     found = {line["key"]: line["outcome"] for line in map(json.loads, lines)}
     outcomes: list[tuple[Mutant, str]] = []
+    broken = 0
     with records.open("a") as file:
         for path in options.files or by_file:
-            for mutant, outcome in judged(by_file[path], found):
-                outcomes.append((mutant, outcome))
-                print(f"{outcome:10} {path}: {mutant.old} -> {mutant.new}", flush=True)
-                line = {"key": mutant.key(ROOT), "outcome": outcome, "file": path}
-                if line["key"] not in found:
-                    file.write(json.dumps(line | {"old": mutant.old, "new": mutant.new}) + "\n")
-                    file.flush()
+            try:
+                for mutant, outcome in judged(by_file[path], found):
+                    outcomes.append((mutant, outcome))
+                    print(f"{outcome:10} {path}: {mutant.old} -> {mutant.new}", flush=True)
+                    key = mutant.key(ROOT)
+                    if key not in found and outcome != EQUIVALENT:
+                        line = {"key": key, "outcome": outcome, "file": path}
+                        file.write(json.dumps(line | {"old": mutant.old, "new": mutant.new}) + "\n")
+                        file.flush()
+            except RuntimeError as error:
+                broken += 1
+                print(f"not run    {path}: {error}", flush=True)
             (options.out / "mutants.md").write_text(report(outcomes))
     print(report(outcomes))
-    return int(any(outcome == SURVIVED for _, outcome in outcomes))
+    return int(broken > 0 or any(outcome == SURVIVED for _, outcome in outcomes))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,6 @@ def test_a_bug_is_judged_by_the_tests_in_a_copy_and_what_is_known_is_not_done_ag
     assert [o for _, o in mutants.judged([first, second], known)] == ["killed"] * 2
     assert len(ran) == 3
     monkeypatch.setattr(mutants, "passes", lambda root, tests: False)
-    with pytest.raises(SystemExit, match="fail without any bug"):
+    with pytest.raises(RuntimeError, match="fail without any bug"):
         list(mutants.judged([first], {}))
     assert (ROOT / first.path).read_text() == original
