@@ -255,7 +255,8 @@ def recorded(directory: str | Path) -> Findings:
         compared = compare(**options, key=jax.random.key(seed), store=run)
         found = replace(compared, seed=seed, digest=digest(run.records()))
         return Findings(comparisons=(found,))
-    names = [s.id for _, s in select([]) if run.has(f"statement/{s.id}")]
+    judged = [*select([]), *select(["atlas"])]
+    names = [s.id for _, s in judged if run.has(f"statement/{s.id}")]
     if not names or not run.config.keys() >= {"command", "profile", "seed"}:
         raise InputError(f"{directory}: expected a run of verify or reproduce, found no verdict")
     profile, seed = run.config["profile"], run.config["seed"]

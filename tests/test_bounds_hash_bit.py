@@ -12,6 +12,7 @@ from scipy.stats import binom
 from tolerances import F64
 
 from icl_sim.bounds.hash_bit import (
+    empirical_sequence_floor,
     hash_bit_bayes_failure,
     hash_bit_failure,
     hash_bit_length,
@@ -115,3 +116,14 @@ def test_every_constant_is_refuted_from_some_length_on():
         assert scale * length <= 4**length / 8
         assert scale * (length - 1) > 4 ** (length - 1) / 8
         assert all(scale * more <= 4**more / 8 for more in range(length, length + 20))
+
+
+def test_the_empirical_law_of_n_samples_is_as_near_as_its_floor_says_at_the_best():
+    V, length = 2, 3
+    for n in range(1, 10):
+        samples = [np.arange(n) % 8, np.zeros(n, int)]  # all different as far as they go, or alike
+        nearest, alike = (abs(np.bincount(s, minlength=8) / n - 1 / 8).sum() / 2 for s in samples)
+        floor = empirical_sequence_floor(vocab=V, length=length, n=n)
+        assert floor == pytest.approx(max(0, 1 - n / 8), abs=1e-14)
+        assert floor - 1e-14 <= nearest <= alike
+        assert n > 8 or nearest == pytest.approx(floor, abs=1e-14)

@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 
 from constructions.certificate import issue
+from constructions.programs.drawing_machine import drawing_machine
 from constructions.programs.training_machines import TRAINING
 from constructions.reference import forward
 from icl_sim.bounds.prompts import prompt_length_necessary
 from icl_sim.claims import c0, coin_sampling, controls, prompt_length
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN
+from icl_sim.claims.prompted_programs import mixed_cells
 
 
 @pytest.fixture
 def brief(monkeypatch):
     """Less of everything; one example leaves a context unseen: a tie."""
     monkeypatch.setitem(c0.TASKS, "smoke", [("counting", {"contexts": 2, "outputs": 3}, 1, 2)])
+    monkeypatch.setitem(c0.INTERPRETED, "smoke", (1, 3))
     monkeypatch.setitem(c0.DRAWN, "smoke", (2,))
     monkeypatch.setitem(c0.ENUMERATED, "smoke", ((3, 5), (1, 2), (1, 3)))
 
@@ -29,17 +32,22 @@ def brief(monkeypatch):
 def test_one_transformer_answers_as_both_trained_models_do(run):
     outcome = c0.universal_experiment(run)
     assert outcome.verdict == HOLDS
-    assert outcome.replicates == 8
-    counting, perceptron = outcome.figures["trained"]
-    for row, queries in ((counting, 2), (perceptron, 8)):
-        assert row["queries"] == 4 * (queries + 1)
-        assert row["wrong_answers"] == row["differing_traces"] == 0
+    assert outcome.replicates == 18
+    rows = {row["program"]: row for row in outcome.figures["trained"]}
+    assert list(rows) == list(TRAINING)
+    queries = {"counting": 2, "perceptron": 8, "logistic": 4, "network": 4}
+    for name, row in rows.items():
+        assert row["queries"] == 4 * (queries[name] + 1)
+        assert row["wrong_answers"] == row["differing_traces"] == row["mixed_cells"] == 0
         assert row["most_tokens"] > 500
+    (through,) = outcome.figures["interpreted"]
+    assert through["wrong_answers"] == through["differing_traces"] == 0
+    assert through["interpreter_states"] < 128 < through["states"]
     for row in outcome.figures["drawn"]:
         assert row["coin_error"] == 0
         assert row["differing_traces"] == 0
         assert 0 < row["tv"] <= row["bound"]
-    assert "0 of 48 answers on 8 data sets differ" in outcome.why
+    assert "0 of 90 answers on 18 data sets differ" in outcome.why
     # A second run finds the records and computes nothing again.
     assert c0.universal_experiment(run, transformer=_broken) == outcome
 
@@ -78,7 +86,7 @@ def _broken():
     whole = coin_sampling.universal_with_coins()
     params = whole.params | {"w_out": whole.params["w_out"].copy()}
     params["w_out"][whole.residual["symbol"].start + 1] = 0
-    tape = whole.encode({"machine": coin_sampling.PICK, "tape": "0"})[-2]
+    tape = whole.encode({"machine": drawing_machine(), "tape": "0"})[-2]
     params["w_out"][whole.residual.column("is_tape"), tape] -= 1
     # Issued by hand: no certifying function would.
     return replace(whole, params=params, certificate=issue(whole.certificate, whole.spec, params))
@@ -108,7 +116,7 @@ def test_a_rounding_that_wastes_three_coins_is_beyond_the_bound(run, brief):
 
 def test_the_coins_are_fair_exactly_and_a_loaded_one_is_seen():
     fair = coin_sampling.universal_with_coins()
-    prompt = fair.encode({"machine": coin_sampling.PICK, "tape": "ab#01"})
+    prompt = fair.encode({"machine": drawing_machine(), "tape": "#0a#001"})
     strings = np.array(list(itertools.product(prompt[-3:-1], repeat=2)))
     assert coin_sampling.coin_error(fair, prompt[:-3], strings) == 0
     # e / (1 + e) = .731: the strings have .534, .197, .197 and .072.
@@ -117,15 +125,28 @@ def test_the_coins_are_fair_exactly_and_a_loaded_one_is_seen():
     )
 
 
-@pytest.mark.parametrize("b", [1, 2, 3, 4])
-def test_coins_pick_every_output_of_the_table_once(b):
-    rng = np.random.default_rng(b)
-    table = "".join(rng.choice(list(coin_sampling.OUTPUTS), 2**b))
-    for bits in itertools.product("01", repeat=b):
-        trace = coin_sampling.PICK.run(f"{table}#{''.join(bits)}", 1 << 12)
-        left = [y for y in trace.tape if y in coin_sampling.OUTPUTS]
-        assert trace.halted
-        assert left == [table[sum(int(bit) << j for j, bit in enumerate(bits))]]
+def test_an_encoder_that_looks_at_two_examples_is_noticed():
+    program = TRAINING["counting"](contexts=2, outputs=2)
+    rng = np.random.default_rng(0)
+    data, other = (program.sample(rng, 5) for _ in range(2))
+    assert mixed_cells(program, data, other) == 0
+
+    def sorting(inputs, labels, queries):
+        order = np.lexsort((labels, inputs))
+        return program.encode(inputs[order], labels[order], queries)
+
+    def answering(inputs, labels, queries):
+        answers = program.oracle(inputs, labels, queries)
+        return program.encode(inputs, labels, queries) + "".join(map(str, answers))
+
+    for encode in (sorting, answering):
+        found = [
+            mixed_cells(
+                replace(program, encode=encode), program.sample(rng, 5), program.sample(rng, 5)
+            )
+            for _ in range(5)
+        ]
+        assert max(found) > 0
 
 
 @pytest.mark.parametrize("vocab", [1, 2, 5, 9])

@@ -7,8 +7,10 @@ import optax
 import pytest
 
 from constructions.programs import logistic_machine as fixed_point
+from constructions.programs import network_machine as networks
 from constructions.programs.counting_machine import counting
 from constructions.programs.logistic_machine import logistic, thresholds, weight_error
+from constructions.programs.network_machine import network, neural, signs, weights_at_start
 from constructions.programs.perceptron_machine import perceptron, train
 from constructions.programs.training_machines import TRAINING
 
@@ -45,6 +47,9 @@ SMALL = {
     "perceptron d = 1": (perceptron(1, epochs=3), [1, 4]),
     "logistic d = 3": (logistic(3, fraction=6, rate=3, epochs=2), [0, 1, 5]),
     "logistic d = 2, one epoch": (logistic(2, fraction=5, rate=2, epochs=1), [2, 6]),
+    "network d = 2, h = 4": (neural(2, units=4, epochs=2), [0, 1, 4]),
+    "network d = 3, h = 2": (neural(3, units=2, epochs=1), [1, 5]),
+    "network d = 1, one unit": (neural(1, units=1, epochs=3), [4]),
     "logistic d = 1, one threshold": (logistic(1, fraction=4, rate=4, epochs=3), [4]),
 }
 
@@ -74,6 +79,7 @@ FULL = {
     "counting": (TRAINING["counting"](), 256, 1 << 19),
     "perceptron": (TRAINING["perceptron"](), 64, 1 << 22),
     "logistic": (TRAINING["logistic"](), 64, 1 << 23),
+    "network": (TRAINING["network"](features=3), 16, 1 << 23),
 }
 
 
@@ -156,6 +162,7 @@ def test_perceptron_steps_grow_with_the_cap_only_while_it_errs():
         (perceptron(2), [[1, 1, 1]], [1], [[1, 1]], "inputs must be"),
         (perceptron(2), [[1, 1]], [1], [1, 1], "queries must be"),
         (logistic(2), [[1, 1]], [1, 1], [[1, 1]], "1 inputs and 2 labels"),
+        (neural(2), [[1, 2]], [1], [[1, 1]], "inputs must be -1 or 1, got"),
     ],
 )
 def test_data_outside_the_domain_are_refused(program, inputs, labels, queries, reason):
@@ -173,6 +180,7 @@ def test_data_outside_the_domain_are_refused(program, inputs, labels, queries, r
         lambda: logistic(0),
         lambda: logistic(2, epochs=0),
         lambda: logistic(2, fraction=3, rate=4),
+        lambda: neural(2, units=0),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options):
@@ -220,6 +228,36 @@ def test_fixed_point_sgd_is_within_its_stated_rounding_of_optax():
         assert (predicted == np.where(margins >= 0, 1, -1))[clear].all()
         decided += clear.mean() / 20
     assert decided > 0.5
+
+
+def test_the_network_s_steps_are_those_of_automatic_differentiation():
+    features, units, epochs = 3, 4, 3
+
+    def loss(weights, x, y):
+        f = jnp.dot(jnp.maximum(jnp.matmul(weights, x), 0), jnp.array(signs(units), jnp.float64))
+        return jnp.maximum(-y * f, 0)
+
+    step = jax.jit(jax.grad(loss))
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        inputs, labels = neural(features, units=units).sample(rng, 12)
+        weights = weights_at_start(features, units).astype(np.float64)
+        for x, y in zip(np.tile(inputs, (epochs, 1)), np.tile(labels, epochs), strict=True):
+            margins = weights @ x
+            # Where neither a unit nor the network is at a kink, the gradient is the only one.
+            if margins.all() and network(weights, x):
+                found = weights - np.asarray(step(weights, x.astype(np.float64), float(y)))
+                ours = networks.train(x[None], np.array([y]), units=units, epochs=1, start=weights)
+                np.testing.assert_array_equal(ours, found)
+            weights = networks.train(x[None], np.array([y]), units=units, epochs=1, start=weights)
+
+
+def test_the_network_learns_a_parity_that_no_linear_model_knows():
+    program = neural(2, units=4, epochs=8)
+    inputs, labels = program.sample(np.random.default_rng(0), 12)
+    assert len(np.unique(inputs, axis=0)) == 4
+    expected = program.domain.prod(axis=1)
+    assert program.oracle(inputs, labels, program.domain).tolist() == expected.tolist()
 
 
 def test_a_rate_beyond_the_rounding_argument_is_refused():

@@ -42,7 +42,8 @@ def _program() -> Assembler:
         Tape("margin", "01,", _MARKS),
         Tape("thresholds", "01,#", _MARKS),
     )
-    _epochs(a)
+    over_epochs(a, "load")
+    a.label("load")
     _load(a)
     _multiply(a)
     _step(a)
@@ -63,12 +64,15 @@ def _enter_field(a: Assembler, *, end: str) -> None:
     a.move("R")
 
 
-def _epochs(a: Assembler) -> None:
-    """Goes over the examples once more for each tally, then to the queries."""
+def over_epochs(a: Assembler, then: str) -> None:
+    """Goes over the examples once more for each tally, then to the queries; each at the label.
+
+    On a tape `epochs _ examples _ queries _`, from its first cell on.
+    """
     a.seek("R", "_")
     a.move("R")
     a.label("example")
-    a.branch({"0": "load", "1": "load"})
+    a.branch({"0": then, "1": then})
     a.move("L")
     a.seek("L", "_")
     a.move("L")
@@ -85,7 +89,6 @@ def _epochs(a: Assembler) -> None:
     a.move("R")
     a.label("query")
     a.branch({"_": "done"})
-    a.label("load")
 
 
 def _load(a: Assembler) -> None:
@@ -258,6 +261,13 @@ def weight_error(features: int, fraction: int, rate: int, steps: int) -> float:
     return features**0.5 * steps * 2.0 ** -(fraction + 1)
 
 
+def answered(trace: Trace) -> np.ndarray:
+    """The answers +-1 that stand in the place of the queries' labels."""
+    text = "".join(trace.tape[-trace.tape_start :])  # from cell 0
+    asked = text.split("_")[2].split("#")[:-1]
+    return np.array([2 * int(query[0]) - 1 for query in asked], np.int64)
+
+
 def logistic(
     features: int = 8, fraction: int = 10, rate: int = 6, epochs: int = 2
 ) -> TrainingProgram:
@@ -299,11 +309,6 @@ def logistic(
             "#" + "".join(",0" + number(t) for t in table) + "#",
         )
 
-    def decode(trace: Trace) -> np.ndarray:
-        text = "".join(trace.tape[-trace.tape_start :])  # from cell 0
-        asked = text.split("_")[2].split("#")[:-1]
-        return np.array([2 * int(query[0]) - 1 for query in asked], np.int64)
-
     def oracle(inputs: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
         weights = train(inputs, labels, fraction=fraction, rate=rate, epochs=epochs)
         return np.where(queries @ weights >= 0, 1, -1)
@@ -314,7 +319,7 @@ def logistic(
         domain=np.array(list(product((-1, 1), repeat=features))),
         sample=lambda rng, n: sample_halfspace(rng, n, features),
         encode=encode,
-        decode=decode,
+        decode=answered,
         oracle=oracle,
         source="Robbins and Monro, A stochastic approximation method, Ann. Math. Stat. 22 (1951)",
     )

@@ -71,15 +71,54 @@ def retrieval_error(
 
     Source: statement C6.retrieval, which adds kappa to the whole bound.
     """
-    if not (0 <= recall <= 1 and 0 <= contaminated <= 1):
-        raise InputError(
-            f"expected recall and contaminated in [0, 1], got {recall} and {contaminated}"
-        )
+    _require_fractions(recall, contaminated)
     n = math.floor(recall * whole(retrieved, name="retrieved", least=1) + 1e-9)
     if n == 0:
         return 1.0
     clean = certified_error(vocab=vocab, n=n, delta=delta, contexts=contexts)
     return (1 - contaminated) * clean + contaminated
+
+
+def missed_error(
+    *,
+    vocab: int,
+    stored: int,
+    delta: Exact,
+    recall: float,
+    contaminated: float = 0.0,
+    contexts: int = 1,
+) -> float:
+    """The same where what is missed may depend on the labels: with probability 1 - delta.
+
+    (1 - kappa) * (`certified_error`(n_c) + 1 - r) + kappa. All n_c outputs have the law phat = r
+    phat_shown + (1 - r) phat_missed, hence TV(phat_shown, phat) <= 1 - r, whoever chooses.
+
+    Args:
+      vocab: V >= 2.
+      stored: n_c, demonstrations of the query's context in the store, shown or not.
+      delta: in (0, 1).
+      recall: r in [0, 1], the fraction of them that is shown.
+      contaminated: kappa in [0, 1], the fraction of the prompt that belongs to other contexts.
+      contexts: m queries, each with its own prompt, that must succeed together.
+
+    Returns:
+      The error; 1 where the bound says nothing.
+
+    >>> round(missed_error(vocab=8, stored=500, delta=0.05, recall=0.8), 3)
+    0.314
+
+    Source: statement C6.misses.
+    """
+    _require_fractions(recall, contaminated)
+    clean = certified_error(vocab=vocab, n=stored, delta=delta, contexts=contexts) + 1 - recall
+    return min(1.0, (1 - contaminated) * clean + contaminated)
+
+
+def _require_fractions(recall: float, contaminated: float) -> None:
+    if not (0 <= recall <= 1 and 0 <= contaminated <= 1):
+        raise InputError(
+            f"expected recall and contaminated in [0, 1], got {recall} and {contaminated}"
+        )
 
 
 def softmax_leak(*, gap: float, total: int, matching: int) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from icl_sim.claims import c0, c1, c2, c3, c4, c5, c6
+from icl_sim.claims.atlas import ATLAS
 from icl_sim.claims.claim import (
     SHARE,
     VERDICTS,
@@ -32,6 +33,7 @@ from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
 __all__ = [
+    "ATLAS",
     "CLAIMS",
     "VERDICTS",
     "Audit",
@@ -61,7 +63,7 @@ def register_claim(claim: Claim) -> None:
     """
     if not isinstance(claim, Claim) or not re.fullmatch(r"[A-Z][A-Za-z0-9]*", claim.id):
         raise InputError(f"register_claim: expected a Claim with an id such as D1, got {claim!r}")
-    if claim.id in CLAIMS:
+    if claim.id in CLAIMS or claim.id in ATLAS:
         raise InputError(f"claim {claim.id!r} exists already: choose another id")
     ids = [statement.id for statement in claim.statements]
     form = re.compile(rf"{claim.id}\.[a-z0-9-]+")
@@ -83,17 +85,23 @@ def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
     """The statements of the named claims and statements, in the order of the audit.
 
     Args:
-      names: ids such as ``C1`` or ``C1.sum``, in any case; none selects everything.
+      names: ids such as ``C1`` or ``C1.sum``, in any case; none selects all of the audit, and
+        ``atlas`` all theorems beside it.
 
     Raises:
       InputError: an unknown name.
 
     >>> [statement.id for _, statement in select(["c1.sum"])]
     ['C1.sum']
+    >>> len(select(["atlas"])) == len(ATLAS)
+    True
     """
-    everything = [(claim, s) for claim in CLAIMS.values() for s in claim.statements]
-    known = [*CLAIMS, *(s.id for _, s in everything)]
+    claims = CLAIMS | ATLAS if names else CLAIMS
+    everything = [(claim, s) for claim in claims.values() for s in claim.statements]
+    known = [*claims, *(s.id for _, s in everything), "atlas"]
     names = [same_name(name, known) for name in names]
+    if "atlas" in names:
+        names += ATLAS
     for name in names:
         if name not in known:
             raise InputError(

@@ -164,6 +164,31 @@ def retrieval_trial(
 
 
 @lru_cache(maxsize=64)
+def shown_trial(answer: str) -> Callable[..., jax.Array]:
+    """Replicate (key, laws [m, V], contexts [N], chosen [m, K], allowed [m]) -> most over allowed.
+
+    The store's outputs are drawn from the laws of its contexts; the chosen ones stand in query c's
+    prompt under its own context. The greatest total variation of a query above what it is allowed.
+    """
+
+    def trial(
+        key: jax.Array,
+        laws: jax.Array,
+        contexts: jax.Array,
+        chosen: jax.Array,
+        allowed: jax.Array,
+    ) -> jax.Array:
+        m, V = laws.shape
+        draw_key, answer_key = jax.random.split(key)
+        outputs = draw_outputs(draw_key, laws, contexts)[chosen]
+        own = jnp.tile(jnp.arange(m, dtype=jnp.int32)[:, None], (1, chosen.shape[1]))
+        found = _ask(answer, answer_key, prompts(own, outputs, V))
+        return (jnp.abs(found - laws).sum(axis=1) / 2 - allowed).max()
+
+    return trial
+
+
+@lru_cache(maxsize=64)
 def comparison_trial(answer: str, N: int, K: int) -> Callable[..., jax.Array]:
     """Replicate (key, laws [m, V]) -> mean total variation: retrieved K and random K, float [2].
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from constructions.construction import Construction, machine_io
+from constructions.construction import Construction
+from constructions.programs import drawing_machine
 from constructions.programs.program import TrainingProgram
 from constructions.programs.training_machines import TRAINING
-from constructions.programs.turing import Trace, TuringMachine
-from constructions.vocabulary import trace_of
 from icl_sim.claims import coin_sampling, prompt_length
 from icl_sim.claims.claim import FALSE, HOLDS, OPEN, SHARE, Claim, Outcome, Run, Statement
 from icl_sim.claims.controls import Control, constant_law, convex_hull
-from icl_sim.claims.stock_software import stock_experiment, wrong_answers
-from icl_sim.decoding import Decoder
-from icl_sim.errors import InputError
+from icl_sim.claims.prompted_programs import Reader, interpreted_row, trained_row
+from icl_sim.claims.stock_software import stock_experiment
 from icl_sim.statistics.intervals import upper_limit
-from icl_sim.transformer import load
 
 ABSTRACT = (
     "... capabilities acquired through supervised fine-tuning can be approximated by a base "
@@ -36,19 +34,27 @@ TASKS: dict[str, list[tuple[str, dict[str, int], int, int]]] = {
     "smoke": [
         ("counting", {"contexts": 2, "outputs": 3}, 8, 4),
         ("perceptron", {"features": 3, "epochs": 8}, 6, 4),
+        ("logistic", {"features": 2, "fraction": 3, "rate": 1, "epochs": 2}, 4, 4),
+        ("network", {"features": 2, "units": 2, "epochs": 2}, 4, 4),
     ],
     "standard": [
         ("counting", {"contexts": 3, "outputs": 4}, 16, 100),
         ("perceptron", {"features": 4, "epochs": 8}, 12, 100),
+        ("logistic", {"features": 3, "fraction": 5, "rate": 2, "epochs": 2}, 8, 20),
+        ("network", {"features": 2, "units": 4, "epochs": 4}, 8, 10),
     ],
     "full": [
         ("counting", {"contexts": 8, "outputs": 8}, 256, 100),
         ("perceptron", {"features": 8, "epochs": 32}, 64, 100),
+        ("logistic", {"features": 8, "fraction": 10, "rate": 6, "epochs": 2}, 64, 20),
+        ("network", {"features": 3, "units": 4, "epochs": 8}, 16, 20),
     ],
 }
-# Tokens after which a run that has not halted is given up, and tokens between two looks.
-LIMIT = {"smoke": 1 << 14, "standard": 1 << 16, "full": 1 << 25}
-BLOCK = 1 << 17
+# Data sets of the program that is interpreted, and examples in each.
+INTERPRETED = {"smoke": (2, 6), "standard": (20, 16), "full": (100, 32)}
+# Tokens after which a run that has not halted is given up.
+LIMIT = {"smoke": 1 << 18, "standard": 1 << 22, "full": 1 << 25}
+EXAMPLES = 12  # from which a law is learned and drawn
 # Coins of the law that is drawn through the weights.
 DRAWN = {"smoke": (2, 3), "standard": (2, 3, 4, 5), "full": (2, 3, 4, 5, 6)}
 # Outputs, lengths and coins of the laws that are enumerated.
@@ -68,127 +74,69 @@ def universal_experiment(
 ) -> Outcome:
     """C0.universal: do the prompted answers equal the trained model's, and its laws nearly so?
 
-    Greedy answers bit for bit on all queries; laws within l V 2^-(b+1), by enumeration and drawn
-    through the weights from the coins that the model's own softmax gives.
+    Greedy answers bit for bit on all queries, from prompts that only serialise; those of a program
+    with more states than the transformer takes through a universal machine in the prompt; laws
+    within l V 2^-(b+1), by enumeration, and from data to the draw through the weights, with the
+    coins that the model's own softmax gives.
     """
-    reader = _Reader(transformer(), LIMIT[run.profile])
-    trained = [_trained(run, reader, programs[name], task) for name, *task in TASKS[run.profile]]
-    drawn = [_drawn(run, reader, b, rounding) for b in DRAWN[run.profile]]
+    reader = Reader(transformer(), LIMIT[run.profile])
+    trained = [trained_row(run, reader, programs[name], task) for name, *task in TASKS[run.profile]]
+    through = interpreted_row(run, reader, *INTERPRETED[run.profile])
+    drawn = [_drawn(run, reader, b) for b in DRAWN[run.profile]]
     laws = _enumerated(run, rounding)
-    wrong = sum(row["wrong_answers"] for row in trained)
-    differing = sum(row["differing_traces"] for row in trained + drawn)
+    answered = [*trained, through]
+    wrong = sum(row["wrong_answers"] for row in answered)
+    mixed = sum(row["mixed_cells"] for row in trained)
+    differing = sum(row["differing_traces"] for row in answered + drawn)
     beyond = [row for row in drawn + laws if row["tv"] > row["bound"]]
     unfair = max(row["coin_error"] for row in drawn)
-    queries, sets = (sum(row[name] for row in trained) for name in ("queries", "data_sets"))
-    differ = sum(row["differing_sets"] for row in trained)
+    queries, sets = (sum(row[name] for row in answered) for name in ("queries", "data_sets"))
+    differ = sum(row["differing_sets"] for row in answered)
     share = float(upper_limit(differ, sets, alpha=run.spend(SHARE)))
     tightest = max(laws, key=lambda row: row["tv"] / row["bound"])
     return Outcome(
-        verdict=HOLDS if not (wrong or differing or beyond or unfair) else FALSE,
+        verdict=HOLDS if not (wrong or mixed or differing or beyond or unfair) else FALSE,
         replicates=sets,
         why=(
             f"{wrong} of {queries} answers on {sets} data sets differ from those of the model "
             f"trained directly, so at most {share:.0%} of such sets do; {differing} decoded traces "
-            f"from the interpreter's; coins from the model's softmax are off by {unfair:g}; "
-            f"{len(beyond)} of {len(drawn) + len(laws)} laws are beyond l V 2^-(b+1), "
-            f"at most {tightest['tv'] / tightest['bound']:.2f} of it"
+            f"from the interpreter's; a program of {through['states']} states runs through a "
+            f"machine of {through['interpreter_states']}; coins from the model's softmax are off "
+            f"by {unfair:g}; {len(beyond)} of {len(drawn) + len(laws)} laws are beyond "
+            f"l V 2^-(b+1), at most {tightest['tv'] / tightest['bound']:.2f} of it"
         ),
-        figures={"trained": trained, "drawn": drawn, "laws": laws},
+        figures={"trained": trained, "interpreted": [through], "drawn": drawn, "laws": laws},
     )
 
 
-class _Reader:
-    """One transformer and its decoder; every machine and all data come as prompts."""
+def _drawn(run: Run, reader: Reader, b: int) -> dict[str, Any]:
+    """A row: the law drawn from data by b coins of the model, over all strings of coins.
 
-    def __init__(self, construction: Construction, limit: int) -> None:
-        self.construction, self.limit, self.io = construction, limit, machine_io(construction)
-        self.decoder = Decoder(*load(construction), engine="specialised", stop=self.io.stop)
-
-    def run(self, machine: TuringMachine, tape: str) -> tuple[Trace | None, bool, int]:
-        """The halted machine, whether the tokens are the interpreter's, and how many they are.
-
-        The machine is what the decoded tokens tell, None if they do not come to an end.
-        """
-        construction = self.construction
-        prompt = construction.encode({"machine": machine, "tape": tape})
-        state = self.decoder.start(prompt)
-        tokens = [prompt]
-        try:
-            while not bool(state.done) and sum(map(len, tokens)) - len(prompt) < self.limit:
-                state, more = self.decoder.advance(state, min(self.limit, BLOCK))
-                tokens.append(more)
-        except InputError:  # an address out of range: the machine went astray
-            return None, False, 0
-        written = np.concatenate(tokens[1:])
-        interpreted = self.io.transcribe(machine.run(tape, self.limit))
-        same = bool(np.array_equal(written, interpreted))
-        if not bool(state.done):
-            return None, same, len(written)
-        answer = construction.decode(np.concatenate(tokens))
-        return trace_of(machine, answer), same, len(written)
-
-
-def _trained(
-    run: Run, reader: _Reader, program: Callable[..., TrainingProgram], task: list[Any]
-) -> dict[str, Any]:
-    """A row: one program on random data sets, all queries at once and one of them alone."""
-    options, n, data_sets = task
-    built = program(**options)
-
-    def compute(i: int) -> dict[str, int]:
-        rng = run.stream("trained", built.name, i)
-        inputs, labels = built.sample(rng, n)
-        one = int(rng.integers(len(built.domain)))
-        found = {"wrong": 0, "queries": 0, "differing": 0, "tokens": 0}
-        for queries in (built.domain, built.domain[one : one + 1]):
-            expected = built.oracle(inputs, labels, queries)
-            ended, same, tokens = reader.run(built.machine, built.encode(inputs, labels, queries))
-            found["wrong"] += wrong_answers(built, ended, expected)
-            found["queries"] += len(queries)
-            found["differing"] += not same
-            found["tokens"] = max(found["tokens"], tokens)
-        return found
-
-    rows = []
-    for i in range(data_sets):
-        key = f"C0.universal/{built.name}/{n}/{i}"
-        rows.append(run.store.result(key, partial(compute, i)))
-        run.progress(f"C0.universal {built.name}", i + 1, data_sets)
-    return {
-        "program": built.name,
-        "options": ", ".join(f"{name} = {value}" for name, value in options.items()),
-        "examples": n,
-        "data_sets": data_sets,
-        "queries": sum(row["queries"] for row in rows),
-        "wrong_answers": sum(row["wrong"] for row in rows),
-        "differing_sets": sum(row["wrong"] > 0 for row in rows),
-        "differing_traces": sum(row["differing"] for row in rows),
-        "most_tokens": max(row["tokens"] for row in rows),
-    }
-
-
-def _drawn(run: Run, reader: _Reader, b: int, rounding: coin_sampling.Rounding) -> dict[str, Any]:
-    """A row: the law of an output that b coins of the model pick, over all strings of coins."""
-    V = len(coin_sampling.OUTPUTS)
-    law = _random_law(run.stream("drawn", b), V)
-    table = "".join(
-        y * units for y, units in zip(coin_sampling.OUTPUTS, rounding(law, b), strict=True)
-    )
-    prompt = reader.construction.encode({"machine": coin_sampling.PICK, "tape": f"{table}#01"})
+    The prompt is program, examples, query and coins; the machine counts, rounds and draws.
+    """
+    V = len(drawing_machine.OUTPUTS)
+    rng = run.stream("drawn", b)
+    inputs, labels = rng.integers(0, 2, EXAMPLES), rng.integers(0, V, EXAMPLES)
+    query = int(inputs[0])
+    own = labels[inputs == query]
+    law = [Fraction(int((own == y).sum()), len(own)) for y in range(V)]
+    tape = partial(drawing_machine.encode, inputs, labels, query)
+    machine = drawing_machine.drawing_machine()
+    prompt = reader.construction.encode({"machine": machine, "tape": tape("01")})
     strings = np.array(list(itertools.product(prompt[-3:-1], repeat=b)))
 
     def compute() -> dict[str, Any]:
         error = coin_sampling.coin_error(reader.construction, prompt[:-3], strings)
-        masses, differing = dict.fromkeys(coin_sampling.OUTPUTS, 0), 0
+        masses, differing = [0] * V, 0
         for bits in itertools.product("01", repeat=b):
-            ended, same, _ = reader.run(coin_sampling.PICK, f"{table}#{''.join(bits)}")
-            left = [] if ended is None else [y for y in ended.tape if y in masses]
-            if len(left) == 1:
-                masses[left[0]] += 1
+            ended, same, _ = reader.run(machine, tape("".join(bits)))
+            if ended is not None:
+                with suppress(IndexError, ValueError):  # not a tape that the program writes
+                    masses[drawing_machine.decode(ended)] += 1
             differing += not same
         # Strings without an answer are mass that no output has.
-        off = sum(abs(p - Fraction(masses[y], 2**b)) for y, p in zip(masses, law, strict=True))
-        missing = 1 - Fraction(sum(masses.values()), 2**b)
+        off = sum(abs(p - Fraction(mass, 2**b)) for mass, p in zip(masses, law, strict=True))
+        missing = 1 - Fraction(sum(masses), 2**b)
         return {"coin_error": error, "differing": differing, "tv": float((off + missing) / 2)}
 
     found = run.store.result(f"C0.universal/drawn/{b}", compute)
@@ -196,6 +144,7 @@ def _drawn(run: Run, reader: _Reader, b: int, rounding: coin_sampling.Rounding) 
     return {
         "coins": b,
         "vocab": V,
+        "examples": len(own),
         "strings": 2**b,
         "law": " ".join(map(str, law)),
         "coin_error": found["coin_error"],
@@ -273,11 +222,12 @@ CLAIM = Claim(
             "output token.",
             reading="The base model, the frozen parameters, unbounded computation and the data are "
             "the abstract's words. Ours: the base model is one universal transformer, fine-tuning "
-            "is a program of finite precision, prompting is (encode, decode) with autoregressive "
-            "decoding only, coins are tokens drawn from the model's own softmax, the distance of "
-            "laws is total variation over whole sequences.",
+            "is a program of finite precision, prompting is (encode, decode): encode serialises "
+            "program, data and query, each by a fixed rule, and only autoregressive decoding "
+            "follows. Coins are tokens drawn from the model's own softmax; the distance of laws is "
+            "total variation over whole sequences.",
             premises="Programs of finite precision within the transformer's certified steps and "
-            "cells; the whole data set in the prompt.",
+            "cells, larger ones through a universal machine in the prompt; the whole data set too.",
             formula="TV <= l V 2^-(b+1) over l tokens.",
             lower="m ln V/ln A tokens of prompt, A their kinds: C0.prompt-length.",
             basis="EXACT, TEST",

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from icl_sim.bounds.retrieval import retrieval_error, softmax_leak, window_error, window_fit
+from icl_sim.claims import scored_retrieval
 from icl_sim.claims.access_replicates import (
     comparison_trial,
     gain_trial,
@@ -271,5 +272,7 @@ CLAIM = Claim(
             sources="Lewis et al. 2020; docs/c6.md",
             experiment=retrieval_experiment,
         ),
+        scored_retrieval.SCORED,
+        scored_retrieval.MISSES,
     ),
 )

@@ -15,15 +15,10 @@ import numpy as np
 
 from constructions.construction import Construction
 from constructions.machines.universal import universal
-from constructions.programs.program import from_table
-from constructions.programs.turing import TuringMachine
 from icl_sim.transformer import forward
 
 Law = Sequence[Fraction]
 Rounding = Callable[[Law, int], list[int]]
-
-# Tape symbols by code: 0 is the blank, and these two are the coins.
-OUTPUTS = "abc"
 
 
 def universal_with_coins() -> Construction:
@@ -59,22 +54,6 @@ def _last_laws(
     construction: Construction, b: int, params: dict[str, jax.Array], prompt: jax.Array
 ) -> jax.Array:
     return jax.nn.softmax(forward(construction.spec, params, prompt)[-b:], axis=-1)
-
-
-# The tape is `outputs # coins`, 2^b outputs and b coins. Each coin crosses out every other one of
-# the outputs that are left: 0 keeps the first, 1 the second. After b coins one is left, the u-th,
-# u = coin_0 + 2 coin_1 + ...: with fair coins a uniform choice.
-PICK: TuringMachine = from_table(
-    "pick",
-    """
-    look   01abcx:R #:R coin
-    coin   x:R 0:xL first 1:xL second _:S done
-    first  abcx#:L _:R keep
-    second abcx#:L _:R cross
-    keep   x:R abc:R cross #:R coin
-    cross  x:R abc:xR keep #:R coin
-    """,
-)
 
 
 def rounded(law: Law, b: int) -> list[int]:

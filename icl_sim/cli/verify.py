@@ -11,7 +11,12 @@ from icl_sim.execution.progress import ProgressBar
 def add(commands: Any) -> None:
     """Adds the command and its flags."""
     parser = flags.add_command(commands, "verify", run, "judge claims or single statements")
-    parser.add_argument("names", nargs="*", metavar="CLAIM | STATEMENT", help="e.g. C1, C1.sum")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="CLAIM | STATEMENT",
+        help="e.g. C1, C1.sum; atlas: theorems beside the audit",
+    )
     flags.add_profile(parser)
     flags.add_out(parser, default=None, about="records and report")
 

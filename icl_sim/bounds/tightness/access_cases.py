@@ -69,6 +69,11 @@ CASES: dict[str, Case] = {
             0.5,
         ),
     ),
+    "missed_error": (
+        "upper",
+        "a fair coin, the half that shows heads is retrieved, n = 10^6",
+        lambda: (retrieval.missed_error(vocab=2, stored=10**6, delta="0.1", recall=0.5), 0.5),
+    ),
     "softmax_leak": (
         "upper",
         "all others score exactly the gap below",
