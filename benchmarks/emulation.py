@@ -24,7 +24,8 @@ from constructions.machines.universal import universal
 from constructions.programs.training_machines import TRAINING
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.emulation.looped import loop_until
-from icl_sim.emulation.turing import Emulation, emulate, find_machine
+from icl_sim.emulation.machine_files import find_machine
+from icl_sim.emulation.turing import Emulation, emulate
 from icl_sim.transformer import embed, load
 
 STEPS = 1_000_000

@@ -43,6 +43,7 @@ def add(commands: Any) -> None:
     template = "how a pair is written, with {prompt} and {completion}; \\n is a line break"
     group.add_argument("--template", default=None, metavar="T", help=template)
     group.add_argument("--held-out", type=int, default=None, metavar="M", help="prompts (100)")
+    flags.add_cache(parser)
     flags.add_out(parser, default=None, about="records and report")
 
 
@@ -54,6 +55,7 @@ def run(arguments: Any) -> int:
     for name in FILE:
         if getattr(arguments, name) is not None:
             raise InputError(f"--{name.replace('_', '-')}: expected --data FILE beside it")
+    flags.keep_compiled(arguments)
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_routes
 
@@ -82,6 +84,7 @@ def _through_language_model(arguments: Any) -> int:
         raise InputError("compare: expected --data FILE beside flags of a file, got none")
     if arguments.data is not None and arguments.task is not None:
         raise InputError("compare: expected --data or --task, got both")
+    flags.keep_compiled(arguments)
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_language_routes
 
