@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import c_interpreter
 from benchmarks.measure import Call, Row, measure, timed
 from benchmarks.roofline import Work, against_roof, forward_work
 from constructions import TuringMachine
@@ -24,13 +26,22 @@ from constructions.machines.universal import universal
 from constructions.programs.training_machines import TRAINING
 from icl_sim.decoding import Decoder, State, verify_trace
 from icl_sim.emulation.looped import loop_until
-from icl_sim.emulation.turing import Emulation, emulate, find_machine
+from icl_sim.emulation.machine_files import find_machine
+from icl_sim.emulation.turing import Emulation, emulate
 from icl_sim.transformer import embed, load
 
 STEPS = 1_000_000
 DENSE_STEPS = 4_000
 CELLS = 256  # of a machine in a batch, either side
 BB5_STEPS = 47_176_870
+BB5_CELLS = 2**15  # more than it visits on either side
+# Whole runs to the halt, by engine; and the same rules without any transformer.
+WHOLE = {
+    "specialised": "bb5, decoded",
+    "native": "bb5, decoded natively",
+    "verify": "bb5, verified",
+}
+C = "bb5, interpreter in C"
 # Steps or loops a second; of the runs to the halt, seconds.
 LEAST = {
     "cached": 180_000,
@@ -58,7 +69,8 @@ def run(*, rounds: int = 5, steps: int = STEPS, whole: bool = True) -> list[Row]
     rows = [*_streams(built, machine, rounds, steps), *_batches(rounds)]
     rows += _verifications(built, machine, rounds, steps)
     if whole:
-        rows += [_whole(machine, engine) for engine in ("specialised", "verify")]
+        rows += [_whole(machine, engine) for engine in WHOLE if engine not in _missing()]
+        rows.append(c_interpreter.row(C, machine, steps=BB5_STEPS, cells=BB5_CELLS))
     rows += _prompted()
     rows += [_loops(words, rounds) for words in (64, 256)]
     for row in rows:
@@ -85,14 +97,17 @@ def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: in
         ("cached", "cached", steps),
         ("specialised, 10^5", "specialised", steps // 10),
         ("specialised", "specialised", steps),
+        ("native", "native", steps),
     ):
+        if engine in _missing():
+            continue
         decoder = Decoder(*load(built), engine=engine)
         room = 1 << (len(prompt) + count).bit_length() if engine == "dense" else 0
         state = decoder.start(prompt, room=room)
         calls[name] = (_advance(decoder, state, expected[:count], sizes, name), count)
     work = {name: _weights_work(built, count) for name, (_, count) in calls.items()}
     work["dense"] = forward_work(built.spec, built.params, len(prompt) + calls["dense"][1])
-    matrices = {name: work[name] for name in work if "specialised" not in name}
+    matrices = {name: work[name] for name in work if name.startswith(("dense", "cached"))}
     rows = against_roof(_interleaved(calls, rounds), matrices)
     rate = {row["name"]: row["steps_per_s"] for row in rows}
     for row in rows:
@@ -101,6 +116,11 @@ def _streams(built: Construction, machine: TuringMachine, rounds: int, steps: in
         rows.append({"name": f"{name} / dense", "ratio": rate[name] / rate["dense"]})
     slow = max(rate[f"{name}, 10^5"] / rate[name] for name in ("cached", "specialised"))
     return [*rows, {"name": "10^6 / 10^5, a step", "ratio": slow}]
+
+
+def _missing() -> list[str]:
+    """Engines whose extra is not installed."""
+    return [] if find_spec("llvmlite") else ["native"]
 
 
 def _weights_work(built: Construction, tokens: int) -> Work:
@@ -193,7 +213,7 @@ def _verifications(
 def _whole(machine: TuringMachine, engine: str) -> Row:
     """BB(5) to its halt, as the command line runs it."""
     command = functools.partial(emulate, machine, engine=engine, max_steps=BB5_STEPS + 1)
-    row, found = _once("bb5, decoded" if engine == "specialised" else "bb5, verified", command)
+    row, found = _once(WHOLE[engine], command)
     if found.tape.count("1") != 4098:
         raise AssertionError(f"bb5, {engine}: not the known halt")
     return row

@@ -67,7 +67,7 @@ _HOME = {
     "emulate": "emulation.turing",
     "emulate_looped": "emulation.looped",
     "exact_failure_probability": "bounds",
-    "find_machine": "emulation.turing",
+    "find_machine": "emulation.machine_files",
     "fine_tune": "training",
     "forward": "transformer",
     "from_pretrained": "pretrained",
@@ -149,10 +149,10 @@ if TYPE_CHECKING:  # the same names for type checkers, which do not follow the t
     from icl_sim.divergence import total_variation_from_logits as total_variation_from_logits
     from icl_sim.emulation.looped import LoopedEmulation as LoopedEmulation
     from icl_sim.emulation.looped import emulate_looped as emulate_looped
+    from icl_sim.emulation.machine_files import find_machine as find_machine
     from icl_sim.emulation.machine_files import read_machine as read_machine
     from icl_sim.emulation.turing import Emulation as Emulation
     from icl_sim.emulation.turing import emulate as emulate
-    from icl_sim.emulation.turing import find_machine as find_machine
     from icl_sim.errors import InputError as InputError
     from icl_sim.predictors import PREDICTORS as PREDICTORS
     from icl_sim.predictors import Predictor as Predictor

@@ -58,3 +58,18 @@ def did_you_mean(got: str, names: Iterable[str]) -> str:
     by_case = {name.lower(): name for name in names}
     near = difflib.get_close_matches(str(got).lower(), by_case, n=1)
     return f": did you mean {by_case[near[0]]}?" if near else ""
+
+
+def require_known(got: str, names: Iterable[str], *, what: str) -> None:
+    """Raises InputError, with the name that is meant, unless ``got`` is one of ``names``.
+
+    >>> require_known("lookup", ["counts", "lookup"], what="predictor")
+    >>> require_known("lokup", ["counts", "lookup"], what="predictor")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    icl_sim.errors.InputError: predictor: expected one of counts, lookup, got lokup: did you ...
+    """
+    names = list(names)
+    if got not in names:
+        raise InputError(
+            f"{what}: expected one of {', '.join(names)}, got {got}{did_you_mean(got, names)}"
+        )

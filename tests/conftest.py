@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Compiled programs are shared where scripts/test names a directory, never with the user's own.
+os.environ.setdefault("ICL_SIM_COMPILED", "off")
 
 import hypothesis
 import jax
 import pytest
 
+from icl_sim.execution.compilation_cache import keep_compiled
+
+keep_compiled()
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)

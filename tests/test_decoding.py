@@ -303,7 +303,10 @@ def test_a_run_that_leaves_the_tape_is_refused():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"engine": "fast"}, "engine: expected one of dense, cached, specialised, got 'fast'"),
+        (
+            {"engine": "fast"},
+            "engine: expected one of dense, cached, specialised, native, got 'fast'",
+        ),
         ({"prompt": [0, 10**6]}, "prompt: expected tokens from 0 to"),
         ({"prompt": []}, r"prompt: expected integers \[T\], T >= 1"),
         ({"prompt": [0.5]}, "prompt: expected integers"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -289,6 +291,14 @@ def test_the_kernel_is_what_other_backends_are_given(monkeypatch, measure, platf
         except RuntimeError as error:  # JAX 0.12 asks for the GPU itself
             assert platform == "cuda"
             pytest.skip(str(error))
+
+
+def test_a_jax_without_triton_leaves_gpus_the_plain_way(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cuda")
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas.triton", None)
+    monkeypatch.delattr("jax.experimental.pallas.triton", raising=False)
+    assert set(kernels(TOTAL_VARIATION, (16, 1000), jnp.float32)) == {"tpu"}
+    assert not kernels(TOTAL_VARIATION, (16, 10**6), jnp.float32)
 
 
 # Summaries

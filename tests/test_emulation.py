@@ -10,7 +10,8 @@ import pytest
 
 from icl_sim.cli import run
 from icl_sim.emulation import turing as emulation
-from icl_sim.emulation.turing import build, emulate, find_machine
+from icl_sim.emulation.machine_files import find_machine
+from icl_sim.emulation.turing import build, emulate
 from icl_sim.errors import InputError
 
 BB3 = "1RB1RZ_1LB0RC_1LC1LA"

@@ -10,7 +10,8 @@ from cases_machines import random_machine
 from test_multi_tape import PALINDROME
 
 from icl_sim.cli import run
-from icl_sim.emulation.turing import build, emulate, find_machine, quickest, smallest
+from icl_sim.emulation.machine_files import find_machine
+from icl_sim.emulation.turing import build, emulate, quickest, smallest
 
 
 @pytest.mark.parametrize("engine", ["specialised", "verify"])

@@ -12,7 +12,8 @@ import pytest
 from constructions import CONSTRUCTIONS
 from icl_sim import load
 from icl_sim.cli import run
-from icl_sim.emulation.turing import emulate, find_machine
+from icl_sim.emulation.machine_files import find_machine
+from icl_sim.emulation.turing import emulate
 from icl_sim.errors import InputError
 
 OWN = """

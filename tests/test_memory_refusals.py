@@ -40,7 +40,8 @@ from icl_sim.decoding import generate_batch, sample_strings
 from icl_sim.divergence import total_variation_from_hidden
 from icl_sim.divergence.distances import BLOCK
 from icl_sim.emulation.looped import looped_bytes
-from icl_sim.emulation.turing import build, find_machine
+from icl_sim.emulation.machine_files import find_machine
+from icl_sim.emulation.turing import build
 from icl_sim.execution.memory_guard import (
     VARIABLE,
     budget,

@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 
 from constructions import CONSTRUCTIONS
-from icl_sim.emulation.turing import build, find_machine
+from icl_sim.emulation.machine_files import find_machine
+from icl_sim.emulation.turing import build
 from icl_sim.report.card import render_card
 from icl_sim.report.findings import Findings
 from icl_sim.report.pages import render

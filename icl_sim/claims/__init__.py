@@ -24,7 +24,7 @@ from icl_sim.claims.claim import (
     Run,
     Statement,
 )
-from icl_sim.errors import InputError, did_you_mean, same_name
+from icl_sim.errors import InputError, require_known, same_name
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
@@ -103,11 +103,7 @@ def select(names: Sequence[str]) -> list[tuple[Claim, Statement]]:
     if "atlas" in names:
         names += ATLAS
     for name in names:
-        if name not in known:
-            raise InputError(
-                f"claim or statement: expected one of {', '.join(known)}, got {name}"
-                + did_you_mean(name, known)
-            )
+        require_known(name, known, what="claim or statement")
     return [(c, s) for c, s in everything if not names or c.id in names or s.id in names]
 
 

@@ -23,8 +23,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: Any) -> int:
     """Names the first wrong token; the exit code is 1 if there is one."""
+    from icl_sim.emulation.machine_files import find_machine
     from icl_sim.emulation.transcripts import check_transcript
-    from icl_sim.emulation.turing import find_machine
 
     machine = find_machine(arguments.machine.strip())
     ring = flags.chosen(arguments, "bits", "construction", "dtype", "continued")

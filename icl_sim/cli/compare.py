@@ -45,6 +45,7 @@ def add(commands: Any) -> None:
     header = "an instruction in front of everything (none)"
     group.add_argument("--header", default=None, metavar="TEXT", help=header)
     group.add_argument("--held-out", type=int, default=None, metavar="M", help="prompts (100)")
+    flags.add_cache(parser)
     flags.add_out(parser, default=None, about="records and report")
 
 
@@ -56,6 +57,7 @@ def run(arguments: Any) -> int:
     for name in FILE:
         if getattr(arguments, name) is not None:
             raise InputError(f"--{name.replace('_', '-')}: expected --data FILE beside it")
+    flags.keep_compiled(arguments)
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_routes
 
@@ -89,6 +91,7 @@ def _through_language_model(arguments: Any) -> int:
         raise InputError("compare: expected --data FILE beside flags of a file, got none")
     if arguments.data is not None and arguments.task is not None:
         raise InputError("compare: expected --data or --task, got both")
+    flags.keep_compiled(arguments)
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_language_routes
 

@@ -41,7 +41,10 @@ def add(commands: Any) -> None:
         help="single, universal (where it is large enough) or looped",
     )
     parser.add_argument(
-        "--engine", default=None, metavar="NAME", help="dense, cached, specialised or verify"
+        "--engine",
+        default=None,
+        metavar="NAME",
+        help="dense, cached, specialised, native or verify",
     )
     parser.add_argument(
         "--max-steps",
@@ -56,6 +59,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--trace", default=None, metavar="FILE.html", help="write a viewer of the first steps"
     )
+    flags.add_cache(parser)
     parser.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
     parser.add_argument("--resume", action="store_true", help="take up a long run")
 
@@ -63,10 +67,14 @@ def add(commands: Any) -> None:
 def run(arguments: Any) -> int:
     """Runs the machine, and tells by the exit code whether weights and interpreter agree."""
     if arguments.construction == "looped":
+        flags.keep_compiled(arguments)
         return _looped(arguments)
-    from icl_sim.emulation.turing import LIMITS, emulate, find_machine
+    from icl_sim.emulation.machine_files import find_machine
 
-    machine = find_machine(arguments.machine.strip())
+    machine = find_machine(arguments.machine.strip())  # a typo is refused before JAX is imported
+    flags.keep_compiled(arguments)
+    from icl_sim.emulation.turing import LIMITS, emulate
+
     with ProgressBar() as progress:
         found = emulate(
             machine,

@@ -229,7 +229,7 @@ def _option(text: str) -> tuple[str, Any]:
     if not name or not value:
         raise InputError(f"--option: expected KEY=N, or KEY=NAME, got {text!r}")
     if name == "machine":
-        from icl_sim.emulation.turing import find_machine
+        from icl_sim.emulation.machine_files import find_machine
 
         return name, find_machine(value)
     try:

@@ -101,6 +101,20 @@ def add_ring(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Whether compiled programs are kept for the next run."""
+    about = "keep no compiled programs, and use none that are kept"
+    parser.add_argument("--no-cache", action="store_true", help=about)
+
+
+def keep_compiled(arguments: Any) -> None:
+    """Compiled programs are kept from here on, unless the flag says no."""
+    from icl_sim.execution import compilation_cache
+
+    if not arguments.no_cache:
+        compilation_cache.keep_compiled()
+
+
 def add_out(parser: argparse.ArgumentParser, *, default: str | None, about: str) -> None:
     """Where a run leaves what it found, whether it goes on from there, and where it runs."""
     parser.add_argument("--out", default=default, metavar="DIR", help=f"{about} go here")

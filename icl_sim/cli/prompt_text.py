@@ -25,8 +25,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: Any) -> int:
     """Prints the prompt."""
+    from icl_sim.emulation.machine_files import find_machine
     from icl_sim.emulation.transcripts import continue_prompt, prompt_text
-    from icl_sim.emulation.turing import find_machine
 
     machine = find_machine(arguments.machine.strip())
     ring = flags.chosen(arguments, "bits", "construction", "dtype")

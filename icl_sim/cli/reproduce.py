@@ -12,11 +12,13 @@ def add(commands: Any) -> None:
     """Adds the command and its flags."""
     parser = flags.add_command(commands, "reproduce", run, "judge every claim and write the report")
     flags.add_profile(parser)
+    flags.add_cache(parser)
     flags.add_out(parser, default="out", about="records and report")
 
 
 def run(arguments: Any) -> int:
     """All verdicts, comparisons and checks, and the report."""
+    flags.keep_compiled(arguments)
     from icl_sim.reproduction import reproduce
 
     with ProgressBar() as progress:

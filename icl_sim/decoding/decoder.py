@@ -19,6 +19,7 @@ from constructions.support import require_supported
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.head_state import Memory, empty, memory_bytes, settle
+from icl_sim.decoding.native import Program, require_llvm
 from icl_sim.decoding.plan import Plan, make_plan
 from icl_sim.errors import InputError
 from icl_sim.execution.signatures import short
@@ -26,6 +27,7 @@ from icl_sim.transformer import Transformer
 from icl_sim.transformer.leaves import check_leaves
 
 ENGINES = ("dense", "cached", "specialised")
+NATIVE = "native"  # the last one's arithmetic without JAX, where the extra is installed
 
 OUT_OF_RANGE = (
     "an address left the range of its codes: use a construction with more cells, or fewer steps"
@@ -60,7 +62,8 @@ class Decoder:
       engine: ``dense`` keeps all keys and attends to all of them, as attention is defined.
         ``cached`` gives each head of a known kind a memory of constant size, and the others the
         dense one, with a warning. ``specialised`` also evaluates the weights partially; where
-        that is not possible it warns and is ``cached``.
+        that is not possible it warns and is ``cached``. ``native`` is the same, compiled without
+        XLA for the processor at hand.
       stop: a token after which nothing is given out.
       lanes: the number of sequences decoded at once.
 
@@ -78,8 +81,13 @@ class Decoder:
         stop: int | None = None,
         lanes: int | None = None,
     ) -> None:
-        if engine not in ENGINES:
-            raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+        if engine not in (*ENGINES, NATIVE):
+            known = ", ".join((*ENGINES, NATIVE))
+            raise InputError(f"engine: expected one of {known}, got {engine!r}")
+        if engine == NATIVE:
+            require_llvm()
+            if lanes is not None:
+                raise InputError("lanes: expected one sequence with the engine native")
         spec, size = model.spec, model.spec.input_size
         require_supported(
             spec,
@@ -107,15 +115,16 @@ class Decoder:
         slow = self.plan.dense_heads()
         if lanes is not None and slow:
             raise InputError(f"lanes need heads of known kinds, and not {', '.join(slow)}")
-        if engine == "specialised" and (reasons := straight_line.obstacles(self.plan)):
-            warnings.warn(f"not specialised but cached: {'; '.join(reasons)}", stacklevel=2)
+        if engine in ("specialised", NATIVE) and (reasons := straight_line.obstacles(self.plan)):
+            warnings.warn(f"not {engine} but cached: {'; '.join(reasons)}", stacklevel=2)
             engine = "cached"
         elif engine == "cached" and slow:
             text = f"{', '.join(slow)}: of no known kind, decoded at a cost of O(t) a token"
             warnings.warn(text, stacklevel=2)
         self.engine = engine
         self.params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-        self.weights = Weights.of(self.plan, params) if engine == "specialised" else None
+        constant = engine in ("specialised", NATIVE)
+        self.weights = Weights.of(self.plan, params) if constant else None
 
     def bytes(self, *, lanes: int = 1, room: int = 0, tokens: int = 0) -> int:
         """Memory of decoding at its peak.
@@ -162,8 +171,10 @@ class Decoder:
           InputError: an address left the range of its codes.
         """
         self._check_room(state, steps)
-        width = 1 << max(steps - 1, 0).bit_length()
         stop = -1 if self.stop is None else self.stop
+        if self.engine == NATIVE:
+            return self._advance_natively(state, steps, stop)
+        width = 1 << max(steps - 1, 0).bit_length()
         params = None if self.weights else self.params
         limits = jnp.int32(steps), jnp.int32(stop)
         state, tokens, count = _advance(
@@ -172,6 +183,24 @@ class Decoder:
         if np.asarray(state.lost).any():
             raise InputError(OUT_OF_RANGE)
         return state, np.asarray(tokens[: int(count)])
+
+    def _advance_natively(self, state: State, steps: int, stop: int) -> tuple[State, np.ndarray]:
+        if state.done:
+            return state, np.zeros(0, np.int32)
+        place = int(state.token), int(state.position)
+        memories, tokens, status = self.native().decode(
+            state.memories, *place, steps=steps, stop=stop
+        )
+        if status[3]:
+            raise InputError(OUT_OF_RANGE)
+        token, position, done, lost = status
+        return State(memories, token, position, done != 0, lost != 0), tokens
+
+    def native(self) -> Program:
+        """The native program of these weights, compiled once."""
+        if self.weights is None:
+            raise InputError("engine native: expected weights that can be partially evaluated")
+        return _native(self.plan, self.weights)
 
     def _check_room(self, state: State, steps: int) -> None:
         keys = [memory["keys"] for row in state.memories for memory in row if "keys" in memory]
@@ -222,6 +251,11 @@ class Weights:
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+@functools.lru_cache(maxsize=8)
+def _native(plan: Plan, weights: Weights) -> Program:
+    return Program(plan, weights.leaves)
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "room"))

@@ -1,4 +1,7 @@
-"""Machine files: which format a text is of, and the machine that it holds."""
+"""Machines by name and by file: which format a text is of, and the machine that it holds.
+
+NumPy alone is imported here, so that a name that is none is refused at once.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from constructions.programs.named import PROGRAMS
 from constructions.programs.turing import TuringMachine
 from icl_sim.emulation.formats.bbchallenge import is_line, is_record, parse_line, parse_record
 from icl_sim.emulation.formats.jflap import is_jflap, parse_jflap
@@ -19,7 +23,7 @@ from icl_sim.emulation.formats.turingmachinesimulator import (
     is_turingmachinesimulator,
     parse_turingmachinesimulator,
 )
-from icl_sim.errors import InputError, require_type
+from icl_sim.errors import InputError, did_you_mean, require_type, same_name
 from icl_sim.execution.signatures import checked
 
 MAX_BYTES = 1 << 18
@@ -104,6 +108,30 @@ def parse_machine(text: str, *, name: str) -> TuringMachine:
     if not text.strip():
         raise InputError(f"it is empty; expected {' or '.join(format.name for format in FORMATS)}")
     return next(format for format in FORMATS if format.sniff(text)).parse(text, name)
+
+
+@checked
+def find_machine(name: str) -> TuringMachine:
+    """A machine by its name in `PROGRAMS`, in any case, from a file, or as the text of one.
+
+    Raises:
+      InputError: none of the three.
+
+    >>> find_machine("1RB1LB_1LA1RZ").states
+    ('A', 'B', 'Z')
+    """
+    require_type(name, str, name="machine")
+    if (known := same_name(name, PROGRAMS)) in PROGRAMS:
+        return PROGRAMS[known].machine
+    if os.path.isfile(name) or os.path.isfile(name.rpartition(":")[0]):
+        return read_machine(name)
+    try:
+        return parse_machine(name, name=name)
+    except InputError as error:
+        raise InputError(
+            f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
+            f"line, got {name[:300]!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
+        ) from None
 
 
 def read_text(path: Path, where: str) -> str:

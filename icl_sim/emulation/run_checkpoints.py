@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 
@@ -11,7 +12,9 @@ from constructions.construction import Construction
 from constructions.programs.turing import TuringMachine
 from constructions.vocabulary import Transcript
 from icl_sim.decoding import State
-from icl_sim.storage.checkpoints import CheckpointError, Checkpoints, discard
+
+if TYPE_CHECKING:  # Orbax takes a second to import, and most runs keep nothing
+    from icl_sim.storage.checkpoints import Checkpoints
 
 
 class RunCheckpoint:
@@ -33,8 +36,10 @@ class RunCheckpoint:
         if self._longer:
             return
         if not self._going_on and self._directory.exists():
+            from icl_sim.storage.checkpoints import discard
+
             discard(self._directory)
-        with Checkpoints(self._directory, config=self._config) as checkpoints:
+        with self._checkpoints() as checkpoints:
             checkpoints.save(transcript.steps, state, note=transcript.saved())
         self._going_on = True
 
@@ -42,8 +47,10 @@ class RunCheckpoint:
         """The saved state; the given one, from the start, if none is intact and within ``most``."""
         if not self._directory.exists():
             return state
+        from icl_sim.storage.checkpoints import CheckpointError
+
         try:
-            with Checkpoints(self._directory, config=self._config) as checkpoints:
+            with self._checkpoints() as checkpoints:
                 found = checkpoints.restore(state)
         except CheckpointError:
             return state
@@ -53,3 +60,8 @@ class RunCheckpoint:
         transcript.restore(checkpoints.note)
         self._going_on = True
         return jax.tree.map(jax.numpy.asarray, found[1])
+
+    def _checkpoints(self) -> Checkpoints:
+        from icl_sim.storage.checkpoints import Checkpoints
+
+        return Checkpoints(self._directory, config=self._config)

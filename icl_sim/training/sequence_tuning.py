@@ -32,7 +32,7 @@ from icl_sim.training.completions import (
     completion_scores,
 )
 from icl_sim.training.config import TrainConfig
-from icl_sim.training.guarded import State, guarded_update, require_finite
+from icl_sim.training.guarded import State, finite_after, require_finite, update_in_place
 from icl_sim.transformer import Arithmetic, Params, Transformer, stack_layers, unstack_layers
 from icl_sim.transformer.arithmetic import CERTIFIED
 
@@ -124,6 +124,8 @@ def tune_sequences(
     # A copy: the state is given away at every step, the base is not.
     leaves = _put(jax.tree.map(jnp.copy, trainable(base, config, start_key)), places[0])
     state = State(leaves, config.transformation().init(leaves), jnp.int32(-1), jnp.int32(0))
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), base)
+    del base  # what the run needs of it, it holds
     best = {} if held_out is None else jax.tree.map(jnp.copy, leaves)
     losses, looks = np.zeros(config.steps, np.float32), np.full(config.steps // every + 2, np.nan)
     # counters: steps done, the best look's step, looks taken
@@ -140,7 +142,7 @@ def tune_sequences(
             rows = jax.tree.map(lambda x, s=s: np.asarray(x)[order.rows(s)], examples)
             state, losses[s] = run.step(state, rows, s)
             progress("fine-tuning", s + 1, config.steps)
-        require_finite(base, config, state.fault, state.leaf)
+        require_finite(shapes, config, state.fault, state.leaf)
         counters[0] = last
         if held_out is not None:
             looks[counters[2]] = run.look(state.leaves, held_out)
@@ -153,9 +155,9 @@ def tune_sequences(
             checkpoints.save(last, (state, best, losses, looks, counters))
     taken = int(counters[2])
     steps = (*range(every, config.steps, every), config.steps)[:taken]
-    # The stacked copy goes before the merged one comes.
+    # The frozen leaves go before the merged ones come.
     own = unstack_layers(spec, best or state.leaves)
-    del run, base, state
+    del run, state, leaves
     return Tuned(
         merge({name: jnp.asarray(leaf) for name, leaf in params.items()}, own, config),
         losses[: counters[0]],
@@ -255,7 +257,8 @@ class _Run:
         loss, gradient = _put(found[0], home)
         for more in found[1:]:
             loss, gradient = _add((loss, gradient), _put(more, home))
-        state, value = _update(self._config, state, loss, gradient, total, jnp.int32(s))
+        finite = _finite_after(self._config, state, gradient, total)
+        state, value = _update(self._config, state, loss, gradient, total, jnp.int32(s), finite)
         return state, float(value)
 
     def look(self, leaves: Params, rows: Completions, batch: int = 8) -> float:
@@ -306,6 +309,14 @@ def _add(a: Any, b: Any) -> Any:
     return jax.tree.map(jnp.add, a, b)
 
 
+@partial(jax.jit, static_argnums=0)
+def _finite_after(
+    config: TrainConfig, state: State, gradient: Params, total: jax.Array
+) -> jax.Array:
+    return finite_after(state, _scaled(gradient, total), config.transformation())
+
+
+# In a program of its own, after the other one: so old and new state share their memory.
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _update(
     config: TrainConfig,
@@ -314,8 +325,14 @@ def _update(
     gradient: Params,
     total: jax.Array,
     step: jax.Array,
+    finite: jax.Array,
 ) -> tuple[State, jax.Array]:
+    value = _scaled(loss, total)
+    gradient = _scaled(gradient, total)
+    transformation = config.transformation()
+    return update_in_place(state, value, gradient, step, transformation, finite), value
+
+
+def _scaled(tree: Any, total: jax.Array) -> Any:
     scale = 1 / jnp.maximum(total, 1e-30)
-    gradient = jax.tree.map(lambda g: g * scale.astype(g.dtype), gradient)
-    value = loss * scale.astype(loss.dtype)
-    return guarded_update(state, value, gradient, step, config.transformation()), value
+    return jax.tree.map(lambda x: x * scale.astype(x.dtype), tree)

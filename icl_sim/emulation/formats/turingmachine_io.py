@@ -20,9 +20,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-
 from constructions.programs.turing import Rule, TuringMachine
 from icl_sim.emulation.formats.rules import MAX_NAME, MAX_STATES, MAX_SYMBOLS, refuse, show
 from icl_sim.errors import InputError, did_you_mean
@@ -105,6 +102,9 @@ def _document(text: str) -> _Map:
 
 
 def _events(text: str) -> Iterator[Any]:
+    from ruamel.yaml import YAML  # most machines need none
+    from ruamel.yaml.error import MarkedYAMLError
+
     try:
         plain = _TAB.sub(lambda found: found[1] or " ", text)
         yield from YAML(typ="base", pure=True).parse(plain)

@@ -1,0 +1,106 @@
+"""The native engine: the specialised form's tokens and state, exactly, without XLA's loop."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from cases_machines import random_case
+
+from constructions import CONSTRUCTIONS
+from constructions.construction import machine_io
+from icl_sim import InputError, emulate, find_machine, generate, load
+from icl_sim.decoding import Decoder, native
+
+BUILT = CONSTRUCTIONS["universal"](steps=2**20, cells=2**12)
+
+
+@pytest.fixture(autouse=True)
+def needs_llvm(request):
+    if "without_llvm" not in request.node.name:
+        pytest.importorskip("llvmlite")
+
+
+def state_after(engine, prompt, parts):
+    """Tokens and state after decoding in parts."""
+    decoder = Decoder(*load(BUILT), engine=engine, stop=machine_io(BUILT).stop)
+    state, tokens = decoder.start(prompt), []
+    for steps in parts:
+        state, found = decoder.advance(state, steps)
+        tokens.append(found)
+    return np.concatenate(tokens), jax.tree.map(np.asarray, state)
+
+
+def test_tokens_and_state_are_those_of_the_specialised_engine():
+    prompt = BUILT.encode({"machine": find_machine("bb5"), "tape": ""})
+    (wanted, there), (found, here) = (
+        state_after(engine, prompt, (1, 999, 4000)) for engine in ("specialised", "native")
+    )
+    assert np.array_equal(found, wanted)
+    jax.tree.map(np.testing.assert_array_equal, here, there)
+    assert [x.dtype for x in jax.tree.leaves(here)] == [x.dtype for x in jax.tree.leaves(there)]
+
+
+def test_a_halt_ends_both_alike_and_nothing_follows():
+    prompt = BUILT.encode({"machine": find_machine("bb3"), "tape": ""})
+    for engine in ("specialised", "native"):
+        tokens, state = state_after(engine, prompt, (500, 500))
+        assert tokens[-1] == machine_io(BUILT).stop
+        assert len(tokens) == 22
+        assert state.done
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_machines_run_as_the_interpreter_has_them(seed):
+    machine, tape = random_case(np.random.default_rng(seed), states=4, symbols=2, cells=40)
+    found = emulate(machine, "".join(tape), engine="native", max_steps=2000, cells=2**11)
+    assert found.agrees
+    assert found.engine == "native"
+
+
+def test_a_machine_in_the_weights_runs_natively_too():
+    machine = find_machine("bb4")
+    found = emulate(machine, construction="single", engine="native", max_steps=500)
+    assert (found.steps, found.halted, found.agrees) == (107, True, True)
+
+
+def test_an_older_state_is_not_changed_by_going_on():
+    prompt = BUILT.encode({"machine": find_machine("bb5"), "tape": ""})
+    decoder = Decoder(*load(BUILT), engine="native")
+    state, _ = decoder.advance(decoder.start(prompt), 500)
+    first = decoder.advance(state, 300)[1]
+    assert np.array_equal(decoder.advance(state, 300)[1], first)
+
+
+def test_an_address_out_of_range_is_refused():
+    small = CONSTRUCTIONS["universal"](states=2, steps=1000, cells=8)
+    model, params = load(small)
+    prompt = small.encode({"machine": find_machine("1RA1RA"), "tape": "", "steps": 5})
+    with pytest.raises(InputError, match="an address left the range"):
+        generate(model, params, prompt, steps=1000, engine="native")
+
+
+def test_learners_and_lanes_are_refused_in_one_line():
+    with pytest.raises(InputError, match="lanes: expected one sequence"):
+        Decoder(*load(BUILT), engine="native", lanes=2)
+    learner = CONSTRUCTIONS["lookup"](vocab=2)
+    with (
+        pytest.warns(UserWarning, match="not native but cached"),
+        pytest.raises(InputError, match="partially evaluated"),
+    ):
+        Decoder(*load(learner), engine="native").native()
+
+
+def test_without_llvm_the_engine_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "llvmlite", None)
+    with pytest.raises(InputError, match=r"pip install 'icl-sim\[native\]'"):
+        emulate(find_machine("bb2"), engine="native", max_steps=50)
+
+
+def test_a_table_read_after_it_was_written_is_refused():
+    table = native.Table(None, (4, 2), np.dtype("i4"))
+    before = native.Seen(table)
+    table.version += 1
+    with pytest.raises(native.UnsupportedCodeError, match="after it was written"):
+        before.current()
+    assert native.Seen(table).current() is table
