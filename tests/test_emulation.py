@@ -12,6 +12,7 @@ from icl_sim.cli import run
 from icl_sim.emulation import turing as emulation
 from icl_sim.emulation.turing import build, emulate, find_machine
 from icl_sim.errors import InputError
+from icl_sim.report.viewer import checksum, run_data
 
 BB3 = "1RB1RZ_1LB0RC_1LC1LA"
 BB5 = "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"
@@ -191,3 +192,20 @@ def test_a_machine_larger_than_every_size_is_refused():
     )
     with pytest.raises(InputError, match="at most 128 working states and 8 symbols"):
         build(find_machine(line), construction="universal", steps=None)
+
+
+@pytest.mark.parametrize("tape", ["", "01", "0110101011"])
+def test_the_viewer_s_data_hold_input_and_visited_cells(tape):
+    machine = find_machine(BB3)
+    data = run_data(machine, tape, 200)
+    trace = machine.run(tape, 200)
+    assert data["tape"] == machine.encode_tape(tape).tolist()
+    assert data["low"] == min(0, trace.tape_start)
+    assert data["high"] == max(len(tape), trace.tape_start + len(trace.cells)) - 1
+    cells = [
+        # Behind what was visited the input stands as it was given.
+        trace.symbol(cell) if cell < trace.tape_start + len(trace.cells) else tape[cell]
+        for cell in range(data["low"], data["high"] + 1)
+    ]
+    assert data["end"]["sum"] == checksum(map(machine.alphabet.index, cells))
+    assert (data["steps"], data["halted"]) == (trace.steps, trace.halted)

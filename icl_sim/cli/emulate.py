@@ -54,7 +54,7 @@ def add(commands: Any) -> None:
         "--cells", type=int, default=None, metavar="N", help="certify so many on either side"
     )
     parser.add_argument(
-        "--trace", default=None, metavar="FILE.html", help="write a viewer of the first steps"
+        "--trace", default=None, metavar="FILE.html", help="write a page that replays the run"
     )
     parser.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
     parser.add_argument("--resume", action="store_true", help="take up a long run")
@@ -81,13 +81,16 @@ def run(arguments: Any) -> int:
         )
     if arguments.trace:
         from icl_sim.emulation.turing import build
-        from icl_sim.report.viewer import LONGEST, write_viewer
+        from icl_sim.report.viewer import HEADS_SHOWN, write_viewer
 
         built = build(machine, construction=found.construction, steps=None, cells=arguments.cells)
         given = "".join(machine.input) if arguments.tape is None else arguments.tape
         write_viewer(machine, given, built, arguments.trace, steps=found.steps)
-        if found.steps > LONGEST and not arguments.json:
-            print(f"{arguments.trace} shows the first {LONGEST} of {found.steps:,} steps")
+        if found.steps > HEADS_SHOWN and not arguments.json:
+            print(
+                f"{arguments.trace} replays all {found.steps:,} steps; where heads look is in it "
+                f"for the first {HEADS_SHOWN}"
+            )
     tape = "".join(found.tape)
     tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
     shown = {"tape": tape, "ended": ENDED[found.ended].format(cells=found.certified_cells)}
