@@ -78,8 +78,39 @@ def test_a_long_run_is_resumed_to_the_same_end(tmp_path, monkeypatch):
         machine, resume=True, progress=lambda label, done, total: seen.append(done), **options
     )
     assert stopped == [2048]
-    assert seen[0] == 2048
+    assert seen[0] == 2560  # the first block behind what was reached
+    assert resumed.resumed_at == 2048
     assert replace(resumed, steps_per_second=whole.steps_per_second) == whole
+
+
+def test_ctrl_c_keeps_what_was_reached_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(emulation, "BLOCK", 512)  # a checkpoint would come after 4,096 steps
+    words = ["icl-sim", "emulate", BB5, "--engine", "cached", "--max-steps", "3000"]
+    words += ["--out", str(tmp_path / "out")]
+
+    def stop(self, label, done, total):
+        if done >= 1536:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("icl_sim.execution.progress.ProgressBar.__call__", stop)
+    assert run(words) == 130
+    told = capsys.readouterr().err
+    assert told == (
+        f"icl-sim: interrupted; step 1,536 is kept in {tmp_path / 'out'}: --resume goes on from "
+        "there\n"
+    )
+    monkeypatch.undo()
+    assert run([*words, "--resume"]) == 0
+    shown = capsys.readouterr().out
+    assert "resumed_at  1536" in shown
+
+
+def test_a_resumed_run_that_is_none_says_so(tmp_path, capsys):
+    words = ["icl-sim", "emulate", "bb2", "--engine", "cached", "--max-steps", "9", "--resume"]
+    assert run([*words, "--out", str(tmp_path / "oot")]) == 0
+    assert "there is no" in (err := capsys.readouterr().err)
+    assert "from the beginning" in err
+    assert run([*words, "--construction", "looped"]) == 2
 
 
 @pytest.mark.parametrize(("damaged", "first"), [(1, 2000), (2, 512)])

@@ -103,9 +103,9 @@ def run(arguments: Any) -> int:
 
 
 def _looped(arguments: Any) -> int:
-    if arguments.trace or arguments.cells:
-        flag = "--trace" if arguments.trace else "--cells"
-        raise InputError(f"{flag}: expected a Turing machine with a tape, not the looped computer")
+    for flag in ("trace", "cells", "resume"):
+        if getattr(arguments, flag):
+            raise InputError(f"--{flag}: expected a Turing machine, got the looped computer")
     from icl_sim.emulation.looped import emulate_looped
 
     with ProgressBar() as progress:

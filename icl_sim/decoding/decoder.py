@@ -159,16 +159,22 @@ class Decoder:
           InputError: an address left the range of its codes.
         """
         self._check_room(state, steps)
+        state, tokens, count = self._advance(state, steps, steps)
+        if np.asarray(state.lost).any():
+            raise InputError(OUT_OF_RANGE)
+        return state, np.asarray(tokens)[: int(count)]  # a slice on the device would be compiled
+
+    def compile(self, state: State, steps: int) -> None:
+        """Compiles, once, what `advance` runs for so many steps, so that a clock leaves it out."""
+        jax.block_until_ready(self._advance(state, steps, 0))
+
+    def _advance(self, state: State, steps: int, most: int) -> tuple[State, jax.Array, jax.Array]:
+        """The program for ``steps`` tokens, stopped after ``most``."""
         width = 1 << max(steps - 1, 0).bit_length()
         stop = -1 if self.stop is None else self.stop
         params = None if self.weights else self.params
-        limits = jnp.int32(steps), jnp.int32(stop)
-        state, tokens, count = _advance(
-            self.plan, params, self.weights, self.lanes, width, state, *limits
-        )
-        if np.asarray(state.lost).any():
-            raise InputError(OUT_OF_RANGE)
-        return state, np.asarray(tokens[: int(count)])
+        limits = jnp.int32(most), jnp.int32(stop)
+        return _advance(self.plan, params, self.weights, self.lanes, width, state, *limits)
 
     def _check_room(self, state: State, steps: int) -> None:
         keys = [memory["keys"] for row in state.memories for memory in row if "keys" in memory]
