@@ -16,8 +16,9 @@ from icl_sim.report import comparison_plots, plots
 from icl_sim.report.findings import Check, Findings
 from icl_sim.report.pages import render, render_audit, write_report
 from icl_sim.report.templating import number
-from icl_sim.storage.json_form import json_form
-from icl_sim.training.base_model import Gate
+from icl_sim.reproduction import recorded
+from icl_sim.storage.json_form import from_json, json_form
+from icl_sim.training.base_model import Gate, GateDistances
 from icl_sim.training.run_results import FineTuning, Pretraining
 
 
@@ -240,7 +241,7 @@ def test_verdicts_and_words_stand_on_the_pages():
 
 
 def test_a_page_without_claims_shows_what_there_is():
-    training = FineTuning.from_json(TRAINING_JSON)
+    training = from_json(FineTuning, TRAINING_JSON)
     assert json_form(training) == TRAINING_JSON
     text = render(Findings(training=(training,), comparisons=(COMPARISON,)))
     assert text.count("<figure") == 3
@@ -250,6 +251,14 @@ def test_a_page_without_claims_shows_what_there_is():
     gate = Gate(passed=True, limit=0.08, tables=1, sizes={})
     made = Pretraining("base.safetensors", True, gate, {}, [2.0, 1.5], 1.0, 12345)
     assert "12,345 tokens" in render(Findings(pretraining=(made,)))
+
+
+def test_what_a_training_left_is_read_back(tmp_path):
+    gate = Gate(passed=True, limit=0.08, tables=1, sizes={16: GateDistances(0.1, 0.2, 0.3, 0.4)})
+    made = Pretraining("base.safetensors", True, gate, {3: gate}, [2.0, 1.5], 1.0, 12345)
+    found = Findings(pretraining=(made,), training=(from_json(FineTuning, TRAINING_JSON),))
+    write_report(found, tmp_path)
+    assert recorded(tmp_path) == found
 
 
 def test_cells_read_well():
