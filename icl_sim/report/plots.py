@@ -65,7 +65,7 @@ def svg(
         draw(*axes, *arguments)
         for figure, one in zip(figures, axes, strict=True):
             _legend_below(figure, one)
-            _plain_powers(one)
+            plain_powers(one)
         drawn = [_element(figure, one) for figure, one in zip(figures, axes, strict=True)]
     if panels == 1:
         return drawn[0]
@@ -100,7 +100,8 @@ class _Plain(Formatter):
         return re.sub(r"e([-+])0?", r"e\1", f"{x:g}").replace("e+", "e") if named else ""
 
 
-def _plain_powers(axes: Axes) -> None:
+def plain_powers(axes: Axes) -> None:
+    """Names powers of ten as `_Plain` does, on the axes that are logarithmic."""
     for axis in (axes.xaxis, axes.yaxis):
         if isinstance(major := axis.get_major_formatter(), LogFormatter):
             axis.set_major_formatter(_Plain(major))

@@ -76,17 +76,17 @@ def formula(text: str) -> Markup:
 
     The texts mix words and formulas, written once, for terminals; so these are no MathML.
 
-    >>> formula("sqrt(V/n) <= eps^2, 2^-(b+1) w_(k<d) M_ft: C3.tail")
-    Markup('√(V/n) ≤ ε<sup>2</sup>, 2<sup>-(b+1)</sup> w<sub>k&lt;d</sub> M<sub>ft</sub>: C3.tail')
+    >>> formula("sqrt(V/n) <= eps^2, 2^-(b+1) sum_(k<d) M_ft: C3.tail")
+    Markup('√(V/n) ≤ ε<sup>2</sup>, 2<sup>-(b+1)</sup> Σ<sub>k&lt;d</sub> M<sub>ft</sub>: C3.tail')
     """
-    found = str(escape(text))
+    found = re.sub(r"\bsum(?=_)", "\u03a3", str(escape(text)))
     for word, sign in SIGNS.items():
         found = re.sub(rf"(?<![A-Za-z]){word}(?![A-Za-z])", sign, found)
     found = re.sub(r"\^-\(([^()]*)\)", r"<sup>-(\1)</sup>", found)
-    for mark, tag in (("\\^", "sup"), ("(?<=[A-Za-z\u03c7])_", "sub")):
+    for mark, tag in (("\\^", "sup"), ("(?<=[A-Za-z\u03a3\u03c7])_", "sub")):
         found = re.sub(rf"{mark}\(([^()]*)\)", rf"<{tag}>\1</{tag}>", found)
     found = re.sub(r"\^(-?[\w.*]*\w|\*)", r"<sup>\1</sup>", found)
-    found = re.sub(r"\b([A-Za-z])_(\w+)\b", r"\1<sub>\2</sub>", found)
+    found = re.sub(r"\b([A-Za-z\u03a3])_(\w+)\b", r"\1<sub>\2</sub>", found)
     return Markup(found)  # noqa: S704 - escaped before its signs were put in
 
 

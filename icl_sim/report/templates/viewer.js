@@ -247,9 +247,9 @@ function faster(by) {
 }
 
 scheme(); ruleTable();
-$("about").textContent = `${number(steps)} steps, ${number(width)} cells, ${data.halted ? "halts" : "does not halt here"}. Certificate: ${data.certificate}`;
+$("about").textContent = `${number(steps)} steps, ${number(width)} cells, ${data.halted ? "halts" : "does not halt here"}.${data.certificate ? ` Certificate: ${data.certificate}` : ""}`;
 $("sampled").textContent = `One row in ${number(stride)} steps, ${size > 1 ? `one column for ${number(size)} cells, their colors mixed` : "one column a cell"}; what lies between two rows is not drawn. Red: this step. A click goes there.`;
-$("known").textContent = `Kept for the first ${number(data.known)} steps alone: the pass that shows them costs the square of the steps.`;
+$("known").textContent = data.known === 0 ? "Not on this page: icl-sim emulate --trace writes one that shows it." : `Kept for the first ${number(data.known)} steps alone: the pass that shows them costs the square of the steps.`;
 $("time").max = $("step").max = steps;
 for (let speed = 1; speed <= Math.max(100, steps / 10); speed *= 10) for (const by of [1, 3]) {
   const option = element("option", `${number(speed * by)} a second`);
