@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from constructions.programs.named import PROGRAMS
+from constructions.programs.subleq import SUBLEQ
 from constructions.programs.turing import TuringMachine
 from icl_sim.emulation.formats.bbchallenge import is_line, is_record, parse_line, parse_record
 from icl_sim.emulation.formats.jflap import is_jflap, parse_jflap
@@ -19,7 +21,7 @@ from icl_sim.emulation.formats.turingmachinesimulator import (
     is_turingmachinesimulator,
     parse_turingmachinesimulator,
 )
-from icl_sim.errors import InputError, require_type
+from icl_sim.errors import InputError, did_you_mean, require_type, same_name
 
 MAX_BYTES = 1 << 18
 
@@ -50,6 +52,19 @@ FORMATS = (
     Format("morphett.info text", is_morphett, parse_morphett),
     Format("turingmachine.io YAML", lambda text: True, parse_turingmachine_io),
 )
+
+
+def hint(name: str) -> str:
+    """The end of a message about a text that is no machine: what it may have been meant for.
+
+    >>> hint("bb44"), hint("Fibonacci"), hint("mine.yaml"), hint("1RB")
+    (': did you mean bb4?', ': run it with --construction looped', ': there is no such file', '')
+    """
+    if same_name(name, SUBLEQ) in SUBLEQ:
+        return ": run it with --construction looped"
+    if re.fullmatch(r"\S+\.[A-Za-z]\w*(:\d+)?", name):
+        return ": there is no such file"
+    return did_you_mean(name, (*PROGRAMS, *SUBLEQ))
 
 
 def read_machine(path: str | os.PathLike[str]) -> TuringMachine:

@@ -24,9 +24,9 @@ from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript
 from icl_sim.decoding import ENGINES, Decoder, verify_trace
 from icl_sim.emulation.interpreted import certain_pieces, noted, proven, stands, token_blocks
-from icl_sim.emulation.machine_files import parse_machine, read_machine
+from icl_sim.emulation.machine_files import hint, parse_machine, read_machine
 from icl_sim.emulation.run_checkpoints import RunCheckpoint
-from icl_sim.errors import InputError, did_you_mean, require_type, same_name
+from icl_sim.errors import InputError, require_type, same_name
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.transformer import load
@@ -103,7 +103,7 @@ def find_machine(name: str) -> TuringMachine:
     except InputError as error:
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {name[:300]!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
+            f"line, got {name[:300]!r} ({str(error)[:300]})" + hint(name)
         ) from None
 
 

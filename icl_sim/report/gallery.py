@@ -124,5 +124,5 @@ def space_time(program: Program, tape: str, steps: int) -> np.ndarray:
 def _picture(pixels: np.ndarray) -> str:
     """A PNG as a data address."""
     buffer = io.BytesIO()
-    matplotlib.image.imsave(buffer, pixels, format="png", metadata={"Software": None})
+    matplotlib.image.imsave(buffer, pixels, format="png", metadata={"Software": "icl-sim"})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

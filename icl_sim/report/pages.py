@@ -116,7 +116,8 @@ def _subject(findings: Findings) -> str:
     if findings.audit:
         return "verdicts"
     tasks = [f"{found.task} through {found.base}" for found in findings.language]
-    tasks += [found.task for found in (*findings.comparisons, *findings.training)]
+    tasks += [found.task for found in findings.comparisons]
+    tasks += [run.task for run in findings.training]
     return ", ".join(dict.fromkeys(tasks)) or "the base"
 
 

@@ -75,15 +75,15 @@ def svg(
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
     """The legend that was asked for, under the panel, where it hides no data."""
-    if axes.get_legend() is None:
+    if (legend := axes.get_legend()) is None:
         return
     handles, labels = axes.get_legend_handles_labels()
-    axes.get_legend().remove()
+    legend.remove()
     columns = 3 if max(map(len, labels)) <= 13 else 2
     width, height = SIZE
     figure.set_size_inches(width, height + 0.2 * math.ceil(len(labels) / columns) + 0.1)
-    below = "outside lower center"
-    figure.legend(handles, labels, loc=below, ncols=columns, fontsize=SMALL, columnspacing=1.2)
+    look = {"ncols": columns, "fontsize": SMALL, "columnspacing": 1.2}
+    figure.legend(handles, labels, loc="outside lower center", **look)
 
 
 class _Plain(Formatter):

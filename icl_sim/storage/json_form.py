@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 # What the metadata of a result's field may say.
 INLINE = {"json": "inline"}  # its keys stand beside the others
@@ -51,8 +51,8 @@ def from_json(kind: Any, found: Any) -> Any:
     """
     outer, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{name: from_json(hints[name], value) for name, value in found.items()})
+        hints, make = get_type_hints(kind), cast(Callable[..., Any], kind)
+        return make(**{name: from_json(hints[name], value) for name, value in found.items()})
     if outer is types.UnionType and found is not None:
         (only,) = (one for one in inner if one is not types.NoneType)
         return from_json(only, found)
