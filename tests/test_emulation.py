@@ -12,7 +12,7 @@ from icl_sim.cli import run
 from icl_sim.emulation import turing as emulation
 from icl_sim.emulation.turing import build, emulate, find_machine
 from icl_sim.errors import InputError
-from icl_sim.report.viewer import checksum, run_data
+from icl_sim.report.viewer import checksum, run_data, write_viewer
 
 BB3 = "1RB1RZ_1LB0RC_1LC1LA"
 BB5 = "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"
@@ -223,6 +223,13 @@ def test_a_machine_larger_than_every_size_is_refused():
     )
     with pytest.raises(InputError, match="at most 128 working states and 8 symbols"):
         build(find_machine(line), construction="universal", steps=None)
+
+
+def test_the_viewer_speaks_of_no_run_beyond_the_certificate(tmp_path):
+    machine = find_machine("bb5")
+    built = build(machine, construction="single", steps=None)
+    with pytest.raises(ValueError, match="steps: expected at most"):
+        write_viewer(machine, "", built, tmp_path / "page.html", steps=10**8)
 
 
 @pytest.mark.parametrize("tape", ["", "01", "0110101011"])

@@ -83,7 +83,8 @@ def run(arguments: Any) -> int:
         from icl_sim.emulation.turing import build
         from icl_sim.report.viewer import HEADS_SHOWN, write_viewer
 
-        built = build(machine, construction=found.construction, steps=None, cells=arguments.cells)
+        asked = {"steps": arguments.max_steps, "cells": arguments.cells}
+        built = build(machine, construction=found.construction, **asked)
         given = "".join(machine.input) if arguments.tape is None else arguments.tape
         write_viewer(machine, given, built, arguments.trace, steps=found.steps)
         if found.steps > HEADS_SHOWN and not arguments.json:

@@ -41,10 +41,11 @@ def write_viewer(
 
     Raises:
       InputError: a construction without machine tokens, or a file that cannot be written.
+      ValueError: more steps than the construction is certified for.
     """
     if built.machine is None:
         raise InputError(f"--trace: expected a construction of a machine, got {built.name}")
-    prompt = built.encode({"machine": machine, "tape": tape})
+    prompt = built.encode({"machine": machine, "tape": tape, "steps": steps})
     tokens = built.machine.transcribe(machine.run(tape, min(steps, HEADS_SHOWN)))
     data = run_data(machine, tape, steps) | {
         "heads": attention_data(built, prompt, tokens),
