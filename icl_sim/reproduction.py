@@ -28,11 +28,11 @@ from icl_sim.execution.signatures import checked
 from icl_sim.predictors import PREDICTORS
 from icl_sim.predictors.selected import CHOICES
 from icl_sim.report.findings import Check, Findings
-from icl_sim.storage.json_form import json_form
+from icl_sim.storage.json_form import from_json, json_form
 from icl_sim.storage.provenance import FIELDS
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import FinishedRun, ResultStore, open_store
-from icl_sim.training.run_results import FineTuning
+from icl_sim.training.run_results import FineTuning, Pretraining
 from icl_sim.training.runs import train_sft
 
 # N, over 8 contexts; tables of each family; routes.
@@ -170,7 +170,7 @@ def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progre
         audit=replace(audit, digest=digest(store.records())),
         comparisons=comparisons,
         collapse=collapse,
-        training=(FineTuning.from_json(path),),
+        training=(from_json(FineTuning, path),),
         checks=tuple(check for job, comparison in found for check in job.checks(comparison)),
     )
 
@@ -240,15 +240,17 @@ def recorded(directory: str | Path) -> Findings:
 
     Returns:
       The verdicts that are recorded, and of a finished `reproduce` all but the costs; the matrix of
-      `compare`; the curves of `train_sft`.
+      `compare`; all that `compare_language` found; the curves of `train_sft` and `train_base`.
 
     Raises:
-      InputError: no records, no verdict among them, or a `reproduce` that did not finish.
+      InputError: no records, no verdict among them, or a run that did not finish.
     """
     results = Path(directory) / "results.json"
     if results.is_file() and not list(Path(directory).glob("records-*.jsonl")):
         return _trained(results)
     run = FinishedRun(directory)
+    if run.config.get("command") == "compare" and "base" in run.config:
+        return _through_language_model(results, run)
     if run.config.get("command") == "compare":
         options = {k: v for k, v in run.config.items() if k not in _NO_OPTIONS}
         seed = run.config["seed"]
@@ -267,13 +269,33 @@ def recorded(directory: str | Path) -> Findings:
 
 def _trained(results: Path) -> Findings:
     """The curves that a training left in results.json."""
+    found = _read(results, "the curves of train sft or train base, or records beside it")
+    if not (found.training or found.pretraining):
+        raise InputError(f"{results}: expected the curves of train sft or train base, found none")
+    return found
+
+
+def _through_language_model(results: Path, run: FinishedRun) -> Findings:
+    """What results.json says of a run through a language model, if it speaks of its records."""
+    found = _read(results, "what compare found; finish it with --resume")
+    if [one.digest for one in found.language] != [digest(run.records())]:
+        raise InputError(f"{results}: expected what the records say, got another run's: --resume")
+    return found
+
+
+def _read(results: Path, expected: str) -> Findings:
+    """The findings of results.json without an audit."""
+    kinds = {
+        "language": tuple[LanguageComparison, ...],
+        "training": tuple[FineTuning, ...],
+        "pretraining": tuple[Pretraining, ...],
+    }
     try:
         found = json.loads(results.read_text(encoding="utf-8"))
-        return Findings(training=tuple(map(FineTuning.from_json, found["training"])))
+        read = {name: from_json(kind, found.get(name, [])) for name, kind in kinds.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        raise InputError(
-            f"{results}: expected the curves of train sft, or records beside it, got neither"
-        ) from None
+        raise InputError(f"{results}: expected {expected}") from None
+    return Findings(**read)
 
 
 def _path(profile: str, seed: int, progress: Progress) -> Any:

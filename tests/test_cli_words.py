@@ -126,7 +126,9 @@ def test_a_report_of_broken_results_is_one_line(capsys, tmp_path):
 def test_a_run_that_has_not_halted_says_what_to_do(capsys, tmp_path):
     page = str(tmp_path / "t.html")
     shown = lines_of(capsys, "emulate", "BB5", "--max-steps", "500", "--trace", page)
-    assert shown[0] == f"{page} shows the first 400 of 500 steps"
+    assert shown[0] == (
+        f"{page} replays all 500 steps; where heads look is in it for the first 400"
+    )
     assert shown[-1] == "not halted after 500 steps: raise --max-steps, to at most 67,108,864"
     assert "not halted" not in "".join(lines_of(capsys, "emulate", "bb2"))
 

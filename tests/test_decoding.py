@@ -233,6 +233,18 @@ def test_decoding_can_stop_and_go_on(small):
         assert decoder.advance(state, 5)[1].size == 0
 
 
+def test_what_was_compiled_before_is_not_compiled_under_the_clock(small):
+    decoder = Decoder(*load(small), engine="cached", stop=small.machine.stop)
+    state = decoder.start(small.encode({"machine": BB2, "tape": ""}))
+    decoder.compile(state, 100)
+    compiled = decoder_module._advance._cache_size()
+    assert (
+        decoder.advance(state, 70)[1].tolist()
+        == small.machine.transcribe(BB2.run("", 100)).tolist()
+    )
+    assert decoder_module._advance._cache_size() == compiled
+
+
 def test_memory_does_not_grow_with_the_number_of_steps(small):
     decoder = Decoder(*load(small), engine="specialised")
     prompt = small.encode({"machine": BB2, "tape": ""})

@@ -13,6 +13,7 @@ from icl_sim.emulation import turing as emulation
 from icl_sim.emulation.machine_files import find_machine
 from icl_sim.emulation.turing import build, emulate
 from icl_sim.errors import InputError
+from icl_sim.report.viewer import checksum, run_data, write_viewer
 
 BB3 = "1RB1RZ_1LB0RC_1LC1LA"
 BB5 = "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"
@@ -78,8 +79,39 @@ def test_a_long_run_is_resumed_to_the_same_end(tmp_path, monkeypatch):
         machine, resume=True, progress=lambda label, done, total: seen.append(done), **options
     )
     assert stopped == [2048]
-    assert seen[0] == 2048
+    assert seen[0] == 2560  # the first block behind what was reached
+    assert resumed.resumed_at == 2048
     assert replace(resumed, steps_per_second=whole.steps_per_second) == whole
+
+
+def test_ctrl_c_keeps_what_was_reached_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(emulation, "BLOCK", 512)  # a checkpoint would come after 4,096 steps
+    words = ["icl-sim", "emulate", BB5, "--engine", "cached", "--max-steps", "3000"]
+    words += ["--out", str(tmp_path / "out")]
+
+    def stop(self, label, done, total):
+        if done >= 1536:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("icl_sim.execution.progress.ProgressBar.__call__", stop)
+    assert run(words) == 130
+    told = capsys.readouterr().err
+    assert told == (
+        f"icl-sim: interrupted; step 1,536 is kept in {tmp_path / 'out'}: --resume goes on from "
+        "there\n"
+    )
+    monkeypatch.undo()
+    assert run([*words, "--resume"]) == 0
+    shown = capsys.readouterr().out
+    assert "resumed_at  1536" in shown
+
+
+def test_a_resumed_run_that_is_none_says_so(tmp_path, capsys):
+    words = ["icl-sim", "emulate", "bb2", "--engine", "cached", "--max-steps", "9", "--resume"]
+    assert run([*words, "--out", str(tmp_path / "oot")]) == 0
+    assert "there is no" in (err := capsys.readouterr().err)
+    assert "from the beginning" in err
+    assert run([*words, "--construction", "looped"]) == 2
 
 
 @pytest.mark.parametrize(("damaged", "first"), [(1, 2000), (2, 512)])
@@ -192,3 +224,27 @@ def test_a_machine_larger_than_every_size_is_refused():
     )
     with pytest.raises(InputError, match="at most 128 working states and 8 symbols"):
         build(find_machine(line), construction="universal", steps=None)
+
+
+def test_the_viewer_speaks_of_no_run_beyond_the_certificate(tmp_path):
+    machine = find_machine("bb5")
+    built = build(machine, construction="single", steps=None)
+    with pytest.raises(ValueError, match="steps: expected at most"):
+        write_viewer(machine, "", built, tmp_path / "page.html", steps=10**8)
+
+
+@pytest.mark.parametrize("tape", ["", "01", "0110101011"])
+def test_the_viewer_s_data_hold_input_and_visited_cells(tape):
+    machine = find_machine(BB3)
+    data = run_data(machine, tape, 200)
+    trace = machine.run(tape, 200)
+    assert data["tape"] == machine.encode_tape(tape).tolist()
+    assert data["low"] == min(0, trace.tape_start)
+    assert data["high"] == max(len(tape), trace.tape_start + len(trace.cells)) - 1
+    cells = [
+        # Behind what was visited the input stands as it was given.
+        trace.symbol(cell) if cell < trace.tape_start + len(trace.cells) else tape[cell]
+        for cell in range(data["low"], data["high"] + 1)
+    ]
+    assert data["end"]["sum"] == checksum(map(machine.alphabet.index, cells))
+    assert (data["steps"], data["halted"]) == (trace.steps, trace.halted)

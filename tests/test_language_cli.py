@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from markupsafe import escape
 from stock_models import CASES, write
 
 from icl_sim.cli import run
@@ -57,6 +59,15 @@ def test_a_csv_of_twenty_rows_becomes_a_matrix_a_page_and_five_sentences(files, 
     assert "held-out prompts" in page
     assert run([*arguments(files, "--out", str(tmp_path / "out"), "--resume"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["digest"] == found["digest"]
+    (tmp_path / "out" / "report.html").unlink()
+    assert run(["icl-sim", "report", str(tmp_path / "out")]) == 0
+    again = (tmp_path / "out" / "report.html").read_text()
+    assert all(sentence in again for sentence in map(escape, found["summary"]))
+    assert sorted(re.findall("<tr>.*</tr>", again)) == sorted(re.findall("<tr>.*</tr>", page))
+    results = tmp_path / "out" / "results.json"
+    results.write_text(results.read_text().replace(found["digest"], "0" * 64))
+    assert run(["icl-sim", "report", str(tmp_path / "out")]) == 2
+    assert "another run's" in capsys.readouterr().err
     assert run(arguments(files)) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(found["summary"][0][:20])

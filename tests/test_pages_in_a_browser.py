@@ -17,7 +17,8 @@ from icl_sim.emulation.turing import build
 from icl_sim.report.card import render_card
 from icl_sim.report.findings import Findings
 from icl_sim.report.pages import render
-from icl_sim.report.viewer import write_viewer
+from icl_sim.report.viewer import render as render_viewer
+from icl_sim.report.viewer import run_data, write_viewer
 
 BROWSERS = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
 CHROMIUM = next(filter(None, BROWSERS), None)
@@ -86,15 +87,30 @@ def test_hostile_names_run_nothing_and_ask_nobody(pages, tmp_path, server):
     # The browser would tell, and our own script runs.
     assert "<title>RAN</title>" in browse(tmp_path, f"<!doctype html><body>{hostile(port)}")
     assert asked
-    assert "step 0 of 6" in browse(tmp_path, pages["plain"])
+    assert "step 0 of 6" in (plain := browse(tmp_path, pages["plain"]))
+    assert "at the end are the interpreter&#39;s" in plain.replace("'", "&#39;")
 
 
-def browse(tmp_path, text):
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_viewer_replays_any_step_and_tells_of_another_end(tmp_path):
+    machine, steps, step = find_machine("bb5"), 3_000_000, 1_234_567
+    data = run_data(machine, "", steps) | {"heads": [], "known": 0, "prompt": 0}
+    data |= {"certificate": "", "end": data["end"] | {"sum": data["end"]["sum"] ^ 1}}
+    found = browse(tmp_path, render_viewer(data), f"#step={step}")
+    trace = machine.run("", step, record=False)
+    wanted = f"in state {trace.state} read {trace.symbol(trace.head)}, write"
+    assert f"step {step:,} of {steps:,}" in found
+    assert wanted in found
+    assert f'class="head" title="cell {trace.head}"' in found
+    assert "do not trust this page" in found
+
+
+def browse(tmp_path, text, place=""):
     """The document that a page becomes."""
     path = tmp_path / "page.html"
     path.write_text(text)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000"]
-    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
+    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri() + place]
     done = subprocess.run([CHROMIUM, *flags], capture_output=True, text=True, timeout=120)
     assert "<html" in done.stdout, done.stderr
     return done.stdout

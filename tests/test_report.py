@@ -16,8 +16,9 @@ from icl_sim.report import comparison_plots, plots
 from icl_sim.report.findings import Check, Findings
 from icl_sim.report.pages import render, render_audit, write_report
 from icl_sim.report.templating import number
-from icl_sim.storage.json_form import json_form
-from icl_sim.training.base_model import Gate
+from icl_sim.reproduction import recorded
+from icl_sim.storage.json_form import from_json, json_form
+from icl_sim.training.base_model import Gate, GateDistances
 from icl_sim.training.run_results import FineTuning, Pretraining
 
 
@@ -240,7 +241,7 @@ def test_verdicts_and_words_stand_on_the_pages():
 
 
 def test_a_page_without_claims_shows_what_there_is():
-    training = FineTuning.from_json(TRAINING_JSON)
+    training = from_json(FineTuning, TRAINING_JSON)
     assert json_form(training) == TRAINING_JSON
     text = render(Findings(training=(training,), comparisons=(COMPARISON,)))
     assert text.count("<figure") == 3
@@ -250,6 +251,31 @@ def test_a_page_without_claims_shows_what_there_is():
     gate = Gate(passed=True, limit=0.08, tables=1, sizes={})
     made = Pretraining("base.safetensors", True, gate, {}, [2.0, 1.5], 1.0, 12345)
     assert "12,345 tokens" in render(Findings(pretraining=(made,)))
+
+
+def test_a_legend_lies_below_its_panel_and_powers_are_plain():
+    drawn = plots.svg(comparison_plots.compared, COMPARISON, panels=2)
+    height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)', drawn)[1])
+    assert height > 72 * plots.SIZE[1] + 14  # a line of the legend at least
+    axes, legend = drawn.index('id="axes_1"'), drawn.index('id="legend_1"')
+    assert drawn[axes:legend].count("<g") == drawn[axes:legend].count("</g>")  # not inside the axes
+    assert ">0.1</text>" in drawn
+    assert "10^" not in drawn
+
+
+def test_a_title_says_what_the_figure_shows():
+    text = render(RESULTS)
+    assert "english, N = 64: nearest to the truth is counts (0.016)" in text
+    audit = render_audit(RESULTS.audit)
+    assert "10 contexts instead of 1 need 1.06 times the demonstrations of each, not 10.0" in audit
+
+
+def test_what_a_training_left_is_read_back(tmp_path):
+    gate = Gate(passed=True, limit=0.08, tables=1, sizes={16: GateDistances(0.1, 0.2, 0.3, 0.4)})
+    made = Pretraining("base.safetensors", True, gate, {3: gate}, [2.0, 1.5], 1.0, 12345)
+    found = Findings(pretraining=(made,), training=(from_json(FineTuning, TRAINING_JSON),))
+    write_report(found, tmp_path)
+    assert recorded(tmp_path) == found
 
 
 def test_cells_read_well():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from constructions import CONSTRUCTIONS, Layer
+from constructions import CONSTRUCTIONS, PROGRAMS, Layer
 from icl_sim.cli import run
 from icl_sim.cli.export import export
 from icl_sim.errors import InputError
@@ -171,6 +172,11 @@ def test_export_writes_what_loads_and_certifies(tmp_path, monkeypatch, capsys):
         links = page.replace("http://www.w3.org/", "").replace("http://creativecommons", "")
         assert "<script" not in page
         assert "src=" not in links
+    gallery = (tmp_path / "out" / "gallery.html").read_text()
+    pages = re.findall(r'<a href="([^":]*)">', gallery)
+    assert pages == [f"{name}.html" for name in chosen] + [f"machine-{n}.html" for n in PROGRAMS]
+    assert all((tmp_path / "out" / page).is_file() for page in pages)
+    assert gallery.count('src="data:image/png') == len(pages)
 
 
 def test_export_into_a_file_is_refused(tmp_path):

@@ -77,6 +77,7 @@ def run(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args(words)
         if hosts.is_worker():
             return _work(arguments)
+        _say_what_is_not_resumed(arguments)
         if any(getattr(arguments, name, None) is not None for name in PLACES):
             return _supervise(argv[1:], arguments)
         _require_devices()
@@ -84,6 +85,13 @@ def run(argv: Sequence[str]) -> int:
         return int(arguments.command(arguments))
 
     return exit_code("icl-sim", command, interrupted="--resume continues a run that has --out")
+
+
+def _say_what_is_not_resumed(arguments: Any) -> None:
+    """A run that is to be resumed may be a new one, as in a script, or a directory misspelt."""
+    out = getattr(arguments, "out", None)
+    if getattr(arguments, "resume", False) and out is not None and not os.path.exists(out):
+        tell(f"icl-sim: --resume: there is no {out} yet, so it starts from the beginning")
 
 
 def _require_devices() -> None:

@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
         "--cells", type=int, default=None, metavar="N", help="certify so many on either side"
     )
     parser.add_argument(
-        "--trace", default=None, metavar="FILE.html", help="write a viewer of the first steps"
+        "--trace", default=None, metavar="FILE.html", help="write a page that replays the run"
     )
     flags.add_cache(parser)
     parser.add_argument("--out", default="out", metavar="DIR", help="checkpoints of long runs")
@@ -89,13 +89,17 @@ def run(arguments: Any) -> int:
         )
     if arguments.trace:
         from icl_sim.emulation.turing import build
-        from icl_sim.report.viewer import LONGEST, write_viewer
+        from icl_sim.report.viewer import HEADS_SHOWN, write_viewer
 
-        built = build(machine, construction=found.construction, steps=None, cells=arguments.cells)
+        asked = {"steps": arguments.max_steps, "cells": arguments.cells}
+        built = build(machine, construction=found.construction, **asked)
         given = "".join(machine.input) if arguments.tape is None else arguments.tape
         write_viewer(machine, given, built, arguments.trace, steps=found.steps)
-        if found.steps > LONGEST and not arguments.json:
-            print(f"{arguments.trace} shows the first {LONGEST} of {found.steps:,} steps")
+        if found.steps > HEADS_SHOWN and not arguments.json:
+            print(
+                f"{arguments.trace} replays all {found.steps:,} steps; where heads look is in it "
+                f"for the first {HEADS_SHOWN}"
+            )
     tape = "".join(found.tape)
     tape = tape if len(tape) <= SHOWN else f"{tape[:SHOWN]}... ({len(tape):,} cells)"
     shown = {"tape": tape, "ended": ENDED[found.ended].format(cells=found.certified_cells)}
@@ -108,9 +112,9 @@ def run(arguments: Any) -> int:
 
 
 def _looped(arguments: Any) -> int:
-    if arguments.trace or arguments.cells:
-        flag = "--trace" if arguments.trace else "--cells"
-        raise InputError(f"{flag}: expected a Turing machine with a tape, not the looped computer")
+    for flag in ("trace", "cells", "resume"):
+        if getattr(arguments, flag):
+            raise InputError(f"--{flag}: expected a Turing machine, got the looped computer")
     from icl_sim.emulation.looped import emulate_looped
 
     with ProgressBar() as progress:
@@ -121,7 +125,8 @@ def _looped(arguments: Any) -> int:
             max_steps=arguments.max_steps,
             progress=progress,
         )
-    return _show(found, arguments)
+    # A bound that no run reaches is none to show: the certificate holds without end.
+    return _show(found, arguments, certified_steps="all")
 
 
 def _show(

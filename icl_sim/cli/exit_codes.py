@@ -15,6 +15,11 @@ from icl_sim.execution import hosts
 def exit_code(program: str, command: Callable[[], int], *, interrupted: str = "") -> int:
     """Runs a command; what it raises becomes one line on stderr, with the program's name.
 
+    Args:
+      program: the name.
+      command: what is run.
+      interrupted: said after Ctrl-C, unless the KeyboardInterrupt says what became of the run.
+
     Returns:
       0 done, 1 a claim or check failed, 2 bad input, 130 interrupted.
     """
@@ -42,9 +47,9 @@ def exit_code(program: str, command: Callable[[], int], *, interrupted: str = ""
         _silence(sys.stdout)
         tell(f"{program}: {what}: {error.strerror or error}; results that were recorded are safe")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if not hosts.is_worker():  # their supervisor says it
-            tell("; ".join(filter(None, (f"{program}: interrupted", interrupted))))
+            tell("; ".join(filter(None, (f"{program}: interrupted", str(stop) or interrupted))))
         return 130
 
 

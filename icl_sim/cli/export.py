@@ -55,6 +55,8 @@ def run(arguments: Any) -> int:
         output.print_json({"constructions": written})
     else:
         print(f"{sum(map(len, written.values()))} files in {arguments.directory}:")
+        if not arguments.names and arguments.format == FORMATS[0]:
+            print(f"  all of them, and the machines: {Path(arguments.directory) / 'gallery.html'}")
         for name, paths in written.items():
             print(f"  {name}: {', '.join(Path(path).name for path in paths)}")
     return 0
@@ -68,6 +70,8 @@ def export(
     progress: Progress = quiet,
 ) -> dict[str, list[str]]:
     """Writes NAME.safetensors, NAME.json and NAME.html of constructions of the catalog.
+
+    With all of them comes gallery.html, which leads to every card and to every machine's run.
 
     The weights are those of the catalog's small defaults. `icl_sim.storage.weights.load_weights`
     reads them back, and the construction's ``certify`` proves what was read.
@@ -84,12 +88,14 @@ def export(
     Raises:
       InputError: the directory cannot be written, or an unknown name or option.
     """
+    from constructions import PROGRAMS
     from icl_sim.report.card import write_card
+    from icl_sim.report.gallery import construction_item, write_gallery
     from icl_sim.storage.weights import save_weights
 
     folder = _folder(directory)
     written: dict[str, list[str]] = {}
-    chosen = _chosen(names)
+    chosen, shown = _chosen(names), []
     for done, name in enumerate(chosen, start=1):
         built = _build(name, chosen, options)
         certificate = built.certificate
@@ -110,7 +116,10 @@ def export(
         files = save_weights(folder / name, built.spec, built.params, **about)
         card = write_card(built, folder / f"{name}.html")
         written[name] = [str(path) for path in (*files, card)]
+        shown.append(construction_item(built, card.name))
         progress("constructions", done, len(chosen))
+    if not names:
+        write_gallery(folder, shown, PROGRAMS)
     return written
 
 

@@ -21,8 +21,8 @@ from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.head_state import Memory, empty, memory_bytes, settle
 from icl_sim.decoding.native import Program, require_llvm
 from icl_sim.decoding.plan import Plan, make_plan
+from icl_sim.decoding.prompt_tokens import prompt_tokens
 from icl_sim.errors import InputError
-from icl_sim.execution.signatures import short
 from icl_sim.transformer import Transformer
 from icl_sim.transformer.leaves import check_leaves
 
@@ -148,7 +148,9 @@ class Decoder:
           prompts: int [T], or with lanes B sequences of them.
           room: for dense heads, the most tokens to come, prompt included.
         """
-        rows = [self.checked_prompt(p) for p in (prompts if self.lanes else [prompts])]
+        rows = [
+            prompt_tokens(p, self.spec.input_size) for p in (prompts if self.lanes else [prompts])
+        ]
         if self.lanes not in (None, len(rows)):
             raise InputError(f"prompts: expected {self.lanes}, one a lane, got {len(rows)}")
         width = 1 << max(len(row) - 1 for row in rows).bit_length()
@@ -171,20 +173,30 @@ class Decoder:
           InputError: an address left the range of its codes.
         """
         self._check_room(state, steps)
-        stop = -1 if self.stop is None else self.stop
         if self.engine == NATIVE:
-            return self._advance_natively(state, steps, stop)
-        width = 1 << max(steps - 1, 0).bit_length()
-        params = None if self.weights else self.params
-        limits = jnp.int32(steps), jnp.int32(stop)
-        state, tokens, count = _advance(
-            self.plan, params, self.weights, self.lanes, width, state, *limits
-        )
+            return self._advance_natively(state, steps)
+        state, tokens, count = self._advance(state, steps, steps)
         if np.asarray(state.lost).any():
             raise InputError(OUT_OF_RANGE)
-        return state, np.asarray(tokens[: int(count)])
+        return state, np.asarray(tokens)[: int(count)]  # a slice on the device would be compiled
 
-    def _advance_natively(self, state: State, steps: int, stop: int) -> tuple[State, np.ndarray]:
+    def compile(self, state: State, steps: int) -> None:
+        """Compiles, once, what `advance` runs for so many steps, so that a clock leaves it out."""
+        if self.engine == NATIVE:
+            self.native()
+        else:
+            jax.block_until_ready(self._advance(state, steps, 0))
+
+    def _advance(self, state: State, steps: int, most: int) -> tuple[State, jax.Array, jax.Array]:
+        """The program for ``steps`` tokens, stopped after ``most``."""
+        stop = -1 if self.stop is None else self.stop
+        width = 1 << max(steps - 1, 0).bit_length()
+        params = None if self.weights else self.params
+        limits = jnp.int32(most), jnp.int32(stop)
+        return _advance(self.plan, params, self.weights, self.lanes, width, state, *limits)
+
+    def _advance_natively(self, state: State, steps: int) -> tuple[State, np.ndarray]:
+        stop = -1 if self.stop is None else self.stop
         if state.done:
             return state, np.zeros(0, np.int32)
         place = int(state.token), int(state.position)
@@ -209,28 +221,6 @@ class Decoder:
                 f"steps: expected at most {len(keys[0]) - int(state.position)}, for which dense "
                 f"heads have room, got {steps}"
             )
-
-    def checked_prompt(self, prompt: Any) -> np.ndarray:
-        """The prompt as int32 [T].
-
-        Raises:
-          InputError: no tokens, or some out of the vocabulary.
-        """
-        try:
-            tokens = np.asarray(prompt)
-        except ValueError:  # rows of different lengths
-            got = short(prompt)
-            raise InputError(f"prompt: expected integers [T], T >= 1, got {got}") from None
-        if tokens.ndim != 1 or not tokens.size or tokens.dtype.kind not in "iu":
-            raise InputError(
-                f"prompt: expected integers [T], T >= 1, got {tokens.dtype} {tokens.shape}"
-            )
-        if not 0 <= tokens.min() <= tokens.max() < self.spec.input_size:
-            raise InputError(
-                f"prompt: expected tokens from 0 to {self.spec.input_size - 1}, got "
-                f"{tokens.min()} to {tokens.max()}"
-            )
-        return tokens.astype(np.int32)
 
 
 @dataclass(frozen=True, eq=False)

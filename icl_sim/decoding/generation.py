@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from icl_sim.decoding.decoder import Decoder, State
+from icl_sim.decoding.prompt_tokens import prompt_tokens
 from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.signatures import checked
@@ -55,7 +56,7 @@ def generate(
     """
     _check_steps(steps)
     decoder = Decoder(model, params, engine=engine, stop=stop)
-    prompt = decoder.checked_prompt(prompt)
+    prompt = prompt_tokens(prompt, model.spec.input_size)
 
     def room(steps: int) -> int:
         return 1 << (len(prompt) + steps - 1).bit_length()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from constructions.programs.named import PROGRAMS
+from constructions.programs.subleq import SUBLEQ
 from constructions.programs.turing import TuringMachine
 from icl_sim.emulation.formats.bbchallenge import is_line, is_record, parse_line, parse_record
 from icl_sim.emulation.formats.jflap import is_jflap, parse_jflap
@@ -55,6 +56,19 @@ FORMATS = (
     Format("morphett.info text", is_morphett, parse_morphett),
     Format("turingmachine.io YAML", lambda text: True, parse_turingmachine_io),
 )
+
+
+def hint(name: str) -> str:
+    """The end of a message about a text that is no machine: what it may have been meant for.
+
+    >>> hint("bb44"), hint("Fibonacci"), hint("mine.yaml"), hint("1RB")
+    (': did you mean bb4?', ': run it with --construction looped', ': there is no such file', '')
+    """
+    if same_name(name, SUBLEQ) in SUBLEQ:
+        return ": run it with --construction looped"
+    if re.fullmatch(r"\S+\.[A-Za-z]\w*(:\d+)?", name):
+        return ": there is no such file"
+    return did_you_mean(name, (*PROGRAMS, *SUBLEQ))
 
 
 @checked
@@ -130,7 +144,7 @@ def find_machine(name: str) -> TuringMachine:
     except InputError as error:
         raise InputError(
             f"machine: expected one of {', '.join(sorted(PROGRAMS))}, a file, or a bbchallenge "
-            f"line, got {name[:300]!r} ({str(error)[:300]})" + did_you_mean(name, PROGRAMS)
+            f"line, got {name[:300]!r} ({str(error)[:300]})" + hint(name)
         ) from None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:  # Orbax takes a second to import, and most runs keep nothing
 
 
 class RunCheckpoint:
-    """The state of one long run; its directory is made when there is something to keep."""
+    """The state of one long run; its directory is made when there is something to keep.
+
+    As a context, it keeps the state that was reached where Ctrl-C stops the run, and its
+    KeyboardInterrupt says so.
+    """
 
     def __init__(
         self, directory: Path, machine: TuringMachine, tape: str, built: Construction
@@ -30,18 +35,41 @@ class RunCheckpoint:
         self._config = {"run": identity}
         self._longer = False  # it holds more steps than are asked for now, and keeps them
         self._going_on = False  # the directory holds earlier steps of this very run
+        self._reached: tuple[int, State, dict[str, Any]] | None = None
+        self._kept = 0  # the step of the newest checkpoint
 
-    def save(self, state: State, transcript: Transcript) -> None:
-        """Keeps the state, unless the directory holds more steps than are asked for now."""
-        if self._longer:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self._save()
+            where = self._directory.parent
+            told = f"step {self._kept:,} is kept in {where}: --resume goes on from there"
+            raise KeyboardInterrupt(told if self._kept else "nothing was kept") from None
+
+    def reached(self, state: State, transcript: Transcript, *, save: bool) -> None:
+        """Remembers the state, and keeps it if asked to.
+
+        Nothing is kept where the directory holds more steps than are asked for now.
+        """
+        self._reached = (transcript.steps, state, transcript.saved())
+        if save:
+            self._save()
+
+    def _save(self) -> None:
+        if self._longer or self._reached is None or self._reached[0] == self._kept:
             return
+        step, state, note = self._reached
         if not self._going_on and self._directory.exists():
             from icl_sim.storage.checkpoints import discard
 
             discard(self._directory)
         with self._checkpoints() as checkpoints:
-            checkpoints.save(transcript.steps, state, note=transcript.saved())
-        self._going_on = True
+            checkpoints.save(step, state, note=note)
+        self._going_on, self._kept = True, step
 
     def load(self, state: State, transcript: Transcript, *, most: int) -> State:
         """The saved state; the given one, from the start, if none is intact and within ``most``."""
@@ -54,7 +82,8 @@ class RunCheckpoint:
                 found = checkpoints.restore(state)
         except CheckpointError:
             return state
-        self._longer = found is not None and found[0] > most
+        self._kept = found[0] if found else 0
+        self._longer = self._kept > most
         if found is None or self._longer:
             return state
         transcript.restore(checkpoints.note)

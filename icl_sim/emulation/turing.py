@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -65,7 +66,8 @@ class Emulation:
       certified_steps, certified_cells: what the certificate reaches; cells on either side of the
         first, which counts.
       agrees: whether all of it is the interpreter's run, token for token.
-      steps_per_second: without compilation where more than one block was run.
+      steps_per_second: without compilation.
+      resumed_at: the step at which an earlier run was taken up; 0 is the start.
     """
 
     machine: str
@@ -84,6 +86,7 @@ class Emulation:
     certified_cells: int
     agrees: bool
     steps_per_second: float
+    resumed_at: int = field(default=0, compare=False)
 
 
 def smallest(machine: TuringMachine) -> str:
@@ -207,9 +210,9 @@ def emulate(
         )
     prompt = _checked(lambda: built.encode({"machine": machine, "tape": tape, "steps": steps}))
     if engine == "verify":
-        transcript, agrees, rate = _verify(built, machine, tape, prompt, steps, progress)
+        transcript, agrees, rate, first = _verify(built, machine, tape, prompt, steps, progress)
     else:
-        transcript, agrees, rate = _decode(
+        transcript, agrees, rate, first = _decode(
             built, machine, tape, prompt, steps, engine, checkpoints, resume, progress
         )
     found = transcript.named(machine)
@@ -229,6 +232,7 @@ def emulate(
         certified_cells=built.certificate.limits["cells"],
         agrees=agrees,
         steps_per_second=rate,
+        resumed_at=first,
     )
 
 
@@ -246,7 +250,7 @@ def _decode(
     checkpoints: str | Path | None,
     resume: bool,
     progress: Progress,
-) -> tuple[Transcript, bool, float]:
+) -> tuple[Transcript, bool, float, int]:
     model, params = load(built)
     decoder = Decoder(model, params, engine=engine, stop=machine_io(built).stop)
 
@@ -263,36 +267,39 @@ def _decode(
     saved = None if checkpoints is None else RunCheckpoint(Path(checkpoints), machine, tape, built)
     if saved and resume:
         state = saved.load(state, transcript, most=steps)
+    resumed_at = transcript.steps
     reached: list[Trace] = []  # the interpreter's last piece
     cells = built.certificate.limits["cells"]
     certain = certain_pieces(machine, tape, steps, cells=cells, block=BLOCK)
     pieces = noted(reached, certain)
     expected = ahead(token_blocks(transcript.vocabulary, pieces, skip=transcript.steps))
     agrees, halted, rates = True, False, []
-    while transcript.steps < steps and not transcript.halted:
-        right, halted = next(expected, (prompt[:0], halted))
-        count = min(BLOCK - transcript.steps % BLOCK, steps - transcript.steps)
-        count = count if halted else len(right)  # fewer where the run leaves the certified cells
-        if not count:
-            break
-        start = time.monotonic()
-        state, tokens = decoder.advance(state, count)
-        seconds = time.monotonic() - start
-        agrees &= np.array_equal(tokens[tokens != END], right)
-        transcript.extend(tokens)
-        rates.append((len(tokens), seconds))
-        progress(f"{machine.name}, steps", transcript.steps, steps)
-        if saved and len(rates) % SAVE_EVERY == 0:
-            saved.save(state, transcript)
+    with saved or nullcontext():
+        while transcript.steps < steps and not transcript.halted:
+            right, halted = next(expected, (prompt[:0], halted))
+            count = min(BLOCK - transcript.steps % BLOCK, steps - transcript.steps)
+            # Fewer where the run leaves the certified cells.
+            count = count if halted else len(right)
+            if not count:
+                break
+            decoder.compile(state, count)
+            start = time.monotonic()
+            state, tokens = decoder.advance(state, count)
+            seconds = time.monotonic() - start
+            agrees &= np.array_equal(tokens[tokens != END], right)
+            transcript.extend(tokens)
+            rates.append((len(tokens), seconds))
+            if saved:
+                saved.reached(state, transcript, save=len(rates) % SAVE_EVERY == 0)
+            progress(f"{machine.name}, steps", transcript.steps, steps)
     if not transcript.halted:
         # Whether the machine has halted after the last step is the next token's to say.
         transcript.halted = int(state.token) == END
     for _, ended in expected:  # to the interpreter's end, if a resumed run was there already
         halted = ended
     agrees &= transcript.halted == halted and stands(transcript, machine, reached[-1])
-    timed = rates[1:] or rates
-    rate = sum(n for n, _ in timed) / max(sum(s for _, s in timed), 1e-9) if timed else 0.0
-    return transcript, bool(agrees), rate
+    rate = sum(n for n, _ in rates) / max(sum(s for _, s in rates), 1e-9)
+    return transcript, bool(agrees), rate, resumed_at
 
 
 def _verify(
@@ -302,7 +309,7 @@ def _verify(
     prompt: np.ndarray,
     steps: int,
     progress: Progress,
-) -> tuple[Transcript, bool, float]:
+) -> tuple[Transcript, bool, float, int]:
     transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
     cells = built.certificate.limits["cells"]
 
@@ -314,7 +321,7 @@ def _verify(
 
     engine = quickest(machine, built.name)
     result = verify_trace(built, pieces(), tape=tape, engine=engine)
-    return transcript, result.agrees, transcript.steps / max(result.seconds, 1e-9)
+    return transcript, result.agrees, transcript.steps / max(result.seconds, 1e-9), 0
 
 
 def _checked(call: Callable[[], Any]) -> Any:

@@ -121,17 +121,17 @@ class Predictor:
                 f"predictor of kind {kind.name}: expected {kind.data.__name__}, got "
                 f"{type(data).__name__}"
             )
+        name = getattr(self.function, "__name__", "a predictor")
         try:
             laws = self.function(data, key)
         except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
-            name = getattr(self.function, "__name__", "a predictor")
             raise InputError(
                 f"{name}: expected a function that JAX can trace, got one that needs the numbers: "
                 "register it with host=True"
             ) from None
         if np.shape(laws) != kind.shape(data):
             raise InputError(
-                f"predictor of kind {kind.name}: expected {kind.answers}, here "
+                f"{name}, of kind {kind.name}: expected {kind.answers}, here "
                 f"{list(kind.shape(data))}, got shape {list(np.shape(laws))}"
             )
         return laws

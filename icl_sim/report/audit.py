@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from icl_sim.claims.claim import Figures, Judgement
-from icl_sim.report import audit_plots, halfspace_plots, plots
+from icl_sim.report import audit_plots, halfspace_plots, headlines, plots
+from icl_sim.report.headlines import Headline
 
 FORMULAS = ("abstract", "mcdiarmid", "weissman")
 
@@ -49,18 +50,18 @@ def looseness(statements: Sequence[Judgement]) -> list[dict[str, Any]]:
 
 
 def _picture(
-    title: str, caption: str, draw: Callable[..., None], panels: int, rows: Sequence[Any]
+    title: Headline, caption: str, draw: Callable[..., None], panels: int, rows: Sequence[Any]
 ) -> dict[str, Any]:
     # The SVG is drawn here from numbers and names of the library, hence safe.
     drawn = plots.svg(draw, rows, panels=panels, columns=min(panels, 2))
     svg = Markup(drawn)  # noqa: S704
-    return {"title": title, "caption": caption, "svg": svg, "panels": panels}
+    return {"title": title(rows), "caption": caption, "svg": svg, "panels": panels}
 
 
 # Name of a statement's table -> title, caption, drawing, panels.
-PICTURES: dict[str, tuple[str, str, Callable[..., None], int]] = {
+PICTURES: dict[str, tuple[Headline, str, Callable[..., None], int]] = {
     "scaling": (
-        "Sizes against eps, V, m and delta",
+        headlines.scaling,
         "Demonstrations per context that suffice; one of the four changes, the others stay at "
         "V = 32, m = 1, eps = 0.15, delta = 0.1. Dotted: n* at the first point scaled by the "
         "product V L/eps^2, L = ln(m/delta); dashed: by the sum (sqrt(V-1) + sqrt(2 L))^2/eps^2, "
@@ -69,40 +70,41 @@ PICTURES: dict[str, tuple[str, str, Callable[..., None], int]] = {
         4,
     ),
     "sizes": (
-        "Growth with the number of contexts",
+        headlines.contexts,
         "Left: demonstrations per context that suffice, on all contexts at once. Right: what more "
         "contexts cost; the dotted lines are what a product of V and ln(m/delta) would ask.",
         plots.sizes_against_contexts,
         2,
     ),
     "hash-bit": (
-        "Hash bits: failure over the length of the output",
+        headlines.hash_bit,
         "Probability of total variation above eps with C times the size of the abstract. Lines: "
-        "what no estimator can avoid; rings: the best estimator, exactly.",
+        "what no estimator can avoid; rings: the best estimator, exactly, where it was enumerated.",
         audit_plots.hash_bit,
         2,
     ),
     "vocabulary": (
-        "Hash bits: failure over the size of the vocabulary",
+        headlines.hash_bit,
         "The same at a fixed length of the output; the dashed lines are the vocabularies of "
         "Llama 2, SmolLM2 and Mistral NeMo.",
         audit_plots.vocabulary,
         1,
     ),
     "retrieval": (
-        "Retrieved against random demonstrations",
+        headlines.retrieval,
         "Mean total variation to the truth with K demonstrations in the prompt.",
         audit_plots.retrieval,
         1,
     ),
     "partial": (
-        "Part of the data",
-        "Mean total variation to the law of the whole pool, from a random subset in the prompt.",
+        headlines.partial_data,
+        "Mean total variation to the law of the whole pool, from a random subset in the prompt. "
+        "The bound is the empirical law's: the base is none, and may lie above it.",
         audit_plots.partial_data,
         1,
     ),
     "curves": (
-        "Halfspace learners",
+        headlines.curves,
         "Mean error over the number of examples, all learners on the same ones, with least-squares "
         "slopes; the table slopes has their bootstrap intervals. Dotted: what is known in closed "
         "form; dashed: Bayes' rule in the limit of large d. The SVM stays below d/(n+1).",
@@ -110,7 +112,7 @@ PICTURES: dict[str, tuple[str, str, Callable[..., None], int]] = {
         2,
     ),
     "real": (
-        "Halfspace learners on real data",
+        headlines.real,
         "Mean error on the whole data set after 4 d examples drawn from it; the gray bars are what "
         "the theorem allows the SVM.",
         halfspace_plots.real_data,

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from icl_sim.report.plots import SMALL, log_ticks, sizes
+from icl_sim.report.plots import log_ticks, sizes
 
 Row = Mapping[str, Any]
 
@@ -39,7 +40,7 @@ def sizes_against_all(eps: Axes, V: Axes, m: Axes, delta: Axes, rows: Sequence[R
             axes.set_xticks(x, [f"{value:.3g}" for value in x])
             axes.minorticks_off()
     eps.set_ylabel("demonstrations per context")
-    eps.legend(fontsize=SMALL)
+    eps.legend()
 
 
 def _law(row: Row, law: str) -> float:
@@ -71,7 +72,8 @@ def hash_bit(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
             )
         axes.axhline(0.05, color="#777777", linestyle=":", label="delta = 0.05")
         axes.set(xlabel="output tokens, l", ylabel="failure probability", title=f"V = {vocab}")
-        axes.legend(fontsize=SMALL, loc="center left")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
 
 
 def vocabulary(axes: Axes, rows: Sequence[Row]) -> None:
@@ -91,7 +93,7 @@ def vocabulary(axes: Axes, rows: Sequence[Row]) -> None:
     axes.axhline(0.05, color="#777777", linestyle=":", label="delta = 0.05")
     axes.set(xlabel="symbols, V", ylabel="failure probability", title=f"l = {rows[0]['length']}")
     axes.set_xscale("log")
-    axes.legend(fontsize=8, loc="center left")
+    axes.legend()
 
 
 def retrieval(axes: Axes, rows: Sequence[Row]) -> None:
@@ -111,7 +113,7 @@ def retrieval(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set(xlabel="demonstrations in the prompt, K", ylabel="mean total variation")
     axes.set(xscale="log", yscale="log")
     log_ticks(axes, sorted({row["K"] for row in rows}))
-    axes.legend(fontsize=SMALL)
+    axes.legend()
 
 
 def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
@@ -137,4 +139,5 @@ def partial_data(axes: Axes, rows: Sequence[Row]) -> None:
         ylabel="mean total variation",
         ylim=(0, None),
     )
-    axes.legend(fontsize=SMALL)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()

@@ -16,7 +16,7 @@ from constructions.certificate import Record, bilinear, value_map
 from constructions.construction import Construction
 from constructions.residual import Residual
 from icl_sim.errors import InputError
-from icl_sim.report.plots import SMALL, svg
+from icl_sim.report.plots import SMALL, plain_powers, svg
 from icl_sim.report.templating import template
 from icl_sim.storage.whole_files import write_whole
 
@@ -160,4 +160,4 @@ def _heat_map(
     if len(names[1]) > 3:
         axes.tick_params(axis="x", rotation=40)
     if axes.figure is not None:
-        axes.figure.colorbar(image, ax=axes, shrink=0.8)
+        plain_powers(axes.figure.colorbar(image, ax=axes, shrink=0.8).ax)

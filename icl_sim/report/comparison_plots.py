@@ -66,7 +66,7 @@ def against_size(axes: Axes, comparison: Compared, column: str) -> None:
     axes.set_yscale("log")
     log_ticks(axes, sizes)
     axes.set(xlabel="demonstrations, N", ylabel=f"mean total variation to {column}")
-    axes.legend(loc="best", fontsize=SMALL)
+    axes.legend()
 
 
 def compared(left: Axes, right: Axes, comparison: Comparison) -> None:
@@ -136,9 +136,9 @@ def collapse(axes: Axes, comparisons: Sequence[Comparison], delta: float = 0.1) 
     axes.plot(ends, 0.2 * ends, color="#999999", linestyle=":", label="slope 1")
     axes.set(xscale="log", yscale="log", xlabel="sqrt(V m ln(m/delta) / N)")
     axes.xaxis.set_minor_formatter("")
-    axes.set_ylabel("mean over data sets of the largest TV to truth")
+    axes.set_ylabel("largest TV of a context, mean")
     axes.set_title(f"collapse, delta = {delta:g}")
-    axes.legend(fontsize=SMALL)
+    axes.legend()
 
 
 def matrices(*axes_and_comparison: Any) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from icl_sim.report.plots import SMALL
 from icl_sim.training.run_results import Pretraining
 
 COLORS = {"counts": "#000000", "bayes": "#E69F00", "in-context": "#009E73", "truth": "#0072B2"}
@@ -26,7 +25,7 @@ def trajectory(*axes_and_run: Any) -> None:
         axes.plot(best.step, best.truth, "*", color=COLORS["truth"], label="oracle stop")
         axes.set(xlabel="steps", ylabel="mean total variation", ylim=(0, None))
         axes.set_title(f"{run.task}, N = {size}, {run.adapt}")
-    panels[0].legend(fontsize=SMALL)
+    panels[0].legend()
 
 
 def pretraining_loss(axes: Axes, run: Pretraining) -> None:

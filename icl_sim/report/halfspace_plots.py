@@ -9,8 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from icl_sim.report.plots import SMALL
-
 Row = Mapping[str, Any]
 
 COLORS = {
@@ -56,7 +54,7 @@ def learning_curves(left: Axes, right: Axes, rows: Sequence[Row]) -> None:
         axes.minorticks_off()
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
-    left.legend(fontsize=SMALL)
+    left.legend()
 
 
 def real_data(axes: Axes, rows: Sequence[Row]) -> None:
@@ -85,4 +83,4 @@ def real_data(axes: Axes, rows: Sequence[Row]) -> None:
     )
     axes.set_yticks(range(len(names)), [f"{r['data']}, n = {r['n']}" for r in largest])
     axes.set(xlabel="mean error on the whole data set", xlim=(-0.005, None))
-    axes.legend(fontsize=SMALL, loc="center right")
+    axes.legend()

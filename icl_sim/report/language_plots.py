@@ -10,8 +10,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from icl_sim.comparison.language_result import LanguageComparison
-from icl_sim.report import comparison_plots, plots
+from icl_sim.report import comparison_plots, headlines, plots
 from icl_sim.report.comparison_plots import look
+from icl_sim.report.plots import SMALL
 
 WORST = 5  # contexts that are named in the picture
 NOISES = {"order": "#0072B2", "template": "#E69F00", "seed": "#CC79A7"}
@@ -22,7 +23,7 @@ def pictures(found: LanguageComparison) -> list[dict[str, Any]]:
     ends = comparison_plots.ends(found)
     drawn = [
         (
-            f"How far is prompting from fine-tuning? {found.task} through {found.base}",
+            f"How far is prompting from fine-tuning? {found.base}, {headlines.ranking(found)}",
             "Mean total variation on the choices, with 95 % bootstrap intervals over tasks and "
             "their queries. Dotted: the largest noise that another order, template or seed makes.",
             plots.svg(against_sizes, found, panels=2 if found.reference else 1),
@@ -31,7 +32,7 @@ def pictures(found: LanguageComparison) -> list[dict[str, Any]]:
                  asdict(t) for t in found.theory]},
         ),
         (
-            "Every route beside every other",
+            headlines.nearest(found),
             "On the choices; the truth is the last: "
             + ("the true law." if found.truth == "law" else "the held-out labels."),
             plots.svg(comparison_plots.matrices, found, panels=len(ends)),
@@ -91,7 +92,7 @@ def against_sizes(*axes_and_found: Any) -> None:
     ]
     if max(largest) > 0:
         axes.plot(found.sizes, largest, color="#999999", linestyle=":", label="largest noise")
-        axes.legend(loc="best", fontsize=8)
+        axes.legend()
     axes.set_title(f"distance to {found.reference}")
 
 
@@ -104,10 +105,10 @@ def by_query(axes: Axes, found: LanguageComparison) -> None:
     for i in np.argsort(-np.abs(x - y), kind="stable")[:WORST]:
         name = rows[i][0].replace("\n", " ").replace("$", r"\$")
         axes.annotate(
-            name[:24], (x[i], y[i]), fontsize=7, xytext=(3, 3), textcoords="offset points"
+            name[:24], (x[i], y[i]), fontsize=SMALL, xytext=(3, 3), textcoords="offset points"
         )
     axes.set(xlabel=f"{found.prompted}", ylabel=f"{found.reference}")
-    axes.set_title("probability of the likeliest choice; color: its true share")
+    axes.set_title("one point a query; color: its true share")
 
 
 def noise(axes: Axes, found: LanguageComparison) -> None:
@@ -121,7 +122,7 @@ def noise(axes: Axes, found: LanguageComparison) -> None:
             axes.barh(place, cell.mean, xerr=spread, color=NOISES[kind], height=0.7)
             ticks.append((place, f"{name}: {kind}"))
             place += 1
-    axes.set_yticks([t for t, _ in ticks], [name for _, name in ticks], fontsize=8)
+    axes.set_yticks([t for t, _ in ticks], [name for _, name in ticks], fontsize=SMALL)
     axes.invert_yaxis()
     axes.set(xlabel="mean total variation", title=f"N = {max(found.sizes)}")
 
@@ -136,7 +137,7 @@ def cost_against_quality(axes: Axes, found: LanguageComparison) -> None:
         axes.plot(x, y, **look(name, place))
     axes.set(xscale="log", xlabel="operations of 1,000 queries")
     axes.set_ylabel("mean total variation to truth")
-    axes.legend(fontsize=8)
+    axes.legend()
 
 
 def tables(found: LanguageComparison) -> dict[str, list[dict[str, Any]]]:

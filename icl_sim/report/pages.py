@@ -13,7 +13,7 @@ from icl_sim.claims.claim import FALSE, VERDICTS, Audit
 from icl_sim.comparison.result import Comparison
 from icl_sim.errors import InputError
 from icl_sim.execution.signatures import checked
-from icl_sim.report import comparison_plots, curves, language_plots, plots
+from icl_sim.report import comparison_plots, curves, headlines, language_plots, plots
 from icl_sim.report.audit import looseness, pictures
 from icl_sim.report.findings import Findings
 from icl_sim.report.templating import template
@@ -83,7 +83,8 @@ def render(findings: Findings) -> str:
     for run in findings.training:
         drawings.append(
             {
-                "title": f"The path of fine-tuning: {run.task}",
+                "title": f"The path of fine-tuning: {run.task}, nearest to the truth after "
+                + ", ".join(f"{stop.step:.0f} steps (N = {n})" for n, stop in run.oracle.items()),
                 "caption": (
                     f"{run.copies} copies of the base fine-tuned in one program; means over "
                     "contexts and copies. The path comes nearest to the truth early and goes "
@@ -104,6 +105,7 @@ def render(findings: Findings) -> str:
         )
     return template("report.html").render(
         findings=findings,
+        subject=_subject(findings),
         failed=[s for s in findings.statements if s.outcome.verdict == FALSE],
         words=VERDICTS,
         pictures=drawings,
@@ -111,25 +113,37 @@ def render(findings: Findings) -> str:
     )
 
 
+def _subject(findings: Findings) -> str:
+    """What the page is about, for its title."""
+    if findings.audit:
+        return "verdicts"
+    tasks = [f"{found.task} through {found.base}" for found in findings.language]
+    tasks += [found.task for found in findings.comparisons]
+    tasks += [run.task for run in findings.training]
+    return ", ".join(dict.fromkeys(tasks)) or "the base"
+
+
 def _compared(comparison: Comparison) -> list[dict[str, Any]]:
     """Pictures of one comparison: distances against N, and the matrix with the tables below it."""
     ends = comparison_plots.ends(comparison)
     if len(comparison.sizes) > 1:
-        title = f"Predictors against the truth: {comparison.task}"
         caption = (
             "Means over contexts and tasks; bands are 95 % bootstrap intervals over tasks. "
             "The hand-written lookup lies on the counts, and fine-tuning ends there too."
         )
         drawn = plots.svg(comparison_plots.compared, comparison, panels=2)
     else:
-        title = f"Beside {comparison.predictors[0]}: {comparison.task}"
         caption = "Means over contexts and tasks with 95 % bootstrap intervals over tasks."
         drawn = plots.svg(comparison_plots.beside, comparison)
     return [
         # The SVG is drawn here from numbers and names of the library, hence safe.
-        {"title": title, "caption": caption, "svg": Markup(drawn)},  # noqa: S704
         {
-            "title": f"Every route beside every other: {comparison.task}",
+            "title": headlines.ranking(comparison),
+            "caption": caption,
+            "svg": Markup(drawn),  # noqa: S704
+        },
+        {
+            "title": headlines.nearest(comparison),
             "caption": "Rows and columns are predictors on the same data; the truth is the last.",
             "svg": Markup(  # noqa: S704
                 plots.svg(comparison_plots.matrices, comparison, panels=len(ends))

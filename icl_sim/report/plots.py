@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -11,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import Formatter, LogFormatter, LogLocator
 
 # Okabe and Ito's palette: told apart under every color blindness.
 COLORS = {
@@ -62,11 +63,50 @@ def svg(
         figures = [Figure(figsize=SIZE, layout="constrained") for _ in range(panels)]
         axes = [figure.add_subplot() for figure in figures]
         draw(*axes, *arguments)
+        for figure, one in zip(figures, axes, strict=True):
+            _legend_below(figure, one)
+            plain_powers(one)
         drawn = [_element(figure, one) for figure, one in zip(figures, axes, strict=True)]
     if panels == 1:
         return drawn[0]
     width = f"{WIDTH * (columns or panels)}rem"
     return f'<div class="panels" style="max-width: {width}">{"".join(drawn)}</div>'
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """The legend that was asked for, under the panel, where it hides no data."""
+    if (legend := axes.get_legend()) is None:
+        return
+    handles, labels = axes.get_legend_handles_labels()
+    legend.remove()
+    columns = 3 if max(map(len, labels)) <= 13 else 2
+    width, height = SIZE
+    figure.set_size_inches(width, height + 0.2 * math.ceil(len(labels) / columns) + 0.1)
+    look = {"ncols": columns, "fontsize": SMALL, "columnspacing": 1.2}
+    figure.legend(handles, labels, loc="outside lower center", **look)
+
+
+class _Plain(Formatter):
+    """What another formatter would name, as 0.01 or 1e-6: raised exponents are too small."""
+
+    def __init__(self, chosen: LogFormatter) -> None:
+        self._chosen = chosen
+
+    def set_locs(self, locs: Any) -> None:
+        self._chosen.set_locs(locs)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        named = self._chosen(x, pos)
+        return re.sub(r"e([-+])0?", r"e\1", f"{x:g}").replace("e+", "e") if named else ""
+
+
+def plain_powers(axes: Axes) -> None:
+    """Names powers of ten as `_Plain` does, on the axes that are logarithmic."""
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(major := axis.get_major_formatter(), LogFormatter):
+            axis.set_major_formatter(_Plain(major))
+        if isinstance(minor := axis.get_minor_formatter(), LogFormatter):
+            axis.set_minor_formatter(_Plain(minor))
 
 
 def _element(figure: Figure, axes: Axes) -> str:
@@ -118,7 +158,7 @@ def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None
     sizes(left, m, chosen)
     left.set(xscale="log", yscale="log", xlabel="contexts, m", ylabel="demonstrations per context")
     left.set_title(f"V = {largest}, eps = {chosen[0]['eps']}, delta = {chosen[0]['delta']}")
-    left.legend(fontsize=SMALL)
+    left.legend()
     shades = ["#56B4E9", "#0072B2", "#000000"]
     for vocab, color in zip(sorted({row["vocab"] for row in rows}), shades, strict=False):
         mine = [row for row in rows if row["vocab"] == vocab]
@@ -141,4 +181,4 @@ def sizes_against_contexts(left: Axes, right: Axes, rows: Sequence[Row]) -> None
         )
     right.set(xscale="log", xlabel="contexts, m", ylabel="n*(m) - n*(1)")
     right.set_title("growth with m: a sum, not a product")
-    right.legend(fontsize=SMALL)
+    right.legend()

@@ -22,6 +22,7 @@ def template(name: str) -> jinja2.Template:
     environment.filters["number"] = number
     environment.filters["linked"] = linked
     environment.filters["columns"] = columns
+    environment.filters["formula"] = formula
     return environment.get_template(name)
 
 
@@ -54,10 +55,63 @@ def linked(text: str) -> Markup:
     return Markup(found)  # noqa: S704 - escaped before the links were put in
 
 
-def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns of a table, words before numbers: records keep no order of keys.
+SIGNS = {
+    "&lt;=": "\u2264",
+    "&gt;=": "\u2265",
+    "!=": "\u2260",
+    "sqrt": "\u221a",
+    "eps": "\u03b5",
+    "delta": "\u03b4",
+    "tau": "\u03c4",
+    "rho": "\u03c1",
+    "chi": "\u03c7",
+    "kappa": "\u03ba",
+    "Pi": "\u03a0",
+    "pi": "\u03c0",
+}
 
-    >>> columns([{"eps": 0.1, "law": "uniform"}])
-    ['law', 'eps']
+
+def formula(text: str) -> Markup:
+    """A text with its formulas as they are set: signs, Greek letters, exponents and indices.
+
+    The texts mix words and formulas, written once, for terminals; so these are no MathML.
+
+    >>> formula("sqrt(V/n) <= eps^2, 2^-(b+1) sum_(k<d) M_ft: C3.tail")
+    Markup('√(V/n) ≤ ε<sup>2</sup>, 2<sup>-(b+1)</sup> Σ<sub>k&lt;d</sub> M<sub>ft</sub>: C3.tail')
     """
-    return sorted(rows[0], key=lambda name: not isinstance(rows[0][name], str))
+    found = re.sub(r"\bsum(?=_)", "\u03a3", str(escape(text)))
+    for word, sign in SIGNS.items():
+        found = re.sub(rf"(?<![A-Za-z]){word}(?![A-Za-z])", sign, found)
+    found = re.sub(r"\^-\(([^()]*)\)", r"<sup>-(\1)</sup>", found)
+    for mark, tag in (("\\^", "sup"), ("(?<=[A-Za-z\u03a3\u03c7])_", "sub")):
+        found = re.sub(rf"{mark}\(([^()]*)\)", rf"<{tag}>\1</{tag}>", found)
+    found = re.sub(r"\^(-?[\w.*]*\w|\*)", r"<sup>\1</sup>", found)
+    found = re.sub(r"\b([A-Za-z\u03a3])_(\w+)\b", r"\1<sub>\2</sub>", found)
+    return Markup(found)  # noqa: S704 - escaped before its signs were put in
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The columns of a table, records keep none: names, what was given, what was found, verdict.
+
+    >>> columns([{"eps": 0.1, "high": 2, "low": 1, "mean": 1, "verdict": "yes", "law": "uniform"}])
+    ['law', 'eps', 'mean', 'low', 'high', 'verdict']
+    """
+
+    def place(name: str) -> int:
+        if name in LAST:
+            return len(GIVEN) + 2 + LAST.index(name)
+        if name in GIVEN:
+            return 1 + GIVEN.index(name)
+        return 0 if isinstance(rows[0][name], str) else len(GIVEN) + 1
+
+    return sorted(rows[0], key=place)
+
+
+# What an experiment is given, in the order in which it is spoken of; the rest it finds.
+GIVEN = (
+    *("alphabet", "contexts", "vocab", "length", "l", "dim", "classifiers", "atoms", "coins"),
+    *("margin", "radius", "bias", "light_mass", "random_labels", "rare", "shift", "tau"),
+    *("pool", "withheld", "store", "window", "matching", "demonstrations", "prompts", "options"),
+    *("eps", "delta", "C", "K", "examples", "data_sets", "queries", "n", "N", "bound", "allowed"),
+)
+LAST = ("low", "high", "max", "trials", "verdict")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,35 +14,42 @@ import numpy as np
 from markupsafe import Markup
 
 from constructions.construction import Construction
-from constructions.programs.turing import Trace, TuringMachine
+from constructions.programs.turing import TuringMachine
 from constructions.reference import forward
 from icl_sim.errors import InputError
 from icl_sim.report.templating import template
 from icl_sim.storage.whole_files import write_whole
 
-# The reference pass that shows the heads costs O(T^2); the picture has a row a step.
-LONGEST = 400
+# The reference pass that shows the heads costs O(T^2).
+HEADS_SHOWN = 400
+_FACTOR, _PRIME = 31, 2**31 - 1  # of the tape's checksum, exact in the page's floats
 
 
 def write_viewer(
     machine: TuringMachine, tape: str, built: Construction, path: str | Path, *, steps: int
 ) -> Path:
-    """Writes the page of the first ``steps`` steps (at most 400) and returns its path.
+    """Writes the page of the first ``steps`` steps and returns its path.
+
+    The page holds the machine and replays its run, however long; what each head looked at is
+    written for the first 400 steps.
 
     Args:
       machine, tape: the run.
       built: the construction whose heads are shown.
       path: the file to write.
+      steps: at least 0; a run that halts before has fewer.
 
     Raises:
       InputError: a construction without machine tokens, or a file that cannot be written.
+      ValueError: more steps than the construction is certified for.
     """
     if built.machine is None:
         raise InputError(f"--trace: expected a construction of a machine, got {built.name}")
-    trace = machine.run(tape, min(steps, LONGEST))
-    prompt = built.encode({"machine": machine, "tape": tape})
-    data = run_data(machine, trace, machine.encode_tape(tape)) | {
-        "heads": attention_data(built, prompt, built.machine.transcribe(trace)),
+    prompt = built.encode({"machine": machine, "tape": tape, "steps": steps})
+    tokens = built.machine.transcribe(machine.run(tape, min(steps, HEADS_SHOWN)))
+    data = run_data(machine, tape, steps) | {
+        "heads": attention_data(built, prompt, tokens),
+        "known": len(tokens),
         "prompt": len(prompt),
         "certificate": built.certificate.summary(),
     }
@@ -52,27 +60,48 @@ def write_viewer(
     return Path(path)
 
 
-def run_data(machine: TuringMachine, trace: Trace, tape: np.ndarray) -> dict[str, Any]:
-    """What the page replays: the machine, its input, and one record a step.
+def run_data(machine: TuringMachine, tape: str, steps: int) -> dict[str, Any]:
+    """What the page replays: the machine, its input, and how its run ends.
 
-    Of each step: cell, state and symbol read, next state, symbol written, move.
+    ``low`` and ``high`` are the outermost cells of the input and of those visited; a rule is
+    [next state or -1, symbol written, move]; ``sum`` is a checksum of the tape from ``low`` on.
     """
-    columns = (
-        trace.position,
-        trace.state_read,
-        trace.symbol_read,
-        trace.state_next,
-        trace.symbol_written,
-        trace.move,
-    )
+    trace = machine.run(tape, steps, record=False)
+    given = machine.encode_tape(tape)
+    low = min(0, trace.tape_start)
+    high = max(len(given) - 1, trace.tape_start + len(trace.cells) - 1)
+    cells = np.zeros(high - low + 1, np.uint8)
+    cells[-low : len(given) - low] = given
+    start = trace.tape_start - low
+    cells[start : start + len(trace.cells)] = trace.cells
     return {
         "machine": machine.name,
         "states": list(machine.states),
         "symbols": list(machine.alphabet),
-        "tape": tape.tolist(),
-        "steps": np.stack([np.asarray(c, np.int64) for c in columns], axis=1).tolist(),
+        "rules": machine.rules.tolist(),
+        "tape": given.tolist(),
+        "steps": trace.steps,
         "halted": trace.halted,
+        "low": low,
+        "high": high,
+        "end": {
+            "state": machine.states.index(trace.state),
+            "head": trace.head,
+            "sum": checksum(cells.tolist()),
+        },
     }
+
+
+def checksum(cells: Iterable[int]) -> int:
+    """The number by which the page knows that its replay ends on the same tape.
+
+    >>> checksum([1, 0, 2])
+    963
+    """
+    found = 0
+    for symbol in cells:
+        found = (found * _FACTOR + symbol) % _PRIME
+    return found
 
 
 def attention_data(built: Construction, prompt: np.ndarray, tokens: np.ndarray) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
 
 from icl_sim.storage.json_form import OPTIONAL
 from icl_sim.training.base_model import Gate
@@ -65,13 +64,3 @@ class FineTuning:
     curves: Mapping[int, Mapping[str, list[float]]]
     oracle: Mapping[int, OracleStop]
     tokens_per_second: int | None = field(default=None, metadata=OPTIONAL)
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Self:
-        """The one whose `json_form` this is."""
-        typed = {
-            "sizes": tuple(found["sizes"]),
-            "curves": {int(size): curves for size, curves in found["curves"].items()},
-            "oracle": {int(size): OracleStop(**stop) for size, stop in found["oracle"].items()},
-        }
-        return cls(**{**found, **typed})
