@@ -120,9 +120,8 @@ def compare(
     for size in sizes:
         for name in predictors:
             _require_room(name, size, contexts, vocab)
-    laws = np.stack(
-        [make_task(task, i, contexts=contexts, vocab=vocab).law for i in range(tasks)]
-    ).astype(np.float32)
+    tables = [make_task(task, i, contexts=contexts, vocab=vocab).law for i in range(tasks)]
+    laws = np.stack(tables).astype(np.float32)
     laws = np.repeat(laws, seeds, axis=0)
     strings = AnswerStrings(laws) if contexts == vocab else None
     run = f"compare/{task}/{contexts}x{vocab}/{tasks}x{seeds}"
