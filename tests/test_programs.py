@@ -7,6 +7,7 @@ import pytest
 
 from constructions.programs.named import PROGRAMS
 from constructions.programs.program import from_table
+from constructions.programs.subleq import wrap
 from constructions.programs.tag_system import UNIVERSAL_MACHINE, TagSystem
 
 
@@ -106,3 +107,15 @@ def test_tables_read_several_symbols_and_keep_what_is_not_named():
     assert machine.delta["back", "a"] == ("back", "b", 1)
     assert machine.start == "go"
     assert machine.working == ("go", "back")
+
+
+@pytest.mark.parametrize("bits", [2, 8, 16])
+def test_subleq_words_wrap_around_in_two_s_complement(bits):
+    half = 1 << (bits - 1)
+    assert [wrap(value, bits) for value in (half - 1, half, -half, -half - 1, 2 * half)] == [
+        half - 1,
+        -half,
+        -half,
+        half - 1,
+        0,
+    ]
