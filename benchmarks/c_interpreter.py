@@ -46,8 +46,8 @@ def row(name: str, machine: TuringMachine, *, steps: int, cells: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "interpreter.c", Path(folder) / "interpreter.so"
         source.write_text(SOURCE)
-        files = [str(library), str(source)]
-        command = [compiler, "-O2", "-march=native", "-shared", "-fPIC", "-o", *files]
+        flags = ["-O2", "-march=native", "-shared", "-fPIC"]
+        command = [compiler, *flags, "-o", str(library), str(source)]
         subprocess.run(command, check=True)  # noqa: S603
         function = ctypes.CDLL(str(library)).run
     function.restype = ctypes.c_int64
