@@ -110,3 +110,10 @@ def test_too_many_states_on_one_tape_are_refused(monkeypatch):
     monkeypatch.setattr("icl_sim.emulation.formats.rules.MAX_COMPILED", 20)
     with pytest.raises(InputError, match="2 tapes need more than 20 states"):
         parse_machine(PALINDROME, name="m")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_a_run_that_does_not_halt_takes_the_steps_that_it_may(steps):
+    rules = {("go", ("_", "_")): ("go", ("_", "_"), (1, 1))}
+    found = MultiTapeMachine("loop", 2, ("_",), "_", "go", rules).run("", steps)
+    assert (found.steps, found.halted) == (steps, False)
