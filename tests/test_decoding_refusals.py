@@ -55,8 +55,8 @@ def test_codes_that_are_no_rules_are_refused_in_one_line(small):
     [
         ({"prompt": [0, 2**32 + 1]}, "prompt: expected tokens from 0 to"),
         ({"steps": -1}, "steps: expected an integer of at least 0, got -1"),
-        ({"steps": 1.5}, ": steps: expected an integer, got 1.5"),
-        ({"stop": 1.5}, ": stop: expected an integer or None, got 1.5"),
+        ({"steps": 1.5}, "steps: expected an integer, got 1.5"),
+        ({"stop": 1.5}, "stop: expected an integer or None, got 1.5"),
         ({"stop": -1}, "stop: expected a token from 0 to"),
         ({"stop": 2**32}, "stop: expected a token from 0 to"),
     ],

@@ -46,7 +46,7 @@ def universal_machine() -> TuringMachine:
     >>> beaver = TuringMachine.from_bbchallenge("1RB1LB_1LA1RZ", name="BB(2)")
     >>> trace = universal_machine().run(encode(beaver, ""), 10_000)
     >>> decode(trace, beaver)
-    Simulated(state='Z', left=('1',), right=('1', '1', '1'))
+    Simulated(state='Z', left=('1', '1'), right=('1', '1'))
     """
     return _program().assemble()
 

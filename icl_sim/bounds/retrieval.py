@@ -105,7 +105,7 @@ def missed_error(
       The error; 1 where the bound says nothing.
 
     >>> round(missed_error(vocab=8, stored=500, delta=0.05, recall=0.8), 3)
-    0.314
+    0.292
 
     Source: statement C6.misses.
     """

@@ -20,6 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _INT64 = np.iinfo(np.int64)
 _SHOWN = 40  # characters of a value in a message
+_OWN_DOORS = {"seed"}  # checked by `icl_sim.execution.seeds` alone, which says the range too
 
 
 class _Rule(NamedTuple):
@@ -45,7 +46,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     'abab'
     >>> repeat("ab", times=1.5)
     Traceback (most recent call last):
-    icl_sim.errors.InputError: repeat: times: expected an integer, got 1.5
+    icl_sim.errors.InputError: times: expected an integer, got 1.5
     """
     signature = inspect.signature(function)
     rules: dict[str, _Rule | None] = {}
@@ -61,9 +62,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in given.items():
             rule = rules[name]
             if rule and not rule.fits(value):
-                raise InputError(
-                    f"{function.__name__}: {name}: expected {rule.words}, got {short(value)}"
-                )
+                raise InputError(f"{name}: expected {rule.words}, got {short(value)}")
         return function(*args, **named)
 
     return call
@@ -109,6 +108,8 @@ def _rules_of(kind: Any) -> dict[str, _Rule | None]:
 def _rule_of(function: Callable[..., Any], name: str) -> _Rule | None:
     said = inspect.signature(function).parameters[name]
     if said.kind in (said.VAR_POSITIONAL, said.VAR_KEYWORD) or said.annotation is said.empty:
+        return None
+    if name in _OWN_DOORS:
         return None
     holder = types.SimpleNamespace(__annotations__={name: said.annotation})
     try:
