@@ -52,6 +52,7 @@ def test_another_seed_passed_the_gate_as_well():
     assert all(one["passed"] for one in replicas.values())
 
 
+@pytest.mark.slow
 def test_a_network_that_learnt_nothing_fails_the_gate(monkeypatch):
     monkeypatch.setattr(bases, "GATE_SIZES", (16,))
     monkeypatch.setattr(bases, "GATE_TABLES", 4)

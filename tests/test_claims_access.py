@@ -27,6 +27,7 @@ def forgetful(monkeypatch):
     return "forgetful"
 
 
+@pytest.mark.slow
 def test_a_random_subset_is_as_near_as_proved(run):
     outcome = c5.random_experiment(run)
     assert outcome.verdict == HOLDS

@@ -43,7 +43,7 @@ def test_a_statement_is_one_full_line_with_its_sentence_and_certainty(capsys):
     head, line, last = lines_of(capsys, "verify", "c1.SUM")
     assert head.split()[:3] == ["statement", "verdict", "certainty"]
     assert line.split()[:3] == ["C1.sum", "HOLDS", "exact"]
-    assert "The size needed grows as V + ln(m/delta), not as their product. -> eps = 0.15, delta = " in line
+    assert "The size needed grows as V + ln(m/delta), not as their product. -> eps = 0.15, " in line
     assert line == line.rstrip()
     assert last.startswith("profile smoke, seed 0, digest ")
 

@@ -196,7 +196,7 @@ def test_one_step_is_that_of_the_mean_gradient_over_all_blocks():
     ("kind", "counts"),
     [
         ("pretraining", (1,)),
-        ("fine-tuning", (1,)),
+        pytest.param("fine-tuning", (1,), marks=pytest.mark.slow),
         pytest.param("pretraining", (2, 3, 8), marks=pytest.mark.slow),
         pytest.param("fine-tuning", (2, 4, 8), marks=pytest.mark.slow),
     ],

@@ -115,6 +115,7 @@ def test_chosen_leaves_alone_move():
         tune_sequences(MODEL, PARAMS, completions(SUMS), config=bad, key=jax.random.key(1))
 
 
+@pytest.mark.slow
 def test_half_precision_computes_and_float32_is_kept():
     full, half = tune(parts=1), tune(parts=1, how=HALF)
     assert all(leaf.dtype == jnp.float32 for leaf in half.params.values())

@@ -19,6 +19,7 @@ jitted = jax.jit(jax_forward, static_argnums=0)
 SIZE = {"states": 8, "symbols": 4, "steps": 4000, "cells": 120}
 
 
+@pytest.mark.slow
 def test_every_engine_agrees_and_so_does_the_universal_transformer():
     common = universal(**SIZE)
     rng = np.random.default_rng(11)
