@@ -187,6 +187,7 @@ def test_list_names_what_there_is(capsys):
     assert "total variation" in lookup["certificate"]
     assert "english" in found["tasks"]
     assert "C1.token" in {claim["id"] for claim in found["claims"]}
+    assert "Fu.newton" in {theorem["id"] for theorem in found["atlas"]}
     kinds = {kind["kind"]: kind for kind in found["kinds"]}
     assert "svm" in kinds["classification"]["predictors"]
     assert "digits" in kinds["classification"]["tasks"]

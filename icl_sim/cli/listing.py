@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from icl_sim.cli import flags, output
+
+if TYPE_CHECKING:
+    from icl_sim.claims import Claim
 
 
 def add(commands: Any) -> None:
@@ -36,6 +40,10 @@ TABLES = {
         ("statement", "verdict derived", "what is judged"),
         ("id", "verdict derived", "about"),
     ),
+    "atlas": (
+        ("theorem", "verdict derived", "what is judged: verify atlas"),
+        ("id", "verdict derived", "about"),
+    ),
     "predictors": (("name", "kind", "what answers"), ("name", "kind", "about")),
     "tasks": (("name", "kind", "whose law is known"), ("name", "kind", "about")),
 }
@@ -45,11 +53,19 @@ def _described(kind: str, item: Any, about: dict[str, Any]) -> dict[str, str]:
     """The cells of an item's row by their keys."""
     if kind == "constructions":
         return item | {"about": f"{item['certificate']}: {item['source']}"}
-    if kind == "claims":
+    if kind in ("claims", "atlas"):
         return item | {"about": item["statement"]}
     line = about[kind][item]
     # A route of language models may have the name of another, and stands behind its kind's.
     return {"name": item.rpartition("/")[2]} | line | {"about": line["about"].replace("`", "")}
+
+
+def _statements(claims: Iterable[Claim]) -> list[dict[str, str]]:
+    return [
+        {"id": s.id, "verdict derived": s.derived, "statement": s.statement}
+        for claim in claims
+        for s in claim.statements
+    ]
 
 
 def inventory() -> dict[str, Any]:
@@ -57,14 +73,15 @@ def inventory() -> dict[str, Any]:
 
     Returns:
       constructions: name, kind, certificate and source of each; machines, programs (SUBLEQ, for
-      the looped construction), claims, predictors (all kinds) and tasks (of ``compare``): names;
+      the looped construction), claims, atlas, predictors (all kinds) and tasks (of ``compare``):
+      names;
       kinds: of each kind of predictor what it reads and answers, its predictors and tasks;
       about: [machines, programs, predictors, tasks][name], a line, and the kind where there is one.
     """
     from constructions import CONSTRUCTIONS
     from constructions.programs.named import PROGRAMS
     from constructions.programs.subleq import SUBLEQ
-    from icl_sim.claims import CLAIMS
+    from icl_sim.claims import ATLAS, CLAIMS
     from icl_sim.data.tasks import TASKS
     from icl_sim.data.text_tasks import TEXT_TASKS
     from icl_sim.data.vectors import VECTOR_TASKS
@@ -89,11 +106,8 @@ def inventory() -> dict[str, Any]:
         ],
         "machines": sorted(PROGRAMS),
         "programs": sorted(SUBLEQ),
-        "claims": [
-            {"id": s.id, "verdict derived": s.derived, "statement": s.statement}
-            for claim in CLAIMS.values()
-            for s in claim.statements
-        ],
+        "claims": _statements(CLAIMS.values()),
+        "atlas": _statements(ATLAS.values()),
         "predictors": sorted({name for kind in KINDS for name in predictor_names(kind)}),
         "tasks": sorted({name for names in tasks.values() for name in names}),
         "kinds": [
