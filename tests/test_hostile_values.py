@@ -203,6 +203,12 @@ def x64(request):
     jax.config.update("jax_enable_x64", True)
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A text may be the path of a file that is written."""
+    monkeypatch.chdir(tmp_path)
+
+
 def cases():
     for name, (_, first, named) in CALLS.items():
         yield from ((name, place) for place in [*range(len(first)), *named])
