@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from icl_sim.claims import CLAIMS
+from icl_sim.claims import ATLAS, CLAIMS
 from icl_sim.cli.verify import shipped
 
 HEAVY = {"jax", "flax", "optax", "orbax", "matplotlib", "sklearn", "scipy.stats"}
@@ -40,5 +40,6 @@ def test_a_command_imports_what_it_uses(line, code, unused, tmp_path):
 
 
 def test_ids_are_read_off_the_source_as_they_are():
-    ids = [*CLAIMS, *(s.id for claim in CLAIMS.values() for s in claim.statements)]
+    claims = CLAIMS | ATLAS
+    ids = [*claims, *(s.id for claim in claims.values() for s in claim.statements), "atlas"]
     assert shipped() == sorted(ids)

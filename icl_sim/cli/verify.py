@@ -48,9 +48,10 @@ def shipped() -> list[str]:
 
     Importing the experiments takes seconds; who mistyped an id need not wait for that.
     """
-    files = sorted((Path(icl_sim.__file__).parent / "claims").glob("*.py"))
+    files = sorted((Path(icl_sim.__file__).parent / "claims").rglob("*.py"))
     text = "".join(file.read_text(encoding="utf-8") for file in files)
-    return sorted(set(re.findall(r'\b(?:id=|ID = )"(C\d+(?:\.[a-z0-9-]+)?)"', text)))
+    ids = re.findall(r'\b(?:id=|ID = )"([A-Z]\w*(?:\.[a-z0-9-]+)?)"', text)
+    return sorted({*ids, "atlas"})
 
 
 def _refuse_typos(names: list[str]) -> None:
