@@ -188,3 +188,9 @@ def test_export_into_a_file_is_refused(tmp_path):
 def _parts(name, **options):
     built = CONSTRUCTIONS[name](**options)
     return built.spec, built.params
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_path_without_a_name_is_refused(path):
+    with pytest.raises(InputError, match="path: expected the name of a file"):
+        save_weights(path, BUILT.spec, BUILT.params)

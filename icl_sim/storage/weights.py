@@ -41,9 +41,11 @@ def save_weights(
       about: more for the sidecar, JSON values.
 
     Raises:
-      InputError: params that do not fit the spec or are not finite, or files that cannot be
-        written.
+      InputError: a path without a name, params that do not fit the spec or are not finite, or files
+        that cannot be written.
     """
+    if not Path(path).name:
+        raise InputError(f"path: expected the name of a file, got {str(path)!r}")
     raw, sidecar = pack(spec, params, **about)
     files = Path(f"{path}.safetensors"), Path(f"{path}.json")
     try:
