@@ -25,6 +25,7 @@ from icl_sim.bounds.partial import (
 )
 from icl_sim.bounds.retrieval import (
     certified_error,
+    missed_error,
     retrieval_error,
     softmax_leak,
     window_error,
@@ -233,3 +234,11 @@ def test_windows():
 def test_arguments_out_of_range_are_named(call, words):
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_part_of_a_demonstration_is_none_and_what_is_foreign_counts_whole():
+    sizes = {"vocab": 8, "delta": 0.05}
+    assert retrieval_error(retrieved=501, recall=0.8, **sizes) == certified_error(n=400, **sizes)
+    clean = missed_error(stored=500, recall=0.8, **sizes)
+    mixed = missed_error(stored=500, recall=0.8, contaminated=0.3, **sizes)
+    assert mixed == pytest.approx(0.7 * clean + 0.3)

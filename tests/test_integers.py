@@ -36,6 +36,12 @@ def test_the_door_refuses_what_is_no_int32(value):
         int32(value, name="number")
 
 
+def test_the_number_that_is_refused_is_named():
+    for values, odd in (([-5, 3], -5), ([3, 12], 12), ([-5, 12], -5)):
+        with pytest.raises(InputError, match=f"got {odd}$"):
+            int32(values, name="number", least=0, most=9)
+
+
 def test_the_door_keeps_what_int32_holds():
     for value in (-(2**31), 2**31 - 1, np.uint64(7), np.zeros((0, 2), np.int64)):
         got = int32(value, name="number")

@@ -43,7 +43,8 @@ def test_the_interval_covers_the_exponent_as_often_as_it_says(store):
         widths.append(found.high - found.low)
     assert inside >= 31  # Binomial(40, .95) is below 31 with probability 1e-4
     # sum (ln n - mean)^2 = 2.40, so the standard error is 1/sqrt(64 * 2.40) = .081
-    assert 0.25 < np.median(widths) < 0.4
+    # and the width at 95 % is .31; at 90 % it would be .26.
+    assert 0.285 < np.median(widths) < 0.4
 
 
 def test_means_and_exponent_are_those_of_the_errors(store):
