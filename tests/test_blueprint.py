@@ -85,3 +85,8 @@ def test_moving_and_clearing_leave_nothing_behind():
     units = (move(R, "source", {"target": 2.0}), *clear(R, "source", "flag"))
     found = run(units, "hard_sigmoid", source=[0.1, 7], flag=3)
     assert (found["target"], found["source"], found["flag"]) == ([0.2, 14], [0, 0], [0])
+
+
+def test_a_slice_ends_before_its_size():
+    with pytest.raises(ValueError, match="slice a has 2 columns, got offset 2"):
+        Residual(a=2, b=1).column("a", 2)

@@ -79,3 +79,21 @@ def test_a_machine_that_would_reach_its_input_is_no_translated_cycler():
 @pytest.mark.parametrize("line", ["1RB1RZ_1LB0RC_1LC1LA", "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"])
 def test_champions_are_not_said_to_run_for_ever(line):
     assert find_recurrence(TuringMachine.from_bbchallenge(line), "", steps=20_000) is None
+
+
+def test_a_mark_right_beyond_what_was_read_is_seen():
+    right = TuringMachine.from_bbchallenge("0RA---")  # over blanks for ever, and halts on a mark
+    assert Recurrence(0, 1, 1).holds(right, "")
+    assert not Recurrence(0, 1, 1).holds(right, "01")
+    # To the left the mark is written first: at cell -1, next to what step 4 reads.
+    left = TuringMachine.from_bbchallenge("0LB---_1RC---_0RD---_0LE---_0LE---")
+    trace = left.run("", 9)
+    assert (trace.halted, trace.steps) == (True, 5)
+    assert not Recurrence(4, 5, -1).holds(left, "")
+
+
+def test_the_last_cell_that_was_read_must_recur():
+    # Back and forth over cells 0 and 1, of which the second is marked on the way.
+    machine = TuringMachine.from_bbchallenge("0RB---_1LA1LA")
+    assert not Recurrence(0, 2, 0).holds(machine, "")
+    assert Recurrence(2, 4, 0).holds(machine, "")

@@ -252,3 +252,9 @@ def test_the_bb5_champion_runs_to_its_halt_in_seconds():
     assert (trace.steps, trace.halted, trace.state) == (47_176_870, True, "Z")
     assert (trace.tape.count("1"), len(trace.tape)) == (4098, 12_289)
     assert trace.steps / seconds > 3e6
+
+
+def test_ten_symbols_are_the_most_of_a_line():
+    assert len(TuringMachine.from_bbchallenge("1RA" * 10).alphabet) == 10
+    with pytest.raises(ValueError, match="1 to 10 transitions"):
+        TuringMachine.from_bbchallenge("1RA" * 11)
