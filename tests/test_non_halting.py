@@ -82,14 +82,12 @@ def test_champions_are_not_said_to_run_for_ever(line):
 
 
 def test_a_mark_right_beyond_what_was_read_is_seen():
-    right = TuringMachine.from_bbchallenge("0RA---")  # over blanks for ever, and halts on a mark
-    assert Recurrence(0, 1, 1).holds(right, "")
-    assert not Recurrence(0, 1, 1).holds(right, "01")
-    # To the left the mark is written first: at cell -1, next to what step 4 reads.
-    left = TuringMachine.from_bbchallenge("0LB---_1RC---_0RD---_0LE---_0LE---")
-    trace = left.run("", 9)
-    assert (trace.halted, trace.steps) == (True, 5)
-    assert not Recurrence(4, 5, -1).holds(left, "")
+    # It runs over marks and halts on a blank: the mark that was read looks like the next one.
+    right = TuringMachine.from_bbchallenge("---0RA")
+    assert not Recurrence(0, 1, 1).holds(right, "11")
+    left = TuringMachine.from_bbchallenge("1LB---_1RC---_---0LC")
+    assert not Recurrence(2, 3, -1).holds(left, "")
+    assert left.run("", 9).halted
 
 
 def test_the_last_cell_that_was_read_must_recur():
