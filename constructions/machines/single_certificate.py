@@ -27,7 +27,6 @@ from constructions.machines.tape_certificate import (
     check_type,
     check_weights,
     form_fault,
-    longest,
     mean_errors,
 )
 from constructions.single_vocabulary import SingleVocabulary
@@ -45,13 +44,15 @@ def certify(
     """The certificate of these weights; arguments and errors are those of `stock_certificate`."""
     arithmetic = arithmetic_of("stock", dtype)
     numbers = read_back(spec, params, vocabulary)
-    run = longest(
-        lambda run: fault(numbers, vocabulary, run),
-        visits,
+    return certified(
+        spec,
+        params,
+        fault=lambda run: fault(numbers, vocabulary, run),
+        records=lambda run: _records(numbers, vocabulary, run),
+        visits=visits,
         most=Run(MOST_TOKENS, MOST_VISITS, arithmetic),
+        cells=vocabulary.cells,
     )
-    arithmetic.check("stock", params)
-    return certified(spec, params, run, _records(numbers, vocabulary, run), cells=vocabulary.cells)
 
 
 def read_back(spec: TransformerSpec, params: Params, vocabulary: SingleVocabulary) -> TapeNumbers:

@@ -28,7 +28,6 @@ from constructions.machines.tape_certificate import (
     check_type,
     check_weights,
     form_fault,
-    longest,
     mean_errors,
     still,
 )
@@ -57,13 +56,15 @@ def certify(
     """
     arithmetic = arithmetic_of("stock", dtype)
     numbers = read_back(spec, params, vocabulary)
-    run = longest(
-        lambda run: fault(numbers, vocabulary, run),
-        visits,
+    return certified(
+        spec,
+        params,
+        fault=lambda run: fault(numbers, vocabulary, run),
+        records=lambda run: _records(numbers, vocabulary, run),
+        visits=visits,
         most=Run(MOST_TOKENS, MOST_VISITS, arithmetic),
+        cells=vocabulary.cells,
     )
-    arithmetic.check("stock", params)
-    return certified(spec, params, run, _records(numbers, vocabulary, run), cells=vocabulary.cells)
 
 
 def read_back(spec: TransformerSpec, params: Params, vocabulary: StockVocabulary) -> Numbers:

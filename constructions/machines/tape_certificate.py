@@ -61,14 +61,33 @@ def longest(fault: Callable[[Run], str | None], visits: int, *, most: Run) -> Ru
 
 
 def certified(
-    spec: TransformerSpec, params: Params, run: Run, records: tuple[Record, ...], *, cells: int
+    spec: TransformerSpec,
+    params: Params,
+    *,
+    fault: Callable[[Run], str | None],
+    records: Callable[[Run], tuple[Record, ...]],
+    visits: int,
+    most: Run,
+    cells: int,
 ) -> Certificate:
-    """The certificate of these weights for runs of up to that, on that many cells."""
+    """The certificate of these weights for the longest run without a fault, on that many cells.
+
+    Args:
+      spec, params: the weights.
+      fault, visits, most: as in `longest`.
+      records: of a run.
+      cells: C.
+
+    Raises:
+      ValueError: visits that are not certain, with the fault, or weights that would be rounded.
+    """
+    run = longest(fault, visits, most=most)
+    most.arithmetic.check("stock", params)
     limits = {"steps": run.steps, "cells": cells, "visits": run.visits}
     certificate = Certificate(
         dtype=run.arithmetic.dtype,
         limits=limits,
-        records=records,
+        records=records(run),
         error=lambda steps, cells, visits: 0.0,
     )
     return issue(certificate, spec, params)
