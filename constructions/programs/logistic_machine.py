@@ -117,11 +117,28 @@ def _multiply(a: Assembler) -> None:
     a.on("weights")
     a.label("field")
     _enter_field(a, end="multiplied")
+    add_signed(a, ends=",#")
+    a.move("L")
+    a.on("margin")
+    _rewind(a, ",")
+    a.on("weights")
+    a.goto("field")
+    a.label("multiplied")
+    a.move("L")
+    _rewind(a, "#")
+
+
+def add_signed(a: Assembler, *, ends: str) -> None:
+    """Adds z W to the number at the margin's head; z is under the weights' head, W behind it.
+
+    Both are in two's complement, the lowest bit first; of negative z it is the complement of W plus
+    1. It goes on at ``added``, the weights' head being on the one of ``ends`` behind W.
+    """
     a.rules({"0": (None, "S", "add 0 1"), "1": (None, "S", "add 1 0")})
     for z, carry in product("01", (0, 1)):
         a.label(f"add {z} {carry}", "weights")
         a.move("R")
-        a.branch({",": "added", "#": "added"})
+        a.branch(dict.fromkeys(ends, "added"))
         for bit in a.choose("01"):
             a.on("margin")
             a.move("R")
@@ -131,14 +148,6 @@ def _multiply(a: Assembler) -> None:
                 a.on("weights")
                 a.goto(f"add {z} {total // 2}")
     a.label("added")
-    a.move("L")
-    a.on("margin")
-    _rewind(a, ",")
-    a.on("weights")
-    a.goto("field")
-    a.label("multiplied")
-    a.move("L")
-    _rewind(a, "#")
 
 
 def _step(a: Assembler) -> None:

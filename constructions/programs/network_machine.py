@@ -26,7 +26,7 @@ from itertools import product
 import numpy as np
 
 from constructions.programs.assembler import HERE, NEXT, Action, Assembler, Tape
-from constructions.programs.logistic_machine import answered, over_epochs
+from constructions.programs.logistic_machine import add_signed, answered, over_epochs
 from constructions.programs.program import TrainingProgram, check_least, check_signs
 from constructions.programs.turing import TuringMachine
 
@@ -102,20 +102,7 @@ def _add(a: Assembler) -> None:
     a.seek("R", ",;#")
     a.branch({";": "summed", "#": "summed"})
     a.move("R")
-    a.rules({"0": (None, "S", "add 0 1"), "1": (None, "S", "add 1 0")})
-    for z, carry in product("01", (0, 1)):
-        a.label(f"add {z} {carry}", "weights")
-        a.move("R")
-        a.branch({",": "added", ";": "added", "#": "added"})
-        for bit in a.choose("01"):
-            a.on("margin")
-            a.move("R")
-            for sum_bit in a.choose("01"):
-                total = int(bit == z) + int(sum_bit) + carry
-                a.write(str(total % 2))
-                a.on("weights")
-                a.goto(f"add {z} {total // 2}")
-    a.label("added")
+    add_signed(a, ends=",;#")
     a.move("L")
     a.on("margin")
     a.seek("L", ",;")
@@ -219,11 +206,8 @@ def _step(a: Assembler) -> None:
             up = "1" if z == label else "0"
             down = "0" if up == "1" else "1"
             a.move("R")
-            end: Action = (
-                None,
-                "S",
-                f"weight {label}",
-            )  # the carry out of the highest bit is dropped
+            # The carry out of the highest bit is dropped.
+            end: Action = (None, "S", f"weight {label}")
             a.rules({up: (down, "R", HERE), down: (up, "R", f"weight {label}"), ",;#": end})
 
 
