@@ -125,6 +125,7 @@ class Decoder:
         self.params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
         constant = engine in ("specialised", NATIVE)
         self.weights = Weights.of(self.plan, params) if constant else None
+        self._compiled: set[int] = set()  # numbers of steps, see `compile`
 
     def bytes(self, *, lanes: int = 1, room: int = 0, tokens: int = 0) -> int:
         """Memory of decoding at its peak.
@@ -182,6 +183,9 @@ class Decoder:
 
     def compile(self, state: State, steps: int) -> None:
         """Compiles, once, what `advance` runs for so many steps, so that a clock leaves it out."""
+        if steps in self._compiled:
+            return
+        self._compiled.add(steps)
         if self.engine == NATIVE:
             self.native()
         else:
