@@ -18,7 +18,7 @@ import numpy as np
 from icl_sim.data.corpora import BIGRAMS, TEXT, english_bigrams, letter_pairs
 from icl_sim.data.sampling import integer_thresholds
 from icl_sim.data.vectors import VECTOR_TASKS
-from icl_sim.errors import InputError, did_you_mean, require_type
+from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.integers import int32, is_traced
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.signatures import checked, short
@@ -207,7 +207,6 @@ def make_task(name: str, index: int = 0, *, contexts: int = 8, vocab: int = 8) -
     Raises:
       InputError: an unknown name, or sizes that the family does not have.
     """
-    require_type(name, str, name="task")
     int32(index, name="index", least=0)
     if np.ndim(index):
         raise InputError(f"index: expected one integer, got shape {np.shape(index)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,7 @@ def generate_batch(
 
 
 def _check_steps(steps: int) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 0:
+    if steps < 0:
         raise InputError(f"steps: expected an integer of at least 0, got {steps!r}")
 
 

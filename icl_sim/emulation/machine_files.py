@@ -24,7 +24,7 @@ from icl_sim.emulation.formats.turingmachinesimulator import (
     is_turingmachinesimulator,
     parse_turingmachinesimulator,
 )
-from icl_sim.errors import InputError, did_you_mean, require_type, same_name
+from icl_sim.errors import InputError, did_you_mean, same_name
 from icl_sim.execution.signatures import checked
 
 MAX_BYTES = 1 << 18
@@ -83,7 +83,6 @@ def read_machine(path: str | os.PathLike[str]) -> TuringMachine:
     Raises:
       InputError: one line with every reason why the file holds no machine.
     """
-    require_type(path, str, os.PathLike, name="path")
     path = Path(path)
     line = re.fullmatch(r"(.+):(\d{1,9})", str(path), re.DOTALL)
     chosen = line is not None and not os.path.isfile(path)
@@ -134,7 +133,6 @@ def find_machine(name: str) -> TuringMachine:
     >>> find_machine("1RB1LB_1LA1RZ").states
     ('A', 'B', 'Z')
     """
-    require_type(name, str, name="machine")
     if (known := same_name(name, PROGRAMS)) in PROGRAMS:
         return PROGRAMS[known].machine
     if os.path.isfile(name) or os.path.isfile(name.rpartition(":")[0]):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from icl_sim.emulation.interpreted import (
     token_blocks,
 )
 from icl_sim.emulation.run_checkpoints import RunCheckpoint
-from icl_sim.errors import InputError, require_type
+from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.signatures import checked
@@ -186,10 +185,6 @@ def emulate(
     >>> found.steps, found.halted, "".join(found.tape), found.agrees
     (6, True, '1111', True)
     """
-    require_type(machine, TuringMachine, name="machine")
-    require_type(max_steps, int, NoneType, name="max_steps")
-    require_type(tape, str, NoneType, name="tape")
-    require_type(engine, str, NoneType, name="engine")
     tape = "".join(machine.input) if tape is None else tape
     construction = construction or smallest(machine)
     engine = engine or quickest(machine, construction)

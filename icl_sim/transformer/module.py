@@ -19,7 +19,7 @@ from constructions.certificate import Certificate
 from constructions.construction import Construction
 from constructions.residual import Residual
 from constructions.spec import TransformerSpec, check_params, is_gain, param_shapes
-from icl_sim.errors import InputError, require_type
+from icl_sim.errors import InputError
 from icl_sim.execution.memory_guard import placed, require
 from icl_sim.execution.signatures import checked
 from icl_sim.transformer.activations import Activations, forward_with_activations
@@ -99,7 +99,6 @@ def load(construction: Construction) -> tuple[Transformer, dict[str, jax.Array]]
     >>> from constructions import CONSTRUCTIONS
     >>> model, params = load(CONSTRUCTIONS["lookup"]())
     """
-    require_type(construction, Construction, name="construction")
     spec, certificate = construction.spec, construction.certificate
     params = load_params(spec, construction.params)
     if certificate.dtype != "float64":
