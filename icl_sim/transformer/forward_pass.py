@@ -76,6 +76,23 @@ def forward(
         raise InputError(f"inputs: expected integers [..., T], got {type(inputs).__name__}")
     require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
+    offset = int32(offset, name="offset")
+    prefix = None if prefix is None else int32(prefix, name="prefix")
+    segments = None if segments is None else int32(segments, name="segments")
+    return _outputs(spec, params, read(spec, inputs), prefix, offset, segments, how)
+
+
+# Called eagerly it is one program for each shape, instead of one for each of its operations.
+@partial(jax.jit, static_argnames=("spec", "how"))
+def _outputs(
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Any,
+    prefix: Any,
+    offset: Any,
+    segments: Any,
+    how: Arithmetic,
+) -> jax.Array:
     x = hidden(spec, params, inputs, prefix=prefix, offset=offset, segments=segments, how=how)
     return unembed(spec, params, x, how=how)
 
@@ -285,7 +302,12 @@ def _starting(params: Params, start: str) -> dict[str, jax.Array]:
     return {name.removeprefix(start): leaf for name, leaf in found.items()}
 
 
-def _embed(spec: TransformerSpec, embed: jax.Array, inputs: Any, how: Arithmetic) -> Any:
+def read(spec: TransformerSpec, inputs: Any) -> Any:
+    """The inputs as an array of the spec's kind; their values are checked unless they are traced.
+
+    Raises:
+      InputError: inputs of the wrong rank, kind or range.
+    """
     if not hasattr(inputs, "dtype"):
         inputs = np.asarray(inputs)
     kinds = (np.integer,) if spec.inputs == "tokens" else (np.integer, np.floating, np.bool_)
@@ -297,12 +319,18 @@ def _embed(spec: TransformerSpec, embed: jax.Array, inputs: Any, how: Arithmetic
             raise InputError(
                 f"inputs: expected shape [..., T, {spec.input_size}], got {inputs.shape}"
             )
-        return dot(jnp.asarray(inputs).astype(embed.dtype), embed, how)
+        return jnp.asarray(inputs)
     if inputs.ndim < 1:
         raise InputError(f"inputs: expected integers [..., T], got {inputs.dtype} {inputs.shape}")
-    tokens = inputs
-    if not is_traced(inputs):
-        most = spec.input_size - 1
-        tokens = jnp.asarray(int32(inputs, name="inputs", least=0, most=most, what="the tokens"))
+    if is_traced(inputs):
+        return inputs
+    most = spec.input_size - 1
+    return jnp.asarray(int32(inputs, name="inputs", least=0, most=most, what="the tokens"))
+
+
+def _embed(spec: TransformerSpec, embed: jax.Array, inputs: Any, how: Arithmetic) -> Any:
+    inputs = read(spec, inputs)
+    if spec.inputs == "vectors":
+        return dot(inputs.astype(embed.dtype), embed, how)
     # Traced tokens out of range become NaN instead of a row, so that they cannot pass unseen.
-    return embed.at[tokens].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+    return embed.at[inputs].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
