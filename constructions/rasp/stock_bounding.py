@@ -52,17 +52,22 @@ def certify(
         refuse(plan.output, length, f"one-hots are off by {off:.1e}, their offset rounds less")
     leak = (length + 1) * math.exp(-SCALE / 2)
     heads = [(part.layer, part, SCALE / 2, leak) for part in plan.placed if part.head]
-    units = [
-        Record(
-            part=f"layer_{i} mlp",
-            kind="tables",
-            margin=_step(plan.offset) - off,
-            magnitude=STEEP,
-            note="; ".join(p.node.name for p in plan.placed if p.layer == i and p.units),
+    records = head_records(heads, spec)
+    for i, layer in enumerate(spec.layers):
+        used = sum(at == i for at, *_ in heads)
+        idle = [f"layer_{i} head {h}" for h in range(used, layer.heads)]
+        records += [Record(part=part, kind="nothing", magnitude=0.0, exact=True) for part in idle]
+        nodes = [p.node.name for p in plan.placed if p.layer == i and p.units]
+        records.append(
+            Record(
+                part=f"layer_{i} mlp",
+                kind="tables" if nodes else "nothing",
+                margin=_step(plan.offset) - off,
+                magnitude=STEEP,
+                note=", ".join(nodes),
+            )
         )
-        for i in range(len(spec.layers))
-    ]
-    records = sorted([*head_records(heads, spec), *units], key=lambda r: int(r.part.split()[0][6:]))
+    records.sort(key=lambda record: int(record.part.split()[0][6:]))
     readout = Record(part="readout", kind="logits", margin=GAP, magnitude=GAP * plan.offset)
     return by_length(
         spec, params, (*records, readout), lambda length: 0.0, length=length + 1,

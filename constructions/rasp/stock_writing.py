@@ -89,8 +89,8 @@ class StockPlan:
 
     @cached_property
     def ballast(self) -> float:
-        """A power of two whose square absorbs those of all else: 2^24 times their sum, and more."""
-        return float(2.0 ** np.ceil(13 + np.log2(self.squares) / 2))
+        """A power of two whose square absorbs all others' in float64 too: 2^54 times their sum."""
+        return float(2.0 ** np.ceil(27 + np.log2(self.squares) / 2))
 
     @property
     def squares(self) -> float:
