@@ -1,7 +1,8 @@
 """Programs of RASP: ours beside tracr's, the same programs on the same inputs.
 
-tracr's are those of its own library, compiled with its default options. Every position of every
-input is checked against plain Python.
+tracr's are those of its own library, compiled with its default options. torchwright's transformers
+are causal, which leaves it one of the tasks. Every position of every input is checked against plain
+Python.
 """
 
 from __future__ import annotations
@@ -37,14 +38,15 @@ def run(*, rounds: int = 5, peers: bool = False) -> list[Row]:
     The times are of one input, from text to text; build_s is how long writing the weights took, and
     right how many of all positions of ``INPUTS`` inputs are.
     """
-    found = peer("tracr", _tracr, asked=peers)
+    found = {**peer("tracr", _tracr, asked=peers), **peer("torchwright", _torchwright, asked=peers)}
     missing = {name: note for name, note in found.items() if isinstance(note, str)}
     libraries = {name: build for name, build in found.items() if not isinstance(build, str)}
     rows: list[Row] = []
     for program, length, alphabet in itertools.product(MEANINGS, LENGTHS, ALPHABETS):
         letters = list(LIBRARY[program].alphabet(max(alphabet, 4 * program.endswith("-2"))))
         tracr_too = (length < 100 or program in LONG) and (alphabet == 3 or program in MANY)
-        fit: dict[str, Library] = {"icl_sim": _ours, **(libraries if tracr_too else {})}
+        has = {"tracr": tracr_too, "torchwright": program == "fraction-before"}
+        fit = {"icl_sim": _ours, **{name: libraries[name] for name in libraries if has[name]}}
         rows += _compared(program, length, letters, fit, rounds)
     return [*rows, *measure(missing)]
 
@@ -134,3 +136,26 @@ def _tracr() -> dict[str, Library]:
         return lambda xs: model.apply(["BOS", *xs]).decoded[1:]
 
     return {"tracr": build}
+
+
+def _torchwright() -> dict[str, Library]:
+    import torch
+    from torchwright import compile_headless
+    from torchwright.ops.attention_ops import attend_causal_mean
+    from torchwright.ops.inout_nodes import create_input, create_rope_config
+
+    def build(program: str, length: int, letters: list[Any]) -> Run:
+        flag = create_input("flag", 1, value_range=(0.0, 1.0))
+        rope = create_rope_config(d_head=16, max_positions=length)
+        model = compile_headless(attend_causal_mean(rope, flag), d=32, d_head=16)
+
+        @torch.no_grad()
+        def apply(xs: list[Any]) -> list[float]:
+            outputs: list[float] = model(torch.tensor([[float(x == "a")] for x in xs]))[
+                :, 0
+            ].tolist()
+            return outputs
+
+        return apply
+
+    return {"torchwright": build}

@@ -115,6 +115,7 @@ CONSTRUCTIONS = Catalog(
         "stock-descent": "constructions.learners.stock_descent.stock_descent",
         "stock-lookup": "constructions.learners.stock_lookup.stock_lookup",
         "stock-pairs": "constructions.machines.stock_pairs.stock_pairs",
+        "stock-rasp": "constructions.rasp.stock_program.stock_rasp",
         "stock-single": "constructions.machines.stock_single.stock_single",
         "svm": "constructions.learners.svm.svm",
         "universal": "constructions.machines.universal.universal",

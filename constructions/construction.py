@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from constructions.blueprint import Blueprint
 from constructions.certificate import Certificate
 from constructions.fields import TokenRanges
 from constructions.pairs_vocabulary import PairsVocabulary
@@ -202,9 +201,24 @@ def machine_io(built: Construction) -> MachineIO:
     return built.machine
 
 
+class Plan(Protocol):
+    """What says which weights stand where: a `Blueprint`, or another with its three names."""
+
+    @property
+    def residual(self) -> Residual:
+        """The named slices of the residual stream."""
+
+    @property
+    def spec(self) -> TransformerSpec:
+        """The architecture."""
+
+    def build(self) -> Params:
+        """The weights, float32."""
+
+
 def assemble(
     name: str,
-    plan: Blueprint,
+    plan: Plan,
     *,
     fields: Residual | TokenRanges,
     certify: Callable[[TransformerSpec, Params], Certificate],

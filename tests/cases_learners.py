@@ -272,6 +272,12 @@ CASES = {
         )
     ],
     "stock-pairs": [Case(ring_run, lambda built: built.certificate.limits["cells"], {"states": 3})],
+    "stock-rasp": [
+        Case(
+            lambda rng, n: rng.choice(list("abc"), n).tolist(),
+            options={"program": "induction", "length": 12, "alphabet": 3},
+        )
+    ],
     "stock-single": [
         Case(
             fixed_ring_run,

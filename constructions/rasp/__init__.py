@@ -23,6 +23,7 @@ from constructions.rasp.expressions import (
     categorical,
     numerical,
 )
+from constructions.rasp.stock_program import compile_stock
 from constructions.rasp.values import Comparison
 
 tokens = Tokens()
@@ -42,6 +43,7 @@ __all__ = [
     "SequenceMap",
     "categorical",
     "compile_program",
+    "compile_stock",
     "indices",
     "length",
     "numerical",

@@ -65,15 +65,15 @@ def certify(
             case Table() if node.numeric:
                 errors[node] = _read_off(node, part.units[0])
             case Linear() as line:
-                errors[node] = _linear(line, part.units[0], errors)
+                errors[node] = linear_error(line, part.units[0], errors)
             case Mean() as mean if node.numeric:
-                errors[node] = _mean(mean, errors, length, leak)
+                errors[node] = mean_error(mean, errors, length, leak)
             case Mean():
                 # A sum of equal one-hots over their number, as for numbers up to 1.
                 error = (length + 6) * u + 2 * leak
                 margins[layer].append(0.25 - error)
                 if error > 0.25:
-                    _refuse(node, length, f"a head may be off by {error:.1e}, expected .25")
+                    refuse(node, length, f"a head may be off by {error:.1e}, expected .25")
             case Share():
                 # exp(0) = 1 and the count are exact: a division, and a rounding of the leak.
                 errors[node] = Error(leak, 4 * u, 1.0)
@@ -87,14 +87,15 @@ def certify(
     output = placed[-1].node
     if output.numeric:
         _check_readout(output, errors[output], length)
-    records = [*_head_records(heads, spec), *_unit_records(placed, margins)]
+    records = [*head_records(heads, spec), *_unit_records(placed, margins)]
     records.sort(key=lambda record: int(record.part.removeprefix("layer_").split()[0]))
     return by_length(
         spec, params, tuple(records), lambda length: 0.0, length=length + 1, unit="wrong values"
     )
 
 
-def _refuse(node: Node, length: int, reason: str) -> NoReturn:
+def refuse(node: Node, length: int, reason: str) -> NoReturn:
+    """Raises ValueError."""
     raise ValueError(f"{node.name}: cannot be certified at length {length:,}: {reason}")
 
 
@@ -116,7 +117,8 @@ def _read_off(node: Node, units: Units) -> Error:
     return Error(float(np.abs(built - exact).sum()) + len(built) * u * total)
 
 
-def _linear(line: Linear, units: Units, errors: Mapping[Node, Error]) -> Error:
+def linear_error(line: Linear, units: Units, errors: Mapping[Node, Error]) -> Error:
+    """Of a sum: each term's, and rounding."""
     absolute = start = 0.0
     total = abs(float(line.constant))
     for x, factor in line.terms:
@@ -130,7 +132,7 @@ def _linear(line: Linear, units: Units, errors: Mapping[Node, Error]) -> Error:
     return Error(absolute + rounding, start=start + rounding)
 
 
-def _mean(mean: Mean, errors: Mapping[Node, Error], length: int, leak: float) -> Error:
+def mean_error(mean: Mean, errors: Mapping[Node, Error], length: int, leak: float) -> Error:
     """What is selected weighs the same; all else, ``leak`` at most.
 
     At most length products are rounded and summed, after weights 1 / w that are rounded.
@@ -173,13 +175,13 @@ def _slack(node: Node, steps: Steps, units: Units, error: Error, length: int) ->
     closed += 3 * u * (np.abs(slope * start) + np.abs(bias) + np.abs(close))
     if slack < 0:
         i = int((np.minimum(*wrong) / slope).argmin())
-        _refuse(
+        refuse(
             node, length,
             f"{source.name} is {low[i]:.6g} or {high[i]:.6g}, off by {error.at(high[i]):.1e}: "
             "shorten it, or tell fewer values apart",
         )  # fmt: skip
     if closed.max() > 0:
-        _refuse(node, length, "a gate may open at the start token")
+        refuse(node, length, "a gate may open at the start token")
     return slack
 
 
@@ -190,16 +192,17 @@ def _check_readout(output: Node, error: Error, length: int) -> None:
     off = [error.at(value) + 2 * u * abs(value) for value in values]
     for i, gap in enumerate(gaps):
         if gap / 2 <= max(off[i], off[i + 1]):
-            _refuse(
+            refuse(
                 output, length,
                 f"its values {values[i]:.6g} and {values[i + 1]:.6g} are off by up to "
                 f"{max(off[i], off[i + 1]):.1e}: shorten it, or map it to fewer values",
             )  # fmt: skip
 
 
-def _head_records(
+def head_records(
     heads: Sequence[tuple[int, Placed, float, float]], spec: TransformerSpec
 ) -> list[Record]:
+    """What is certified of each head: (layer, node, gap, leak)."""
     records, count = [], dict[int, int]()
     for layer, part, gap, leak in heads:
         node, number = part.node, count.get(layer, 0)

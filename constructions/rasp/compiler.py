@@ -14,18 +14,18 @@ refused with the place and the reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from constructions.certificate import Certificate
-from constructions.construction import Construction, assemble
+from constructions.construction import Construction, Plan, assemble
 from constructions.fields import TokenRanges, sequence
 from constructions.learners.options import check_sizes
 from constructions.rasp.bounding import certify
 from constructions.rasp.expressions import SOp
-from constructions.rasp.graph import Mean
+from constructions.rasp.graph import Mean, Node
 from constructions.rasp.lowering import Lowering
 from constructions.rasp.values import Value, checked, in_order, plain
 from constructions.rasp.writing import write
@@ -74,15 +74,8 @@ def compile_program(
     >>> built.decode(forward(built.spec, built.params, built.encode("abac")))
     ['c', 'a', 'b', 'a']
     """
-    if not isinstance(program, SOp):
-        raise ValueError(f"program: expected an S-operation, got {program!r:.60}")
-    check_sizes(length=(length, 1))
-    letters, name = _alphabet(alphabet), name or program.name
-    lowering = Lowering(letters, length)
-    try:
-        output = lowering.node(program)
-    except RecursionError:
-        raise ValueError(f"{name}: its operations are nested too deeply") from None
+    letters, lowering, output = lowered(program, Lowering, length=length, alphabet=alphabet)
+    name = name or program.name
     blueprint, placed = write(output, lowering.nodes, len(letters), causal=causal)
     size = sum(math.prod(shape) for shape in param_shapes(blueprint.spec).values())
     if size > MOST_WEIGHTS:
@@ -90,30 +83,9 @@ def compile_program(
             f"{name}: {size:,} weights at length {length:,}, expected at most {MOST_WEIGHTS:,}: "
             "shorten it, or ask of fewer values"
         )
-    ranges = TokenRanges({"token": len(letters), "bos": 1})
-    place = {value: i for i, value in enumerate(letters)}
-    # An input on which such an aggregate averages different values has no meaning.
-    doubtful = any(
-        isinstance(node.operation, Mean) and not node.numeric and not node.operation.single
-        for node in lowering.nodes
-    )
 
     def certify_weights(spec: TransformerSpec, params: Params) -> Certificate:
         return certify(name, blueprint, placed, length, spec, params)
-
-    def parse(problem: Any) -> dict[str, np.ndarray]:
-        return {"tokens": np.array(_places(problem, place), np.int64)}
-
-    def fill(*, tokens: Any) -> Any:
-        """int32 [1 + T]: the start token, then the places of the tokens in the alphabet."""
-        return sequence([*ranges["bos"]], tokens)
-
-    def oracle(*, tokens: np.ndarray) -> list[Value]:
-        return program([letters[i] for i in tokens.tolist()], causal=causal)
-
-    def check(*, tokens: np.ndarray) -> None:
-        if doubtful:
-            oracle(tokens=tokens)
 
     values = [float(value) for value in output.values] if output.numeric else []
     between = (np.array(values[1:]) + np.array(values[:-1])) / 2  # neighbours
@@ -126,16 +98,75 @@ def compile_program(
             nearest = rows.argmax(axis=1)
         return [plain(output.values[i]) for i in nearest.tolist()]
 
-    proof = PROOF
+    return posed(
+        name, blueprint, program, letters, lowering, causal=causal, certify=certify_weights,
+        decode=decode, fields=TokenRanges({"token": len(letters), "bos": 1}), proof=PROOF,
+    )  # fmt: skip
+
+
+L = TypeVar("L", bound=Lowering)
+
+
+def lowered(
+    program: SOp, lower: Callable[[tuple[Value, ...], int], L], *, length: int, alphabet: Any
+) -> tuple[tuple[Value, ...], L, Node]:
+    """The alphabet's values, the nodes, and the one that is the program's.
+
+    Raises:
+      ValueError: it is no program, or cannot be held.
+    """
+    if not isinstance(program, SOp):
+        raise ValueError(f"program: expected an S-operation, got {program!r:.60}")
+    check_sizes(length=(length, 1))
+    letters = _alphabet(alphabet)
+    lowering = lower(letters, length)
+    try:
+        return letters, lowering, lowering.node(program)
+    except RecursionError:
+        raise ValueError(f"{program.name}: its operations are nested too deeply") from None
+
+
+def posed(
+    name: str, plan: Plan, program: SOp, letters: tuple[Value, ...], lowering: Lowering, *,
+    causal: bool, certify: Callable[[TransformerSpec, Params], Certificate],
+    decode: Callable[[Any], list[Value]], fields: TokenRanges, proof: str,
+) -> Construction:  # fmt: skip
+    """The construction: how sequences are posed to the weights, and what the program says of them.
+
+    Args:
+      name, plan, certify, decode, proof: as in `assemble`.
+      program, letters, lowering, causal: what was compiled, for which tokens, to which nodes.
+      fields: the tokens, of which the one behind the letters is the start token.
+    """
+    place = {value: i for i, value in enumerate(letters)}
+    # An input on which such an aggregate averages different values has no meaning.
+    doubtful = any(
+        isinstance(node.operation, Mean) and not node.numeric and not node.operation.single
+        for node in lowering.nodes
+    )
+
+    def parse(problem: Any) -> dict[str, np.ndarray]:
+        return {"tokens": np.array(_places(problem, place), np.int64)}
+
+    def fill(*, tokens: Any) -> Any:
+        """int32 [1 + T]: the start token, then the places of the tokens in the alphabet."""
+        return sequence([len(letters)], tokens)
+
+    def oracle(*, tokens: np.ndarray) -> list[Value]:
+        return program([letters[i] for i in tokens.tolist()], causal=causal)
+
+    def check(*, tokens: np.ndarray) -> None:
+        if doubtful:
+            oracle(tokens=tokens)
+
     if doubtful:
         proof += (
             " Encoding an input runs the program on it, and refuses one on which a categorical "
             "aggregate would average different values."
         )
     return assemble(
-        name, blueprint, fields=ranges, certify=certify_weights, parse=parse, fill=fill,
-        decode=decode, oracle=oracle, check=check, source=SOURCE, proof=proof,
-        kind="program",
+        name, plan, fields=fields, certify=certify, parse=parse, fill=fill, decode=decode,
+        oracle=oracle, check=check, source=SOURCE, proof=proof, kind="program",
     )  # fmt: skip
 
 

@@ -91,6 +91,11 @@ class Share:
     selector: Matches
 
 
+@dataclass(frozen=True, eq=False)
+class Seen(Share):
+    """The share where all tokens are selected under a causal mask: 1 / (2 + index)."""
+
+
 Operation = Tokens | Position | Table | Steps | Linear | Mean | Share
 
 
@@ -174,7 +179,7 @@ def single(selector: Matches, source: Node) -> bool:
 def distinct(node: Node) -> bool:
     """Whether no two positions hold the same value."""
     match node.operation:
-        case Steps(source=source, index=index) if isinstance(source.operation, Position):
+        case Steps(source=source, index=index) if isinstance(source.operation, Position | Seen):
             return len(set(index.tolist())) == len(index)
         case Table(inputs=(source,), index=index):
             return distinct(source) and len(set(index.tolist())) == len(index)

@@ -28,7 +28,7 @@ from constructions.rasp.values import (
     numbers,
 )
 
-RESERVED = ("one", "bos", "self")  # `Residual` takes slices as keywords
+RESERVED = ("one", "bos", "self", "ballast", "spare")  # `Residual` takes slices as keywords
 
 
 class Lowering:

@@ -113,10 +113,19 @@ def rasp(
     >>> rasp(program="histogram").oracle("abac")
     [2, 1, 2, 1]
     """
-    if program not in LIBRARY:
-        raise ValueError(f"program: expected one of {', '.join(LIBRARY)}, got {program!r}")
-    entry = LIBRARY[program]
+    entry = entry_of(program)
     letters = entry.alphabet(alphabet)
     return compile_program(
         entry.build(letters), length=length, alphabet=letters, causal=causal, name="rasp"
     )
+
+
+def entry_of(program: str) -> Entry:
+    """The program of that name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if program not in LIBRARY:
+        raise ValueError(f"program: expected one of {', '.join(LIBRARY)}, got {program!r}")
+    return LIBRARY[program]

@@ -91,11 +91,11 @@ def write(
     """The blueprint of a graph, and what stands where in it."""
     order, count = place(output, nodes)
     residual = Residual(one=1, bos=1, **{node.name: node.size for node, _ in order})
-    placed = [Placed(node, layer, _head(node), _units(residual, node)) for node, layer in order]
+    placed = [Placed(node, layer, head(node), units(node)) for node, layer in order]
     layers = tuple(
         LayerBlueprint(
             heads=tuple(p.head for p in placed if p.layer == i and p.head),
-            units=tuple(units for p in placed if p.layer == i for units in p.units),
+            units=tuple(group for p in placed if p.layer == i for group in p.units),
             mask="causal" if causal else "prefix",
             scale=SCALE,
             gate="hard_sigmoid",
@@ -118,7 +118,7 @@ def write(
     return blueprint, placed
 
 
-def _head(node: Node) -> Head | None:
+def head(node: Node) -> Head | None:
     """A mean or a share.
 
     Proof. Queries and keys are one-hot, or 0 at the start token, so a key's score is the number of
@@ -163,7 +163,8 @@ def _one_hot(values: Sequence[Value], node: Node) -> np.ndarray:
     return rows
 
 
-def _units(residual: Residual, node: Node) -> tuple[Units, ...]:
+def units(node: Node) -> tuple[Units, ...]:
+    """How hidden units compute a node, or make what a head has carried exact."""
     match node.operation:
         case Table(inputs=(x,), index=index):
             return (_table(x, node, index),)
@@ -177,7 +178,7 @@ def _units(residual: Residual, node: Node) -> tuple[Units, ...]:
             line = Units(gate_bias=1.0, up=up, up_bias=float(constant), down=_one(node))
             return (line,)
         case Mean() if not node.numeric:
-            return _sharpen(residual, node)
+            return _sharpen(node)
     return ()
 
 
@@ -185,7 +186,7 @@ def _one(node: Node) -> dict[str, np.ndarray]:
     return {node.name: np.ones((1, 1))}
 
 
-def _rows(node: Node, index: np.ndarray) -> np.ndarray:
+def held(node: Node, index: np.ndarray) -> np.ndarray:
     """[n, size]: what each of n gates adds, for the node to hold the value at its index."""
     if node.numeric:
         return np.array([float(node.values[i]) for i in index]).reshape(-1, 1)
@@ -194,8 +195,8 @@ def _rows(node: Node, index: np.ndarray) -> np.ndarray:
 
 def _changes(node: Node, index: np.ndarray, change: np.ndarray) -> np.ndarray:
     """[1 + n, size]: the first output, then what each of n changes adds to the output before."""
-    after, before = _rows(node, index[change]), _rows(node, index[change - 1])
-    return np.vstack([_rows(node, index[:1]), after - before])
+    after, before = held(node, index[change]), held(node, index[change - 1])
+    return np.vstack([held(node, index[:1]), after - before])
 
 
 def _table(x: Node, node: Node, index: np.ndarray) -> Units:
@@ -205,7 +206,7 @@ def _table(x: Node, node: Node, index: np.ndarray) -> Units:
     """
     outputs = np.unique(index)
     gate = (index[:, None] == outputs).astype(np.float64)
-    return Units(gate={x.name: gate}, up_bias=1.0, down={node.name: _rows(node, outputs)})
+    return Units(gate={x.name: gate}, up_bias=1.0, down={node.name: held(node, outputs)})
 
 
 def _pairs(x: Node, y: Node, node: Node, index: np.ndarray) -> Units:
@@ -229,12 +230,12 @@ def _pairs(x: Node, y: Node, node: Node, index: np.ndarray) -> Units:
         y.name: np.hstack([np.zeros((len(of_y), 1)), of_y.reshape(-1, 1) == columns]),
         "bos": np.concatenate([[-1.0], np.zeros(len(rows))])[None],
     }
-    base = _rows(node, np.array([common]))
+    base = held(node, np.array([common]))
     return Units(
         gate=gates,
         gate_bias=np.concatenate([[1.0], np.full(len(rows), -1.0)]),
         up_bias=1.0,
-        down={node.name: np.vstack([base, _rows(node, classes[rows, columns]) - base])},
+        down={node.name: np.vstack([base, held(node, classes[rows, columns]) - base])},
     )
 
 
@@ -309,7 +310,7 @@ def _steps(source: Node, node: Node, index: np.ndarray) -> tuple[Units, ...]:
     )
 
 
-def _sharpen(residual: Residual, node: Node) -> tuple[Units, ...]:
+def _sharpen(node: Node) -> tuple[Units, ...]:
     """Replaces what a head has carried by exact zeros and ones, and by 0 at the start token.
 
     Proof. clip(2 x - 1/2) is 0 up to 1/4 and 1 from 3/4 on. Then x - x + 0 = 0, and x - x + 1 = 1
@@ -322,4 +323,4 @@ def _sharpen(residual: Residual, node: Node) -> tuple[Units, ...]:
         up_bias=1.0,
         down={node.name: np.eye(n)},
     )
-    return move(residual, node.name, {node.name: -1.0}), sharp
+    return move(Residual(**{node.name: n}), node.name, {node.name: -1.0}), sharp

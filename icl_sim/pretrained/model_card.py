@@ -161,7 +161,7 @@ tags: [in-context-learning, hand-written-weights, certified]
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model, words = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
 prompt = words("{prompt}", return_tensors="pt")
-print(model(**prompt).logits[0, -1]{answer})
+print({answer})
 ```
 
 ## Certificate
@@ -172,7 +172,7 @@ print(model(**prompt).logits[0, -1]{answer})
 
 {source}
 """
-# Title, what it computes, a prompt as words, and what turns logits into the law.
+# Title, what it computes, a prompt as words, and the answer.
 _LEARNERS = {
     "stock-lookup": (
         "Counting of what followed the last {order} symbols",
@@ -180,7 +180,7 @@ _LEARNERS = {
         "The last logits are {gap:g} times the law of what followed the last symbols before, so "
         "that the greedy token is the most frequent continuation.",
         "{starts} 0 1 0 1 0",
-        " / {gap:g}",
+        "model(**prompt).logits[0, -1] / {gap:g}",
     ),
     "stock-descent": (
         "Gradient descent in the prompt, {steps} steps",
@@ -188,14 +188,22 @@ _LEARNERS = {
         "context. Each layer behind the second is a step of gradient descent on the pairs; the "
         "softmax of the last logits is the law of the trained model for that context.",
         "<start> {classes} context0 output1 context0 output1 context0",
-        ".softmax(0)",
+        "model(**prompt).logits[0, -1].softmax(0)",
+    ),
+    "program": (
+        "A program, compiled: {output}",
+        "The prompt is `<start>` and a text of letters. Behind each prefix the greedy token is the "
+        "value of the program at its last position.",
+        "<start> {letters}",
+        "words.decode(model(**prompt).logits[0, 1:].argmax(-1))",
     ),
 }
 
 
 def learner_card(built: Construction) -> str | None:
-    """The card of a learner that stock software runs; None if it is another."""
-    if built.name not in _LEARNERS:
+    """The card of a learner or program that stock software runs; None if it is another."""
+    key = built.kind if built.kind == "program" else built.name
+    if key not in _LEARNERS:
         return None
     sizes, certificate = built.residual.sizes, built.certificate
     order = sum(name.startswith("previous_") for name in sizes)
@@ -205,8 +213,10 @@ def learner_card(built: Construction) -> str | None:
         "gap": built.params["w_out"].max(),
         "steps": len(built.spec.layers) - 2,
         "classes": " ".join(f"class{y}" for y in range(sizes.get("class", 0))),
+        "output": [name for name in sizes if name != "spare"][-1],
+        "letters": " ".join(getattr(built.fields, "words", ())[:3]),
     }
-    title, what, prompt, answer = (text.format(**numbers) for text in _LEARNERS[built.name])
+    title, what, prompt, answer = (text.format(**numbers) for text in _LEARNERS[key])
     about = (
         f"{certificate.summary()}. It holds for {certificate.dtype} and sums in any order (eager, "
         "SDPA), and is computed from the weights; their SHA-256 is "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from constructions import CONSTRUCTIONS, TuringMachine
 from constructions.programs.named import PROGRAMS
 from constructions.programs.training_machines import TRAINING
+from constructions.rasp.named_programs import LIBRARY
 from constructions.vocabulary import trace_of
 from icl_sim.emulation.windows import certain_steps, next_prompt, run_on_ring
 from icl_sim.pretrained import to_gguf, to_pretrained
@@ -47,6 +49,18 @@ LEARNERS = {
     "descent": ("stock-descent", {"vocab": 4, "contexts": 3, "steps": 6, "learning_rate": 2.0}),
 }
 LENGTHS = (0, 1, 3, 10, 30, 100, 200)  # examples, of the learners
+# Programs, with lengths and alphabets; half of the inputs are of that length.
+PROGRAMS_AS_STOCK = {
+    "previous": (50, 26),
+    "induction": (50, 26),
+    "detect-pattern": (50, 5),
+    "histogram": (100, 26),
+    "count": (100, 26),
+    "shuffle-dyck-2": (50, 6),
+    "dyck-2": (20, 5),
+    "fraction-before": (20, 5),
+}
+INPUTS = 100
 TRAINERS = ("stock-pairs", {"states": 128, "symbols": 8, "bits": 10})
 # Program, options, examples, data sets; all queries of each. The first few runs are generated, all
 # are teacher-forced.
@@ -99,6 +113,7 @@ def export(folder: Path) -> None:
     for dtype in DTYPES:
         cases[f"windows-{dtype}"] = windows(folder, dtype)
     (folder / "laws.json").write_text(json.dumps(learners(folder)))
+    (folder / "programs.json").write_text(json.dumps(programs(folder)))
     (folder / "cases.json").write_text(json.dumps(cases))
     refused(*CHECKPOINTS["stock"][:2])
 
@@ -162,6 +177,31 @@ def learners(folder: Path) -> dict[str, dict[str, Any]]:
             laws.append({"prompt": text, "law": built.oracle(problem).tolist(), "certified": error})
         found[name] = {"columns": columns, "scale": None if descent else 64.0, "laws": laws}
     return found
+
+
+def programs(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """Writes the programs' checkpoints; of each prompts, and the value behind each prefix."""
+    found = {}
+    for name, (length, size) in PROGRAMS_AS_STOCK.items():
+        options = {"program": name, "length": length, "alphabet": size}
+        built, rng = CONSTRUCTIONS["stock-rasp"](**options), np.random.default_rng(0)
+        to_pretrained(built, folder / f"program-{name}")
+        print(f"{name}: {built.certificate.summary()}, {len(built.spec.layers)} layers")
+        words, letters = built.fields.words, LIBRARY[name].alphabet(size)
+        found[name] = []
+        for i in range(INPUTS):
+            few = size if i % 2 else 3  # with repetitions
+            inputs = rng.integers(few, size=length if i < INPUTS // 2 else rng.integers(1, length))
+            text = " ".join(words[token] for token in inputs)
+            values = built.oracle([letters[token] for token in inputs])
+            run = " ".join(said(value, length) for value in values)
+            found[name].append({"prompt": f"<start> {text}", "run": run})
+    return found
+
+
+def said(value: Any, length: int) -> str:
+    """The word of a value, a fraction with a denominator of at most the length."""
+    return str(Fraction(value).limit_denominator(length) if isinstance(value, float) else value)
 
 
 def case(built: Any, machine: Any, tape: str, steps: int) -> dict[str, Any]:

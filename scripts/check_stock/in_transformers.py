@@ -97,6 +97,39 @@ def learners(folder: Path, cases: dict[str, Any]) -> int:
     return failed
 
 
+def programs(folder: Path, cases: dict[str, Any]) -> int:
+    """Inputs on which a program's value behind some prefix is not the greedy token there."""
+    failed = 0
+    for name, runs in json.loads((folder / "programs.json").read_text()).items():
+        for attention in ("eager", "sdpa"):
+            model, words = load(folder / f"program-{name}", attention)
+            wrong, lead, values = 0, float("inf"), 0
+            for run in runs:
+                with torch.no_grad():
+                    logits = model(**words(run["prompt"], return_tensors="pt")).logits[0, 1:]
+                two = logits.topk(2).values
+                lead = min(lead, float((two[:, 0] - two[:, 1]).min()))
+                wrong += words.convert_ids_to_tokens(logits.argmax(1)) != run["run"].split()
+                values += len(logits)
+            failed += wrong
+            print(
+                f"{name}, {attention}: {len(runs)} inputs, {values} values, wrong inputs {wrong}, "
+                f"least lead {lead:.4f}",
+                flush=True,
+            )
+    return failed + continued(folder)
+
+
+def continued(folder: Path) -> int:
+    """Whether `generate` goes on with a text that repeats itself, by induction."""
+    model, words = load(folder / "program-induction", "sdpa")
+    prompt = words("<start> a b c d e a", return_tensors="pt")
+    out = model.generate(**prompt, max_new_tokens=40, do_sample=False)
+    text = words.decode(out[0, prompt["input_ids"].shape[1] :])
+    print(f"induction, generate: {text}")
+    return int(text.split() != [*"bcdea"] * 8)
+
+
 def load(folder: Path, attention: str) -> tuple[Any, Any]:
     """Model and tokenizer."""
     model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -267,6 +300,7 @@ PARTS = {
     "trainers": trainers,
     "single": single,
     "learners": learners,
+    "programs": programs,
 }
 
 
