@@ -79,6 +79,12 @@ WRONG = {
     "the rule of thumb": lambda run: bai.ridge_experiment(
         run, depth=lambda kappa, eps: int(kappa * np.log(1 / eps)) + 1
     ),
+    "a twelfth for a half": lambda run: bai.lasso_experiment(
+        run, depth=lambda distance, eps: -(-bai.lasso_layers(distance, eps) // 6)
+    ),
+    "twice the gap": lambda run: bai.lasso_experiment(
+        run, gap=lambda distance, loops: 2 * bai.lasso_gap(distance, loops)
+    ),
     "linear": lambda run: fu.newton_experiment(run, rate=lambda steps: fu.left(0) ** (steps + 1)),
     "a step more": lambda run: fu.newton_experiment(run, rate=lambda steps: fu.left(steps + 1)),
     "a bit less": lambda run: perez.horizon_experiment(run, last=lambda p: perez.horizon(p - 1)),
