@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from icl_sim.cli import flags, output
+from icl_sim.cli import flags, listing, output
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import ProgressBar
 
@@ -57,6 +57,7 @@ def run(arguments: Any) -> int:
     for name in FILE:
         if getattr(arguments, name) is not None:
             raise InputError(f"--{name.replace('_', '-')}: expected --data FILE beside it")
+    _refuse_typos(arguments, "classification", "table")
     flags.keep_compiled(arguments)
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_routes
@@ -91,6 +92,7 @@ def _through_language_model(arguments: Any) -> int:
         raise InputError("compare: expected --data FILE beside flags of a file, got none")
     if arguments.data is not None and arguments.task is not None:
         raise InputError("compare: expected --data or --task, got both")
+    _refuse_typos(arguments, "language")
     flags.keep_compiled(arguments)
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import compare_language_routes
@@ -121,6 +123,11 @@ def _through_language_model(arguments: Any) -> int:
     if page:
         print(f"report: {page}")
     return 0
+
+
+def _refuse_typos(arguments: Any, *kinds: str) -> None:
+    routes = arguments.predictors or ()
+    listing.refuse_typos(task=arguments.task, predictors=routes, kinds=kinds)
 
 
 def _show_matrices(found: Comparison | LanguageComparison) -> None:

@@ -1,11 +1,19 @@
-"""``list``: the names of everything that this installation holds."""
+"""``list``: the names of everything that this installation holds.
+
+To compute them all experiments and JAX are imported, which takes seconds. So those that ship are
+in inventory.json beside this file, which scripts/inventory writes.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icl_sim.cli import flags, output
+from icl_sim.errors import require_known, same_name
 
 if TYPE_CHECKING:
     from icl_sim.claims import Claim
@@ -18,7 +26,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: Any) -> int:
     """Prints a table of each kind, with a line for each name."""
-    found = inventory()
+    found = shipped() or inventory()
     if arguments.json:
         output.print_json(found)
         return 0
@@ -66,6 +74,51 @@ def _statements(claims: Iterable[Claim]) -> list[dict[str, str]]:
         for claim in claims
         for s in claim.statements
     ]
+
+
+SHIPPED = Path(__file__).with_name("inventory.json")
+REGISTRIES = {"icl_sim.claims", "icl_sim.predictors", "icl_sim.transformer"}
+
+
+def shipped() -> dict[str, Any] | None:
+    """The `inventory` as it ships; None where a registry was imported, and may hold more."""
+    if REGISTRIES & sys.modules.keys():
+        return None
+    found: dict[str, Any] = json.loads(SHIPPED.read_text(encoding="utf-8"))
+    return found
+
+
+def refuse_typos(
+    *,
+    judged: Iterable[str] = (),
+    task: str | None = None,
+    predictors: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+) -> None:
+    """Raises InputError for a name that is none, at once; none where a plugin may know it.
+
+    Args:
+      judged: claims, statements and theorems.
+      task: a family, or for classification one and its classes.
+      predictors: routes.
+      kinds: of predictors and tasks, as in `inventory`.
+    """
+    found = shipped()
+    if found is None:
+        return
+    ids = [statement["id"] for kind in ("claims", "atlas") for statement in found[kind]]
+    claims = dict.fromkeys(name.partition(".")[0] for name in ids)
+    asked = [kind for kind in found["kinds"] if kind["kind"] in kinds]
+    tasks = [name for kind in asked for name in kind["tasks"]]
+    routes = [name for kind in asked for name in kind["predictors"]]
+    known = {
+        "claim or statement": (judged, [*claims, *ids, "atlas"]),
+        "--task": ([] if task is None or task.partition("-")[0] in tasks else [task], tasks),
+        "predictor": (predictors, routes),
+    }
+    for what, (names, all_) in known.items():
+        for name in names:
+            require_known(same_name(name, all_), all_, what=what)
 
 
 def inventory() -> dict[str, Any]:

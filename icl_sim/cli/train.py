@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from icl_sim.cli import flags, output
+from icl_sim.cli import flags, listing, output
 from icl_sim.execution.progress import ProgressBar
 
 
@@ -67,6 +67,7 @@ def run_base(arguments: Any) -> int:
 
 def run_sft(arguments: Any) -> int:
     """Fine-tunes the base on tables, all copies at once."""
+    listing.refuse_typos(task=arguments.task, kinds=("table",))
     from icl_sim.report.findings import Findings
     from icl_sim.training.runs import fine_tuning_config, train_sft
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from pathlib import Path
 from typing import Any
 
-import icl_sim
-from icl_sim.cli import flags, output
-from icl_sim.errors import require_known, same_name
+from icl_sim.cli import flags, listing, output
 from icl_sim.execution.progress import ProgressBar
 
 
@@ -30,7 +25,7 @@ def add(commands: Any) -> None:
 def run(arguments: Any) -> int:
     """Judges, and tells by the exit code whether theory and run agree."""
     flags.require_out(arguments)
-    _refuse_typos(arguments.names)
+    listing.refuse_typos(judged=arguments.names)
     flags.keep_compiled(arguments)
     from icl_sim.report.findings import Findings
     from icl_sim.reproduction import verify
@@ -41,21 +36,3 @@ def run(arguments: Any) -> int:
     findings = Findings(audit)
     output.show(findings, arguments)
     return output.exit_code_of(findings)
-
-
-def shipped() -> list[str]:
-    """Ids of the claims and statements that ship, read off their source.
-
-    Importing the experiments takes seconds; who mistyped an id need not wait for that.
-    """
-    files = sorted((Path(icl_sim.__file__).parent / "claims").rglob("*.py"))
-    text = "".join(file.read_text(encoding="utf-8") for file in files)
-    ids = re.findall(r'\b(?:id=|ID = )"([A-Z]\w*(?:\.[a-z0-9-]+)?)"', text)
-    return sorted({*ids, "atlas"})
-
-
-def _refuse_typos(names: list[str]) -> None:
-    """Raises InputError for a name that is none, unless a plugin may know it."""
-    if "icl_sim.claims" not in sys.modules and (known := shipped()):
-        for name in names:
-            require_known(same_name(name, known), known, what="claim or statement")
