@@ -47,8 +47,17 @@ def test_other_factors_of_a_head_are_the_same_head_but_not_exactly_the_same_weig
     plan.verify("test", plan.spec, other)
     with pytest.raises(ValueError, match=r"test: layer_0.w_q\[0, 0, 3\]: expected 1, got 2"):
         plan.verify_exactly("test", plan.spec, other)
+    less = params | {"layer_0.w_q": params["layer_0.w_q"] / 2}
+    with pytest.raises(ValueError, match=r"test: layer_0.w_q\[0, 0, 3\]: expected 1, got 0.5"):
+        plan.verify_exactly("test", plan.spec, less)
     with pytest.raises(ValueError, match="the spec is not that of the construction"):
         plan.verify_exactly("test", replace(plan.spec, loops=2), params)
+
+
+def test_a_window_is_as_wide_as_the_longest_bias():
+    layer = LayerBlueprint((Head(SCORE, VALUE), Head(SCORE, VALUE, bias=(0.0, 1.0))))
+    plan = replace(blueprint(Head(SCORE, VALUE)), layers=(layer,))
+    assert plan.spec.layers[0].window == 2
 
 
 def run(units, gate, **slices):

@@ -69,6 +69,10 @@ def test_packed_sequences_do_not_see_each_other():
     assert abs(float(loss_on(PARAMS, mixed)[0]) - by_hand(PARAMS, RAGGED)) > 1e-3
 
 
+def test_sequences_that_fill_a_row_exactly_share_it():
+    assert completions([([1], [2]), ([3], [4])], pack=True, length=4).tokens.shape == (1, 4)
+
+
 def test_no_gradient_comes_from_what_fills_a_row_up():
     rows = completions(RAGGED, length=9)
     noise = np.where(rows.segments == 0, 3, rows.tokens)

@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from small_base import BASE, COUNTS, MODEL, SPEC
 from tolerances import F32
@@ -28,7 +29,14 @@ from icl_sim.training import (
     table_examples,
     train,
 )
-from icl_sim.training.adapters import merge, trainable, trainable_names
+from icl_sim.training.adapters import (
+    LORA_SCALE,
+    merge,
+    trainable,
+    trainable_names,
+    trainable_size,
+)
+from icl_sim.training.guarded import State, guarded_update
 from icl_sim.transformer import Transformer, init
 
 HEADS = Layer(heads=2, key_size=6, value_size=7, hidden=20, gate="silu", scale=0.4)
@@ -88,6 +96,16 @@ def test_nothing_after_a_step_that_is_not_finite_is_taken():
     assert all(np.isfinite(result.params[name]).all() for name in base)
     for name in base:
         np.testing.assert_allclose(result.params[name], before.params[name], **F32)
+
+
+def test_a_loss_that_is_not_finite_is_a_fault_though_all_leaves_are():
+    step = optax.sgd(1.0)
+    leaves = {"w": jnp.ones(2)}
+    state = State(leaves, step.init(leaves), jnp.int32(-1), jnp.int32(0))
+    for value, fault, left in ((0.0, -1, 0.0), (jnp.inf, 3, 1.0)):
+        new = guarded_update(state, jnp.float32(value), leaves, jnp.int32(3), step)
+        assert int(new.fault) == fault
+        assert (new.leaves["w"] == left).all()
 
 
 def test_a_fault_planted_in_one_leaf_is_named(monkeypatch):
@@ -207,6 +225,10 @@ def test_lora_starts_at_the_base_and_adds_a_product_of_its_rank():
         singular = np.linalg.svd(matrix, compute_uv=False)
         assert singular[1] > 0.1
         assert (singular[2:] < 1e-5).all()
+    product = LORA_SCALE * moved["layer_0.w_up.a"] @ moved["layer_0.w_up.b"]
+    np.testing.assert_allclose(merged["layer_0.w_up"], base["layer_0.w_up"] + product, rtol=1e-4)
+    spec = replace(SPEC, layers=(HEADS,))
+    assert trainable_size(spec, config) == sum(leaf.size for leaf in leaves.values())
     assert (merged["embed"] == base["embed"]).all()
 
 
