@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from constructions.argument_types import check_fields, checked, short
 from constructions.blueprint import Blueprint
 from constructions.certificate import Certificate
 from constructions.fields import TokenRanges
@@ -99,6 +100,7 @@ class Construction:
     enclose: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_params(self.spec, self.params)
 
     def bound(self, problem: Any, *, outputs: Any = None) -> float:
@@ -202,6 +204,24 @@ def machine_io(built: Construction) -> MachineIO:
     return built.machine
 
 
+def posing(name: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What a construction of that name does with a problem; what is none is refused in one line."""
+
+    def call(problem: Any) -> Any:
+        try:
+            return read(problem)
+        except KeyError as error:
+            raise ValueError(
+                f"{name}: expected a problem with {error}, got the keys {', '.join(problem)}"
+            ) from None
+        except (TypeError, IndexError, AttributeError, OverflowError) as error:
+            got = f"{short(problem)}: {error}"
+            raise ValueError(f"{name}: expected a problem of its kind, got {got}") from None
+
+    return call
+
+
+@checked
 def assemble(
     name: str,
     plan: Blueprint,
@@ -231,13 +251,7 @@ def assemble(
     spec, params = plan.spec, plan.build()
     certificate = certify(spec, params)
 
-    def parsed(problem: Any) -> dict[str, Any]:
-        try:
-            return parse(problem)
-        except KeyError as error:
-            raise ValueError(
-                f"{name}: expected a problem with {error}, got the keys {', '.join(problem)}"
-            ) from None
+    parsed = posing(name, parse)
 
     def encode(problem: Any) -> np.ndarray:
         data = parsed(problem)
