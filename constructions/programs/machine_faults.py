@@ -8,7 +8,7 @@ from typing import Any
 from constructions.argument_types import short
 
 _MAX_SYMBOLS = 256  # one cell is one byte
-_TOLD, _WORDS = 8, 200  # faults, and values of one; characters of each
+_TOLD, _WORDS = 12, 800  # faults, and values of one; characters of all
 
 
 def listed(items: Iterable[object]) -> str:
@@ -20,7 +20,8 @@ def listed(items: Iterable[object]) -> str:
 def told(reasons: Sequence[str]) -> str:
     """The first of some faults; a file may have very many."""
     more = [f"{len(reasons) - _TOLD} more"][: len(reasons) > _TOLD]
-    return "; ".join([*(reason[:_WORDS] for reason in reasons[:_TOLD]), *more])
+    text = "; ".join([*reasons[:_TOLD], *more])
+    return text if len(text) <= _WORDS else f"{text[:_WORDS]} ..."
 
 
 def faults(machine: Any) -> Iterator[str]:
