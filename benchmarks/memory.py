@@ -36,7 +36,7 @@ from icl_sim.decoding import Decoder, generate, generate_batch, verify_trace
 from icl_sim.decoding.verification import verification_bytes
 from icl_sim.divergence import total_variation_from_hidden, total_variation_from_logits
 from icl_sim.divergence.hidden import LOGITS
-from icl_sim.execution.memory_guard import sharing
+from icl_sim.execution.memory_guard import at_peak, sharing
 from icl_sim.execution.trials import device_mesh, run_blocks
 from icl_sim.storage.weights import load_weights, save_weights
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
@@ -89,7 +89,7 @@ def _peak(case: Case) -> tuple[int, int]:
     before = status("VmHWM")
     found = case.call()  # kept alive, as the caller would keep it
     jax.block_until_ready(found)
-    return case.estimate, status("VmHWM") - before
+    return at_peak(case.estimate), status("VmHWM") - before
 
 
 def status(field: str) -> int:
@@ -110,7 +110,7 @@ def _forward(spec: TransformerSpec, batch: int, tokens: int, *, jitted: bool) ->
     call = partial(jax.jit(forward, static_argnums=0) if jitted else forward, spec, params)
     inputs = np.zeros((batch, tokens), np.int32)
     return Case(
-        forward_bytes(spec, batch=batch, tokens=tokens),
+        forward_bytes(spec, batch=batch, tokens=tokens, compiled=jitted),
         partial(call, inputs[:1, :8]),
         partial(call, inputs),
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from constructions.argument_types import check_fields
 from constructions.certificate import Ledger, bilinear, value_map
 from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank, check_params, feature_size
@@ -102,6 +103,9 @@ class Blueprint:
     readout: str = "simplex"
     loops: int = 1
     positions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def spec(self) -> TransformerSpec:

@@ -13,6 +13,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
+from constructions.argument_types import short
 from constructions.construction import Construction
 from constructions.learners.options import check_types
 
@@ -60,7 +61,14 @@ def _checked(home: str) -> Build:
     @wraps(make)  # with the signature that help() shows
     def build(**options: Any) -> Construction:
         check_types(options, dict.fromkeys(options, "Any") | types if passed_on else types)
-        built: Construction = make(**options)
+        try:
+            built: Construction = make(**options)
+        except (MemoryError, OverflowError):  # NumPy refuses an array before it takes the memory
+            said = ", ".join(f"{key}={short(value)}" for key, value in options.items())
+            raise ValueError(
+                f"{function}: expected options whose weights fit into memory and into float64, got "
+                f"{said}: lower the largest"
+            ) from None
         return built
 
     return build

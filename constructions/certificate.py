@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from constructions.argument_types import check_fields
+from constructions.rotary import check_number
 from constructions.spec import Params, TransformerSpec
 from constructions.support import ANY, Known, require_supported
 
@@ -103,6 +105,9 @@ class Certificate:
     unit: str = "wrong tokens"
     weights: str = field(default="", init=False)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def check(self, **sizes: int) -> None:
         """Raises ValueError where a size is over its limit.
 
@@ -111,6 +116,9 @@ class Certificate:
         ValueError: length: expected at most 8 (certified for float32), got 9
         """
         for name, size in sizes.items():
+            if name not in self.limits:
+                raise ValueError(f"{name}: expected one of the limits {', '.join(self.limits)}")
+            check_number(name, size, -math.inf)
             if size > self.limits[name]:
                 raise ValueError(
                     f"{name}: expected at most {self.limits[name]} (certified for {self.dtype}), "

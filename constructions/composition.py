@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from constructions.argument_types import checked
 from constructions.certificate import Certificate, Ledger, Record, issue
 from constructions.construction import Construction
 from constructions.fields import namespace
@@ -21,6 +22,7 @@ from constructions.residual import Residual
 from constructions.spec import Layer, Params, TransformerSpec, blank
 
 
+@checked
 def unroll(built: Construction) -> Construction:
     """The same function with every loop written out as layers of its own.
 
@@ -62,6 +64,7 @@ def unroll(built: Construction) -> Construction:
     )
 
 
+@checked
 def side_by_side(first: Construction, second: Construction) -> Construction:
     """Both at once: a problem is ``{"first": ..., "second": ...}``, and so is an answer.
 
@@ -81,6 +84,7 @@ def side_by_side(first: Construction, second: Construction) -> Construction:
     return _pair(first, second, f"{first.name} beside {second.name}", {}, None, 0.0)
 
 
+@checked
 def one_after_another(
     first: Construction,
     second: Construction,
@@ -91,10 +95,9 @@ def one_after_another(
 ) -> Construction:
     """The second starts from what the first has computed; the answer is the second's.
 
-    Between the two, one MLP adds slices of the first to slices of the second, token by token.
+    Between the two, which lose their loops, an MLP adds slices of the first to the second's.
 
     Args:
-      first, second: loops are written out.
       wires: {(slice of the first, slice of the second): gain}.
       oracle: problem ``{"first": ..., "second": ...}`` -> the second's answer.
       lipschitz: how far the second's answer moves, at most, if what the wires carry is wrong by 1
@@ -104,12 +107,9 @@ def one_after_another(
       ValueError: as in `side_by_side`, or slices of different sizes.
     """
     for source, target in wires:
-        sizes = first.residual.sizes[source], second.residual.sizes[target]
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"wire from {source} to {target}: expected slices of one size, got {sizes[0]} "
-                f"and {sizes[1]}"
-            )
+        a, b = first.residual.sizes[source], second.residual.sizes[target]
+        if a != b:
+            raise ValueError(f"{source} to {target}: expected slices of one size, got {a} and {b}")
     if not 0 <= lipschitz < np.inf:
         raise ValueError(f"lipschitz: expected a finite number >= 0, got {lipschitz}")
     name = f"{first.name}, then {second.name}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import escape
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from constructions.argument_types import check_fields, checked, short
 from constructions.certificate import Certificate
 from constructions.fields import TokenRanges
 from constructions.pairs_vocabulary import PairsVocabulary
@@ -98,6 +99,7 @@ class Construction:
     enclose: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_params(self.spec, self.params)
 
     def bound(self, problem: Any, *, outputs: Any = None) -> float:
@@ -201,6 +203,7 @@ def machine_io(built: Construction) -> MachineIO:
     return built.machine
 
 
+@runtime_checkable
 class Plan(Protocol):
     """What says which weights stand where: a `Blueprint`, or another with its three names."""
 
@@ -216,6 +219,24 @@ class Plan(Protocol):
         """The weights, float32."""
 
 
+def posing(name: str, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What a construction of that name does with a problem; what is none is refused in one line."""
+
+    def call(problem: Any) -> Any:
+        try:
+            return read(problem)
+        except KeyError as error:
+            raise ValueError(
+                f"{name}: expected a problem with {error}, got the keys {', '.join(problem)}"
+            ) from None
+        except (TypeError, IndexError, AttributeError, OverflowError) as error:
+            got = f"{short(problem)}: {error}"
+            raise ValueError(f"{name}: expected a problem of its kind, got {got}") from None
+
+    return call
+
+
+@checked
 def assemble(
     name: str,
     plan: Plan,
@@ -242,16 +263,12 @@ def assemble(
         length.
       kind: ``learner`` or ``program``.
     """
+    if not isinstance(plan, Plan):
+        raise ValueError(f"plan: expected a Blueprint, got {short(plan)}")
     spec, params = plan.spec, plan.build()
     certificate = certify(spec, params)
 
-    def parsed(problem: Any) -> dict[str, Any]:
-        try:
-            return parse(problem)
-        except KeyError as error:
-            raise ValueError(
-                f"{name}: expected a problem with {error}, got the keys {', '.join(problem)}"
-            ) from None
+    parsed = posing(name, parse)
 
     def encode(problem: Any) -> np.ndarray:
         data = parsed(problem)

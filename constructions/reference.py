@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from constructions.argument_types import checked
 from constructions.rotary import Rotary
 from constructions.spec import (
     Layer,
@@ -113,6 +114,7 @@ RATIONAL = {
 }
 
 
+@partial(checked, left=("inputs",))
 def forward(
     spec: TransformerSpec,
     params: Params,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from constructions.rotary import check_size
+
 
 class Residual:
     """Named slices of the residual stream, laid out in the order given.
@@ -14,8 +16,8 @@ class Residual:
     """
 
     def __init__(self, **sizes: int):
-        if bad := {name: size for name, size in sizes.items() if size < 1}:
-            raise ValueError(f"residual slices: expected sizes >= 1, got {bad}")
+        for name, size in sizes.items():
+            check_size(f"residual slice {name}", size, 1)
         self.sizes = dict(sizes)
         self._start: dict[str, int] = {}
         self.width = 0

@@ -7,25 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from constructions.argument_types import check_fields, short
+
 SCALINGS = ("none", "linear", "llama3", "yarn")
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Raises ValueError unless the value is one of those allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {short(value)}")
 
 
 def check_size(name: str, value: int, least: int) -> None:
     """Raises ValueError unless the value is an integer, at least ``least``."""
     if not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: expected an integer >= {least}, got {value!r}")
+        raise ValueError(f"{name}: expected an integer >= {least}, got {short(value)}")
 
 
 def check_number(name: str, value: object, least: float) -> None:
     """Raises ValueError unless the value is a finite number above ``least``."""
     if not isinstance(value, int | float) or not least < value < math.inf:
-        raise ValueError(f"{name}: expected a finite number > {least:g}, got {value!r}")
+        raise ValueError(f"{name}: expected a finite number > {least:g}, got {short(value)}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Rotary:
         check_number("Rotary.factor", self.factor, 0)
         if self.scaling in ("llama3", "yarn"):
             check_size("Rotary.length", self.length, 1)
+            check_fields(self)
             if not 0 < self.low < self.high:
                 raise ValueError(f"Rotary: expected 0 < low < high, got {self.low}, {self.high}")
 

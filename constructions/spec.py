@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from constructions.argument_types import check_fields, checked, short
 from constructions.rotary import Rotary, check_choice, check_number, check_size
 
 Params = dict[str, np.ndarray]
@@ -98,6 +99,7 @@ class Layer:
         check_choice("Layer.mlp", self.mlp, MLPS)
         check_choice("Layer.mlp_bias", self.mlp_bias, MLP_BIASES)
         check_choice("Layer.projection_bias", self.projection_bias, PROJECTION_BIASES)
+        check_fields(self)
         if self.kv_heads and self.heads % self.kv_heads:
             raise ValueError(
                 f"Layer.kv_heads: expected a divisor of {self.heads} heads, got {self.kv_heads}"
@@ -164,6 +166,7 @@ class TransformerSpec:
         check_choice("TransformerSpec.inputs", self.inputs, INPUTS)
         check_choice("TransformerSpec.norm", self.norm, NORMS)
         check_choice("TransformerSpec.readout", self.readout, READOUTS)
+        check_fields(self)
         for feature in self.positions:
             feature_size(feature)
         if self.readout == "tied" and (self.inputs, self.input_size) != (
@@ -204,6 +207,7 @@ def feature_size(feature: str) -> int:
     )
 
 
+@checked
 def param_shapes(spec: TransformerSpec) -> dict[str, tuple[int, ...]]:
     """Name and shape of every leaf of ``spec``'s params, in order of use.
 
@@ -272,6 +276,7 @@ def is_gain(name: str) -> bool:
     return leaf.startswith("norm_") and not leaf.endswith("_bias")
 
 
+@checked
 def blank(spec: TransformerSpec) -> Params:
     """All-zero float32 params of ``spec`` (norm gains one), for a construction to write into."""
     one = float(spec.norm != "rms_offset")
@@ -287,6 +292,8 @@ def check_params(spec: TransformerSpec, params: Params) -> None:
     All leaves must be floating point, of one dtype.
     """
     expected = param_shapes(spec)
+    if bad := [name for name, leaf in params.items() if not hasattr(leaf, "dtype")]:
+        raise ValueError(f"params: expected arrays, got {short(params[bad[0]])} as {short(bad[0])}")
     faults = [f"missing {name} {shape}" for name, shape in expected.items() if name not in params]
     faults += [f"unexpected {name}" for name in params if name not in expected]
     dtypes = {str(leaf.dtype) for leaf in params.values()}

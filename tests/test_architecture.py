@@ -17,6 +17,7 @@ NUMERIC_ONLY = {"numpy"}
 
 # A module imports only from lines above its own; files of one folder may import each other.
 CONSTRUCTION_FLOORS = [
+    "argument_types",  # knows NumPy alone; every type and function may ask it
     "rotary",
     "spec",
     "support",

@@ -42,10 +42,7 @@ from icl_sim.divergence.distances import BLOCK
 from icl_sim.emulation.looped import looped_bytes
 from icl_sim.emulation.machine_files import find_machine
 from icl_sim.emulation.turing import build
-from icl_sim.execution.memory_guard import (
-    VARIABLE,
-    budget,
-)
+from icl_sim.execution.memory_guard import VARIABLE, at_peak, budget
 from icl_sim.execution.trials import run_blocks
 from icl_sim.storage.store import Store
 from icl_sim.storage.weights import load_weights
@@ -71,12 +68,12 @@ def on_device():
     return sum(array.nbytes for array in jax.live_arrays())
 
 
-def refused(call, *words):
+def refused(call, *words, grown=16 * 2**20):
     """The message of a call that is refused without a trace in memory."""
     arrays, before = on_device(), resident()
     with pytest.raises(InputError) as refusal:
         call()
-    assert resident() - before < 16 * 2**20
+    assert resident() - before < grown
     assert on_device() - arrays < 2**20  # the weights of a decoder at most
     message = str(refusal.value)
     assert "\n" not in message
@@ -89,8 +86,8 @@ def test_a_forward_pass_is_refused(two_gib):
     inputs = np.zeros((64, 4096), np.int32)
     message = refused(lambda: forward(SPEC, params, inputs), "forward pass", "tokens 4,096")
     batch = int(re.search(r"batch (\d+) fits", message)[1])
-    assert forward_bytes(SPEC, batch=batch, tokens=4096) <= 2 * GIB
-    assert forward_bytes(SPEC, batch=batch + 1, tokens=4096) > 2 * GIB
+    cost = partial(forward_bytes, SPEC, tokens=4096, compiled=False)
+    assert at_peak(cost(batch=batch)) <= 2 * GIB < at_peak(cost(batch=batch + 1))
     refused(lambda: jax.jit(forward, static_argnums=0)(SPEC, params, inputs), "forward pass")
     refused(lambda: forward(SPEC, params, np.zeros(2**17, np.int32)), "batch 1, tokens")
 
@@ -121,7 +118,7 @@ def test_fine_tuning_is_refused(two_gib):
     )
     copies = int(re.search(r": copies ([\d,]+) fits", message)[1].replace(",", ""))
     cost = partial(training_bytes, SPEC, TrainConfig(), 8, 8, at_once=4 * len(jax.devices()))
-    assert cost(copies=copies) <= 2 * GIB < cost(copies=copies + 1)
+    assert at_peak(cost(copies=copies)) <= 2 * GIB < at_peak(cost(copies=copies + 1))
 
 
 @pytest.mark.parametrize("adapt", ["full", "lora", "head"])
@@ -170,7 +167,8 @@ def test_exact_tails_are_refused(two_gib, monkeypatch):
     message = refused(lambda: failure_enclosure(law=law, n=10**6, eps="1e-4"), "an enclosure")
     n = int(re.search(r": n ([\d,]+) fits", message)[1].replace(",", ""))
     masses, rise = [Fraction(p) for p in law], Fraction("1e-4")
-    assert enclosure_bytes(masses, rise, n) <= 2 * GIB < enclosure_bytes(masses, rise, n + 1)
+    cost = partial(enclosure_bytes, masses, rise)
+    assert at_peak(cost(n)) <= 2 * GIB < at_peak(cost(n + 1))
     refused(
         lambda: absorbing_mean_divergence(trajectories=10**12, length=5, escape=0.5),
         "a binomial law",
@@ -186,7 +184,7 @@ def normals(key, shape):
 def test_trials_are_refused(two_gib):
     key = jax.random.key(0)
     many = partial(run_blocks, partial(normals, shape=(1000,)), key=key, trials=10**6)
-    with pytest.raises(InputError, match="results: .* trials 1,000,000, .* trials 268,435 fits"):
+    with pytest.raises(InputError, match="results: .* trials 1,000,000, .* trials 238,609 fits"):
         many()
     wide = partial(run_blocks, partial(normals, shape=(2**20,)), key=key, trials=10)
     refused(wide, "a dispatch of trials", "block 64", "fits")
@@ -200,6 +198,8 @@ def test_comparisons_are_refused(two_gib, tmp_path):
         refused(lambda: asked(sizes=[8, 10**9]), "demonstrations 1,000,000,000")
         refused(lambda: asked(contexts=10**5, vocab=10**5, predictors=["counts"]), "contexts 1")
         lookup = partial(asked, tasks=1, predictors=["lookup"])
+        for size in (5001, 5002):  # modules and traces stay in memory
+            refused(lambda n=size: lookup(sizes=[n]), "predictor lookup", grown=2**27)
         message = refused(lambda: lookup(sizes=[5000]), "predictor lookup")
         most = int(re.search(r": demonstrations ([\d,]+) fits", message)[1].replace(",", ""))
         with pytest.raises(InputError, match="predictor lookup"):
@@ -212,7 +212,8 @@ def test_distances_are_refused(two_gib):
     for distance in (total_variation, total_variation_from_logits):
         message = refused(lambda f=distance: f(laws, laws), "the distances", "contexts 100,000")
     most = int(re.search(r": contexts ([\d,]+) fits", message)[1].replace(",", ""))
-    assert most == (2 * GIB - 8 * BLOCK) // (3 * 4 * 2**15 + 8)
+    assert at_peak(8 * BLOCK + (3 * 4 * 2**15 + 8) * most) <= 2 * GIB
+    assert at_peak(8 * BLOCK + (3 * 4 * 2**15 + 8) * (most + 1)) > 2 * GIB
     hidden, head = laws[:, :64], np.zeros((64, 8), np.float32)
     wide = np.broadcast_to(np.float32(1), (10**7, 64))
     refused(lambda: total_variation_from_hidden(wide, head, hidden[:1], head), "the distances")
@@ -224,7 +225,7 @@ def test_large_files_are_not_read(tmp_path, two_gib):
     with open(f"{path}.safetensors", "wb") as file:
         file.truncate(2**33)  # a hole: eight GiB by its length
     (tmp_path / "weights.json").write_text("{}")
-    refused(lambda: load_weights(path), "loading", "8,589,934,594", "which takes 16.0 GiB")
+    refused(lambda: load_weights(path), "loading", "8,589,934,594", "which takes 18.0 GiB")
 
 
 def test_fine_tuning_on_tables_is_refused(two_gib):
@@ -283,9 +284,9 @@ def test_weights_are_refused(two_gib):
 def test_what_fits_is_not_refused(two_gib, tmp_path):
     """No false alarm at the sizes that commands and functions have by default."""
     budgeted = budget()
-    assert forward_bytes(SPEC, batch=64, tokens=576) < budgeted
-    assert training_bytes(SPEC, TrainConfig(), 8, 1, copies=256) < budgeted
-    assert pretraining_bytes(SPEC, 192, devices=8) < budgeted
-    assert comparison_bytes(6, 12, 3, 4096, 8, 8) < budgeted
-    assert build_bytes(128, 8) < budgeted
-    assert looped_bytes(looped(words=1024).spec, 1024) < budgeted
+    assert at_peak(forward_bytes(SPEC, batch=64, tokens=576)) < budgeted
+    assert at_peak(training_bytes(SPEC, TrainConfig(), 8, 1, copies=256)) < budgeted
+    assert at_peak(pretraining_bytes(SPEC, 192, devices=8)) < budgeted
+    assert at_peak(comparison_bytes(6, 12, 3, 4096, 8, 8)) < budgeted
+    assert at_peak(build_bytes(128, 8)) < budgeted
+    assert at_peak(looped_bytes(looped(words=1024).spec, 1024)) < budgeted

@@ -184,10 +184,13 @@ def certify(
         gamma = (length + 2 * d + 8) * unit
         E, X, R = unit / size, 1 / size, 1 - penalty / size
         for _ in range(options.steps):
+            before = E, X, R
             E = 2 * R * E + size * E * E + 2 * d * gamma * (X + X * X * size)
             X, R = min(2 * X, largest), R * R
             if E > 1e9:
                 return math.inf
+            if before == (E, X, R):  # nor will the other steps change it
+                break
         return E * Z * Z * Y + gamma * (X + E) * Z * Z * Y * math.sqrt(d)
 
     if not error(options.limit) < Y and not options.a_posteriori:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
+from constructions.argument_types import short
+
 # What an annotation of a constructor takes, and how a message names it.
 _TYPES = {
     "int": (Integral, "an integer"),
@@ -49,7 +51,7 @@ def check_sizes(**sizes: tuple[int, int]) -> None:
     """
     for name, (size, least) in sizes.items():
         if isinstance(size, bool) or not isinstance(size, Integral):
-            raise ValueError(f"{name}: expected an integer, got {size!r}")
+            raise ValueError(f"{name}: expected an integer, got {short(size)}")
         if size < least:
             raise ValueError(f"{name}: expected at least {least}, got {size}")
 
@@ -58,7 +60,7 @@ def check_positive(**numbers: float) -> None:
     """Raises ValueError for a number that is not positive and finite."""
     for name, number in numbers.items():
         if not isinstance(number, Real) or not 0 < number < math.inf:
-            raise ValueError(f"{name}: expected a positive number, got {number!r}")
+            raise ValueError(f"{name}: expected a positive number, got {short(number)}")
 
 
 def check_ranges(**numbers: tuple[float, float, float]) -> None:

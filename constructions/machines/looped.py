@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from constructions.certificate import Certificate
-from constructions.construction import Construction
+from constructions.construction import Construction, posing
 from constructions.fields import vectors
 from constructions.machines.looped_reader import certify
 from constructions.machines.looped_units import bits_of, input_fields
@@ -114,11 +114,11 @@ def looped(
         params=params,
         residual=residual,
         fields=input_fields(residual),
-        parse=parse,
+        parse=posing("looped", parse),
         fill=fill,
-        encode=lambda problem: fill(**parse(problem)),
+        encode=posing("looped", lambda problem: fill(**parse(problem))),
         decode=decode,
-        oracle=oracle,
+        oracle=posing("looped", oracle),
         certificate=certificate,
         source=SOURCE,
         proof=PROOF,

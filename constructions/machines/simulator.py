@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from constructions.certificate import Certificate, check_dtype, issue
-from constructions.construction import Construction, MachineIO
+from constructions.construction import Construction, MachineIO, posing
 from constructions.machines.certify import certify
 from constructions.machines.reader import read_weights
 from constructions.machines.weights import build
@@ -93,11 +93,11 @@ def simulator(
         params=params,
         residual=residual,
         fields=vocabulary,
-        parse=parse,
+        parse=posing(name, parse),
         fill=vocabulary.fill,
-        encode=encode,
+        encode=posing(name, encode),
         decode=lambda tokens: answer_of(vocabulary, tokens),
-        oracle=answer,
+        oracle=posing(name, answer),
         certificate=certificate,
         source=source,
         proof=proof,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from constructions.certificate import Certificate
-from constructions.construction import Construction, MachineIO, Words
+from constructions.construction import Construction, MachineIO, Words, posing
 from constructions.machines.stock_certificate import certify
 from constructions.machines.stock_weights import Numbers, build, slices
 from constructions.programs.turing import Trace, TuringMachine
@@ -139,6 +139,9 @@ def machine_of(
         inputs: np.ndarray = vocabulary.fill(**data)
         return inputs
 
+    def answer(problem: Mapping[str, Any]) -> dict[str, Any]:
+        return oracle(vocabulary.plain, whole(problem), certificate.limits["steps"])
+
     return Construction(
         name=name,
         kind="machine",
@@ -146,13 +149,11 @@ def machine_of(
         params=params,
         residual=residual,
         fields=vocabulary,
-        parse=parse,
+        parse=posing(name, parse),
         fill=vocabulary.fill,
-        encode=encode,
+        encode=posing(name, encode),
         decode=vocabulary.answer,
-        oracle=lambda problem: oracle(
-            vocabulary.plain, whole(problem), certificate.limits["steps"]
-        ),
+        oracle=posing(name, answer),
         certificate=certificate,
         source=source,
         proof=proof,

@@ -91,11 +91,12 @@ def action_vectors(vocabulary: Vocabulary, features: Features, actions: np.ndarr
 def build_bytes(states: int, symbols: int) -> int:
     """Memory of `build` at its peak: it is the tokens' tables that are large.
 
-    A row each of features in float64, once by name and once gathered, 3 K + 4 S + 17 columns; and
-    of the embedding and the readout in float32, about 2 K + 4 S + 60 columns.
+    A row each of features in float64, once by name and once gathered, 3 K + 4 S + 17 columns, of
+    which at least a quarter is zero and was never written; and of the embedding and the readout in
+    float32, about 2 K + 4 S + 60 columns.
     """
     tokens = Vocabulary(states, max(symbols, 2)).size
-    return tokens * (16 * (3 * states + 4 * symbols + 17) + 8 * (2 * states + 4 * symbols + 60))
+    return tokens * (14 * (3 * states + 4 * symbols + 17) + 8 * (2 * states + 4 * symbols + 60))
 
 
 @dataclass(frozen=True)

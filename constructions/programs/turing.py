@@ -8,18 +8,19 @@ rule used by a step that reads symbol a in state q has the code p = q S + a.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 
 import numpy as np
 
+from constructions.argument_types import checked, short
+from constructions.programs.machine_faults import faults, listed, told
 from constructions.programs.macro_steps import MacroSteps
 
 Rule = tuple[str, str, int]
 MOVES = {"L": -1, "S": 0, "R": 1}
-_MAX_SYMBOLS = 256  # one cell is one byte
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class TuringMachine:
     input: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        reasons = list(_faults(self))
+        reasons = list(faults(self))
         if reasons:
-            raise ValueError(f"machine {self.name!r}: " + "; ".join(reasons))
+            raise ValueError(f"machine {short(self.name)}: " + told(reasons))
         ruled = {state for state, _ in self.delta}
         states = sorted(self.states, key=lambda q: (q != self.start, q not in ruled))
         alphabet = sorted(self.alphabet, key=lambda a: a != self.blank)  # stable: only blank moves
@@ -71,6 +72,7 @@ class TuringMachine:
         object.__setattr__(self, "delta", MappingProxyType(delta))
 
     @classmethod
+    @partial(checked, left=("cls",))
     def from_bbchallenge(cls, line: str, name: str | None = None) -> TuringMachine:
         """The machine of a bbchallenge line: rows A_B_..., per symbol 0, 1, ... write, move, next.
 
@@ -114,7 +116,7 @@ class TuringMachine:
                     delta[state, symbol] = (cell[2], cell[0], MOVES[cell[1]])
         if reasons:
             shown = line if len(line) <= 60 else line[:57] + "..."
-            raise ValueError(f"bbchallenge line {shown!r}: " + "; ".join(reasons))
+            raise ValueError(f"bbchallenge line {shown!r}: " + told(reasons))
         used = {q for q, _, _ in delta.values()}
         states = working + [q for q in halting if q in used]
         return cls(name or line, tuple(states), tuple(symbols), "0", "A", delta)
@@ -152,16 +154,22 @@ class TuringMachine:
         Raises:
           ValueError: naming every symbol that the alphabet lacks.
         """
-        tape = list(tape)
+        try:
+            tape = list(tape)
+        except TypeError:
+            raise ValueError(f"tape: expected symbols, got {short(tape)}") from None
         code = self._codes[1]
-        unknown = list(dict.fromkeys(symbol for symbol in tape if symbol not in code))
+        unknown = list(
+            {repr(x): x for x in tape if not isinstance(x, str) or x not in code}.values()
+        )
         if unknown:
             raise ValueError(
-                f"machine {self.name!r}: tape symbols {_listed(unknown)} are not in its alphabet"
-                f" {_listed(self.alphabet)}"
+                f"machine {self.name!r}: tape symbols {listed(unknown)} are not in its alphabet"
+                f" {listed(self.alphabet)}"
             )
         return np.fromiter((code[symbol] for symbol in tape), np.uint8, len(tape))
 
+    @checked
     def run(self, tape: Iterable[str], max_steps: int, *, record: bool = True) -> Trace:
         """Runs from the start state on cell 0, the first cell of the tape.
 
@@ -281,54 +289,3 @@ class Trace:
         """
         inside = self.tape_start <= cell < self.tape_start + len(self.cells)
         return self.machine.alphabet[self.cells[cell - self.tape_start] if inside else 0]
-
-
-def _listed(items: Iterable[object]) -> str:
-    return ", ".join(repr(item) for item in items)
-
-
-def _faults(machine: TuringMachine) -> Iterator[str]:
-    """Every reason why a machine is not one."""
-    known: dict[str, set[str]] = {"state": set(), "symbol": set()}
-    for kind, names in (("state", machine.states), ("symbol", machine.alphabet)):
-        if not names:
-            yield f"it has no {kind}s"
-        bad = [name for name in names if not isinstance(name, str) or not name]
-        if bad:
-            yield f"{kind}s must be non-empty strings, got {_listed(bad)}"
-        twice = []
-        for name in names:
-            twice += [name] if _is_one(name, known[kind]) else []
-            known[kind] |= {name} if isinstance(name, str) else set()
-        if twice:
-            yield f"{kind}s named twice: {_listed(twice)}"
-    if len(machine.alphabet) > _MAX_SYMBOLS:
-        yield f"at most {_MAX_SYMBOLS} symbols, got {len(machine.alphabet)}"
-    if machine.blank not in machine.alphabet:
-        yield f"the blank {machine.blank!r} is not a symbol"
-    if machine.start not in machine.states:
-        yield f"the start {machine.start!r} is not a state"
-    for key, rule in machine.delta.items():
-        if not (_is_tuple(key, 2) and _is_tuple(rule, 3)):
-            yield f"rule {key!r}: {rule!r} is not (state, symbol): (state, symbol, move)"
-            continue
-        (state, read), (after, write, move) = key, rule
-        where = f"rule ({state!r}, {read!r})"
-        if not _is_one(state, known["state"]):
-            yield f"{where} is for an unknown state"
-        if not _is_one(read, known["symbol"]):
-            yield f"{where} is for an unknown symbol"
-        if not _is_one(after, known["state"]):
-            yield f"{where} leads to the unknown state {after!r}"
-        if not _is_one(write, known["symbol"]):
-            yield f"{where} writes the unknown symbol {write!r}"
-        if move not in (-1, 0, 1):
-            yield f"{where} moves {move!r}, expected -1, 0 or +1"
-
-
-def _is_one(name: object, known: set[str]) -> bool:
-    return isinstance(name, str) and name in known
-
-
-def _is_tuple(value: Sequence[object], length: int) -> bool:
-    return isinstance(value, tuple) and len(value) == length

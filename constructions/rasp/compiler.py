@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from constructions.argument_types import short
 from constructions.certificate import Certificate
 from constructions.construction import Construction, Plan, assemble
 from constructions.fields import TokenRanges, sequence
@@ -32,6 +33,7 @@ from constructions.rasp.writing import write
 from constructions.spec import Params, TransformerSpec, param_shapes
 
 MOST_WEIGHTS = 2**27  # 512 MiB in float32
+MOST_TOKENS = 2**20
 SOURCE = "RASP: Weiss et al. 2021 (arXiv:2106.06981); compiled after Lindner et al. 2023"
 PROOF = (
     "One-hot slices hold exact zeros and ones, so a head's score is the number of conditions that "
@@ -118,6 +120,7 @@ def lowered(
     if not isinstance(program, SOp):
         raise ValueError(f"program: expected an S-operation, got {program!r:.60}")
     check_sizes(length=(length, 1))
+    _check_most("length", length, MOST_TOKENS)
     letters = _alphabet(alphabet)
     lowering = lower(letters, length)
     try:
@@ -170,9 +173,15 @@ def posed(
     )  # fmt: skip
 
 
+def _check_most(name: str, size: int, most: int) -> None:
+    if size > most:
+        raise ValueError(f"{name}: expected at most {most:,}, got {short(size)}")
+
+
 def _alphabet(alphabet: Any) -> tuple[Value, ...]:
     if isinstance(alphabet, int | np.integer) and not isinstance(alphabet, bool):
         check_sizes(alphabet=(int(alphabet), 1))
+        _check_most("alphabet", int(alphabet), math.isqrt(MOST_WEIGHTS))  # one-hot, in and out
         return tuple(range(int(alphabet)))
     try:
         values = [checked("alphabet", value) for value in alphabet]

@@ -114,14 +114,14 @@ def enclosure_bytes(masses: Sequence[Fraction], rise: Fraction, n: int) -> int:
     """Memory of `failure_enclosure` at its peak; ``rise`` is the threshold over n, in steps.
 
     With the share r of the law still to come, the samples left lie within 12 standard deviations,
-    2 * 12 sqrt(n r (1 - r)) rows. Six arrays of rows by samples left (the binomial probabilities,
+    2 * 12 sqrt(n r (1 - r)) rows. Five arrays of rows by samples left (the binomial probabilities,
     their logarithms and what these are made of), and three of rows by steps up to the threshold.
     """
-    most, rest = 6 * (n + 1), Fraction(1)
+    most, rest = 5 * (n + 1), Fraction(1)
     for p in masses[:-1]:
         rest -= p
         rows = min(n + 1, 24 * math.isqrt(math.ceil(n * rest * (1 - rest))) + 2)
-        most = max(most, rows * (6 * min(n + 1, math.ceil(n * rest) + rows) + 3 * int(n * rise)))
+        most = max(most, rows * (5 * min(n + 1, math.ceil(n * rest) + rows) + 3 * int(n * rise)))
     return 8 * most
 
 

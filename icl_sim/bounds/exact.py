@@ -196,10 +196,10 @@ def affordable(vocab: int, n: int) -> bool:
 def tails_bytes(vocab: int, n: int) -> int:
     """Memory of an evaluation of `uniform_tails` at its peak.
 
-    The powers of both masses, about 20 sqrt(V) of each on windows of about 12 sqrt(n), which grow
+    The powers of both masses, about 20 sqrt(V) of each on windows of about 9 sqrt(n), which grow
     by a quarter where a cut has to be lowered.
     """
-    window = 15 * math.isqrt(n) + 20
+    window = 11 * math.isqrt(n) + 20
     return 16 * min(vocab, 20 * math.isqrt(vocab) + 20) * window
 
 

@@ -22,15 +22,15 @@ from icl_sim.transformer import Arithmetic, Params, switches
 from icl_sim.transformer.arithmetic import CERTIFIED
 from icl_sim.transformer.forward_pass import embed, layer_runs, run_leaves, unembed
 from icl_sim.transformer.sublayers import (
+    average,
     einsum,
     join_heads,
     project,
     relative_bias,
     residual_layer,
     visible,
-    weigh,
 )
-from icl_sim.transformer.switches import norm
+from icl_sim.transformer.switches import WEIGHTS, norm
 
 # The forward pass's own sublayers, so all that it knows but what cannot be read token by token.
 KNOWN = {**switches.KNOWN, "inputs": ("tokens",), "mask": ("causal",)}
@@ -225,12 +225,10 @@ def _attend(
         scores = scores + bias.reshape(scores.shape)
     mask = jnp.broadcast_to(mask[:, None, None], (B, G, R, t, P + S)).reshape(scores.shape)
 
-    def mix(weight: jax.Array) -> jax.Array:
-        shared = einsum(
-            "bgqs,gsu->bgqu", weight[..., :P], kept.shared_v.astype(weight.dtype), how=how
-        )
-        own = einsum("bgqs,bgsu->bgqu", weight[..., P:], values.astype(weight.dtype), how=how)
-        return shared + own if P else own
-
-    head = weigh(layer, scores, mask, mix).reshape(B, layer.heads, t, layer.value_size)
+    weight, total = WEIGHTS[layer.attend](scores, mask)
+    head = einsum("bgqs,bgsu->bgqu", weight[..., P:], values.astype(weight.dtype), how=how)
+    if P:
+        shared = kept.shared_v.astype(weight.dtype)
+        head = einsum("bgqs,gsu->bgqu", weight[..., :P], shared, how=how) + head
+    head = average(head, total).reshape(B, layer.heads, t, layer.value_size)
     return join_heads(layer, leaf, head.astype(x.dtype), how), kept._replace(k=keys, v=values)

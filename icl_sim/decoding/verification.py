@@ -165,11 +165,11 @@ def _transcribe(machine: MachineIO, run: Transcript, stray: list[str], piece: Tr
 def verification_bytes(decoder: Decoder, block: int) -> int:
     """Memory of a verification at its peak: what decoding takes, and the columns of a block.
 
-    Specialised, about two thirds of the residual stream's columns live at once. As matrices, the
+    Specialised, about half of the residual stream's columns live at once. As matrices, the
     whole stream does, before and after, and the terms of the readout's runs (a line an axis) with
     their comparison, half of which the compiler saves.
     """
-    columns = 2 * decoder.spec.width // 3
+    columns = decoder.spec.width // 2
     if decoder.weights is None:
         lines = max((len(shape) * max(shape) for _, shape in decoder.plan.runs), default=0)
         columns = 2 * decoder.spec.width + 3 * lines // 2

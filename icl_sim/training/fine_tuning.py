@@ -52,11 +52,12 @@ def training_bytes(
     """Memory of training at its peak, without the base; ``copies`` of them take a step at once.
 
     A copy's state, before and after a step, has the trained leaves and the optimizer's one or two
-    moments of each; in between come the gradient and the update. Examples and their counts are
+    moments of each; in between come the gradient and the update, and the gaps that many small
+    arrays leave between them, once the state and the leaves. Examples and their counts are
     there, and the activations of those that a step takes.
     """
     moments = 2 if config.optimizer == "adam" else int(config.momentum > 0)
-    state = 4 * trainable_size(spec, config) * (2 * (1 + moments) + 2)
+    state = 4 * trainable_size(spec, config) * (3 * (1 + moments) + 3)
     data = 4 * examples * (tokens + 2 * spec.output_size)
     batch = examples if config.batch is None else config.batch
     stepping = copies if at_once is None else min(copies, at_once)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -101,21 +100,12 @@ def relative_bias(layer: Layer, leaf: Params, distance: jax.Array) -> jax.Array:
     return leaf["bias"][:, jnp.clip(distance, 0, layer.window - 1)]
 
 
-def weigh(
-    layer: Layer, scores: jax.Array, mask: jax.Array, mix: Callable[[jax.Array], jax.Array]
-) -> jax.Array:
-    """[..., T, U]: values averaged, or summed, by the scores [..., T, S].
+def average(head: jax.Array, total: jax.Array | None) -> jax.Array:
+    """Weighted sums [..., T, U] over the sum of their weights [..., T, 1]; None leaves the sums.
 
-    Args:
-      layer: how it attends.
-      scores, mask: [..., T, S], and which of them are seen.
-      mix: weights [..., T, S] -> sum of weight times value [..., T, U].
-
-    Softmax and hardmax accumulate the weighted values and the weights apart and divide once, so
-    that an average of small integers has exact sums and a single rounding.
+    Softmax and hardmax accumulate the weighted values and the weights apart (`WEIGHTS`) and divide
+    once, so that an average of small integers has exact sums and a single rounding.
     """
-    weight, total = WEIGHTS[layer.attend](scores, mask)
-    head = mix(weight)
     if total is None:
         return head
     # Behind the barrier the compiler cannot turn the division into a product with a reciprocal,
@@ -151,20 +141,33 @@ def attention(
     else:
         if layer.groups != layer.heads:
             k, v = (jnp.repeat(y, layer.heads // layer.groups, axis=-3) for y in (k, v))
-        scores = einsum("...htk,...hsk->...hts", q, k, how=how)
-        scores = scores * jnp.asarray(layer.scale, scores.dtype)
-        if layer.window:
-            bias = relative_bias(layer, leaf, place[:, None] - place[None, :])
-            # Copied along the batch by a product with ones: its gradient is a matrix product, that
-            # of a broadcast a reduction over the leading axis, a third of a training step on a CPU.
-            ones = jnp.ones((math.prod(scores.shape[:-3]), 1), x.dtype)
-            scores = scores + dot(ones, bias.reshape(1, -1), how).reshape(scores.shape)
-        mix = partial(einsum, "...ts,...su->...tu", how=how)
-        seen = jnp.broadcast_to(mask, scores.shape)
-        head = weigh(layer, scores, seen, lambda w: mix(w, v))
+        # Nothing here holds the scores, which are large, when operations run one by one.
+        weight, total = WEIGHTS[layer.attend](*_scores(layer, leaf, q, k, place, mask, how))
+        head = average(einsum("...ts,...su->...tu", weight, v, how=how), total)
         if watch is not None:
-            watch(weigh(layer, scores, seen, lambda w: w))
+            watch(average(weight, total))
     return join_heads(layer, leaf, head.astype(x.dtype), how)
+
+
+def _scores(
+    layer: Layer,
+    leaf: Params,
+    q: jax.Array,
+    k: jax.Array,
+    place: jax.Array,
+    mask: jax.Array,
+    how: Arithmetic,
+) -> tuple[jax.Array, jax.Array]:
+    """Of queries and keys [..., H, T, K], the scores [..., H, T, T] and which of them are seen."""
+    scores = einsum("...htk,...hsk->...hts", q, k, how=how)
+    scores = scores * jnp.asarray(layer.scale, scores.dtype)
+    if layer.window:
+        bias = relative_bias(layer, leaf, place[:, None] - place[None, :])
+        # Copied along the batch by a product with ones: its gradient is a matrix product, that of a
+        # broadcast a reduction over the leading axis, a third of a training step on a CPU.
+        ones = jnp.ones((math.prod(scores.shape[:-3]), 1), q.dtype)
+        scores = scores + dot(ones, bias.reshape(1, -1), how).reshape(scores.shape)
+    return scores, jnp.broadcast_to(mask, scores.shape)
 
 
 def join_heads(layer: Layer, leaf: Params, head: jax.Array, how: Arithmetic) -> jax.Array:
