@@ -15,7 +15,7 @@ from constructions.spec import Layer, TransformerSpec
 from icl_sim.errors import InputError, did_you_mean
 from icl_sim.execution.memory_guard import require
 from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
-from icl_sim.transformer.forward_pass import embed, layer_leaves, positions, readout
+from icl_sim.transformer.forward_pass import embed, forward, layer_leaves, positions
 from icl_sim.transformer.leaves import check_leaves
 from icl_sim.transformer.sublayers import Params, attention, residual_layer
 
@@ -86,6 +86,9 @@ def forward_with_activations(
 ) -> tuple[jax.Array, Activations]:
     """`forward`'s output, and what it held on the way; the arguments are `forward`'s.
 
+    What it held is computed operation by operation beside the compiled pass, and may differ from it
+    in the last bits.
+
     Args:
       residual: names the slices of the stream.
 
@@ -113,7 +116,10 @@ def forward_with_activations(
         )
         found |= {(name, i): array for name, array in (kept or {}).items()}
         found["resid_post", i] = x
-    return readout(spec, params, x, how=how), Activations(found, residual=residual)
+    outputs = forward(
+        spec, params, inputs, prefix=prefix, offset=offset, segments=segments, how=how
+    )
+    return outputs, Activations(found, residual=residual)
 
 
 def _layer(
