@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 
+# Started in the background of a shell that ignores it, tests of Ctrl-C would do nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 # Compiled programs are shared where scripts/test names a directory, never with the user's own.
 os.environ.setdefault("ICL_SIM_COMPILED", "off")
