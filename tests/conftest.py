@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 
-# Started in the background of a shell that ignores it, tests of Ctrl-C would do nothing.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 # Compiled programs are shared where scripts/test names a directory, never with the user's own.
 os.environ.setdefault("ICL_SIM_COMPILED", "off")
@@ -17,6 +15,8 @@ import pytest
 
 from icl_sim.execution.compilation_cache import keep_compiled
 
+# In the background of a shell Ctrl-C is ignored, by all that the tests start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 keep_compiled()
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
