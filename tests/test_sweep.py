@@ -21,7 +21,7 @@ import pytest
 
 from icl_sim.errors import InputError
 from icl_sim.statistics.cells import MeanCell, TailCell, exceeds
-from icl_sim.statistics.intervals import mean_limits
+from icl_sim.statistics.intervals import lower_limit, mean_limits, upper_limit
 from icl_sim.statistics.sweep import sweep
 from icl_sim.storage.records import digest, read_run
 from icl_sim.storage.store import Store
@@ -85,6 +85,9 @@ def test_counts_are_those_of_the_trials_run_one_by_one(store):
     failures = sum(int(coin(key, np.float32(0.2))) for key in keys)
     assert verdict.estimate == failures / verdict.trials
     assert sum(record.result["failures"] for record in store.records()) == failures
+    # Four looks share .05 of either side.
+    assert verdict.low == lower_limit(failures, verdict.trials, alpha=0.0125)
+    assert verdict.high == upper_limit(failures, verdict.trials, alpha=0.0125)
 
 
 def test_a_cell_does_not_depend_on_the_others_but_its_verdict_on_their_number(store):
