@@ -110,7 +110,7 @@ def _forward(spec: TransformerSpec, batch: int, tokens: int, *, jitted: bool) ->
     call = partial(jax.jit(forward, static_argnums=0) if jitted else forward, spec, params)
     inputs = np.zeros((batch, tokens), np.int32)
     return Case(
-        forward_bytes(spec, batch=batch, tokens=tokens, compiled=jitted),
+        forward_bytes(spec, batch=batch, tokens=tokens),
         partial(call, inputs[:1, :8]),
         partial(call, inputs),
     )
@@ -253,13 +253,13 @@ def _file(hidden: int) -> Case:
 
 CASES: dict[str, Callable[[], Case]] = {
     "forward, softmax [4, 2048]": partial(_forward, _spec(), 4, 2048, jitted=True),
-    "forward, op by op [4, 2048]": partial(_forward, _spec(), 4, 2048, jitted=False),
+    "forward, eager [4, 2048]": partial(_forward, _spec(), 4, 2048, jitted=False),
     "forward, bias, hardmax [4, 2048]": partial(
         _forward, _spec(window=32, attend="hardmax"), 4, 2048, jitted=True
     ),
     "forward, linear [4, 2048]": partial(_forward, _spec(attend="linear"), 4, 2048, jitted=True),
     "forward, short [32768, 8]": partial(_forward, _spec(), 32768, 8, jitted=True),
-    "forward, short, op by op [32768, 8]": partial(_forward, _spec(), 32768, 8, jitted=False),
+    "forward, short, eager [32768, 8]": partial(_forward, _spec(), 32768, 8, jitted=False),
     "forward, M = 2048 [2048, 8]": partial(_forward, _spec(hidden=2048), 2048, 8, jitted=True),
     "forward, V = 8192 [2048, 8]": partial(_forward, _spec(outputs=8192), 2048, 8, jitted=True),
     "dense decoding, 16384 tokens": partial(_dense, 2**14 - 16),

@@ -86,7 +86,7 @@ def test_a_forward_pass_is_refused(two_gib):
     inputs = np.zeros((64, 4096), np.int32)
     message = refused(lambda: forward(SPEC, params, inputs), "forward pass", "tokens 4,096")
     batch = int(re.search(r"batch (\d+) fits", message)[1])
-    cost = partial(forward_bytes, SPEC, tokens=4096, compiled=False)
+    cost = partial(forward_bytes, SPEC, tokens=4096)
     assert at_peak(cost(batch=batch)) <= 2 * GIB < at_peak(cost(batch=batch + 1))
     refused(lambda: jax.jit(forward, static_argnums=0)(SPEC, params, inputs), "forward pass")
     refused(lambda: forward(SPEC, params, np.zeros(2**17, np.int32)), "batch 1, tokens")

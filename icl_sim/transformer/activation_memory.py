@@ -9,28 +9,24 @@ from typing import Any
 import numpy as np
 
 from constructions.spec import Layer, TransformerSpec
-from icl_sim.execution.integers import is_traced
 from icl_sim.execution.memory_guard import placed, require, shards
-from icl_sim.transformer.switches import HALF_ARRAYS, HALF_ARRAYS_SINGLY, require_known
+from icl_sim.transformer.switches import HALF_ARRAYS, require_known
 
 
-def forward_bytes(
-    spec: TransformerSpec, *, batch: int, tokens: int, itemsize: int = 4, compiled: bool = True
-) -> int:
+def forward_bytes(spec: TransformerSpec, *, batch: int, tokens: int, itemsize: int = 4) -> int:
     """Memory of a forward pass at its peak, without params and inputs.
 
-    A compiled layer holds the residual stream, before and after, its norm, the square of it and a
-    copy in another order: 5 B T D; and its attention or its MLP, one after the other. Attention:
-    queries, keys, values and two arrays of answers; arrays [B, H, T, T] as `HALF_ARRAYS` says, and
-    a bias. The MLP, gated: seven arrays [B, T, M], of which the compiler holds four (two products,
-    the gate, their product), and the library that it calls copies of three. Operations one by one
-    hold less of the stream and of the MLP, and more of the attention. The logits come when the
-    layers are done.
+    A layer, which is compiled, holds the residual stream, before and after, its norm, the square of
+    it and a copy in another order: 5 B T D; and its attention or its MLP, one after the other.
+    Attention: queries, keys, values and two arrays of answers; arrays [B, H, T, T] as `HALF_ARRAYS`
+    says, and a bias. The MLP, gated: seven arrays [B, T, M], of which the compiler holds four (two
+    products, the gate, their product), and the library that it calls copies of three. The logits
+    come when the layers are done.
     """
     require_known(spec)
-    found = [_activations(layer, batch, tokens, compiled) for layer in spec.layers]
+    found = [_activations(layer, batch, tokens) for layer in spec.layers]
     most = max([*(part for parts in found for part in parts), batch * tokens * spec.output_size])
-    return itemsize * ((5 if compiled else 3) * batch * tokens * spec.width + most)
+    return itemsize * (5 * batch * tokens * spec.width + most)
 
 
 def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
@@ -42,7 +38,7 @@ def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
     logarithms and their gradient come to them.
     """
     require_known(spec)
-    layers = [_activations(layer, batch, tokens, True) for layer in spec.layers]
+    layers = [_activations(layer, batch, tokens) for layer in spec.layers]
     # The gradient holds one more half of the scores, and one array of the MLP fewer.
     kept = sum(sum(parts) for parts in layers) + sum(
         batch * (layer.heads * tokens * tokens // 2 - tokens * layer.hidden)
@@ -53,12 +49,11 @@ def gradient_bytes(spec: TransformerSpec, *, batch: int, tokens: int) -> int:
     return 4 * (spec.loops * (kept + batch * tokens * streams) + batch * tokens * heads)
 
 
-def _activations(layer: Layer, B: int, T: int, compiled: bool) -> tuple[int, int]:
+def _activations(layer: Layer, B: int, T: int) -> tuple[int, int]:
     """Entries of the arrays of a layer's attention, and of its MLP."""
     H = layer.heads
-    halves = (HALF_ARRAYS if compiled else HALF_ARRAYS_SINGLY)[layer.attend]
-    scores = (halves + (layer.window > 0)) * B * H * T * T // 2
-    units = (7 if compiled else 4) if layer.mlp == "gated" else 4
+    scores = (HALF_ARRAYS[layer.attend] + (layer.window > 0)) * B * H * T * T // 2
+    units = 7 if layer.mlp == "gated" else 4
     return B * T * _rows(layer) + scores, units * B * T * layer.hidden
 
 
@@ -77,12 +72,9 @@ def require_memory(spec: TransformerSpec, params: Mapping[str, Any], inputs: Any
     """Raises InputError if a forward pass does not fit into memory."""
     shape = np.shape(inputs)[: -1 if spec.inputs == "vectors" else None]
     itemsize, parts, copies = params["embed"].dtype.itemsize, shards(inputs), placed(params)
-    compiled = spec.loops > 1 or is_traced(inputs) or is_traced(params["embed"])
 
     def cost(batch: int, tokens: int) -> int:
-        whole = forward_bytes(
-            spec, batch=batch, tokens=tokens, itemsize=itemsize, compiled=compiled
-        )
+        whole = forward_bytes(spec, batch=batch, tokens=tokens, itemsize=itemsize)
         return copies + whole // parts
 
     if shape:

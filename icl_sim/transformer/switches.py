@@ -60,10 +60,9 @@ def lift(x: Array, ndim: int) -> Array:
 
 # Weights [..., T, S] of scores and of what may be seen, and what to divide by, if anything.
 WEIGHTS = {"softmax": _softmax, "hardmax": _hardmax, "linear": _linear}
-# Half arrays [..., T, S] that live at once: in a compiled pass the scores and the weights, and the
-# hard one's comparison with what it is made of; one by one an operation has its arguments besides.
+# Half arrays [..., T, S] that live at once: the scores and the weights, and the hard one's
+# comparison with what it is made of.
 HALF_ARRAYS = {"softmax": 4, "hardmax": 6, "linear": 2}
-HALF_ARRAYS_SINGLY = {"softmax": 7, "hardmax": 6, "linear": 5}
 MASKS: dict[str, Callable[[Array, Array, Any], Array]] = {
     "causal": lambda t, s, prefix: s <= t,
     "prefix": lambda t, s, prefix: (s <= t) | (s < prefix),
