@@ -54,6 +54,7 @@ from icl_sim import (
     write_report,
 )
 from icl_sim.divergence import jensen_shannon, kl_divergence
+from icl_sim.predictors.registry import PREDICTORS
 
 HOSTILE = {
     "none": None,
@@ -205,8 +206,9 @@ def x64(request):
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """A text may be the path of a file that is written."""
+    """A text may be the path of a file that is written, or the name of a new route."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("icl_sim.predictors.registry.PREDICTORS", dict(PREDICTORS))
 
 
 def cases():
