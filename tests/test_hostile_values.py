@@ -211,22 +211,30 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr("icl_sim.predictors.registry.PREDICTORS", dict(PREDICTORS))
 
 
-def cases():
-    for name, (_, first, named) in CALLS.items():
+def places(calls):
+    """The name of each call and each of its arguments, by position or keyword."""
+    for name, (_, first, named) in calls.items():
         yield from ((name, place) for place in [*range(len(first)), *named])
 
 
-@pytest.mark.parametrize(("name", "place"), [*cases()])
+@pytest.mark.parametrize(("name", "place"), [*places(CALLS)])
 def test_a_hostile_argument_is_answered_or_refused_in_one_line(name, place, x64):
-    function, first, named = CALLS[name]
+    assert not faults(CALLS, name, place)
+
+
+def faults(calls, name, place, *, left=()):
+    """What is wrong with how a call ends, for each hostile value there but those left out."""
+    function, first, named = calls[name]
     wrong = {}
     for what, value in HOSTILE.items():
+        if what in left:
+            continue
         arguments, options = list(first), dict(named)
         (arguments if isinstance(place, int) else options)[place] = value
         fault = fault_of(name, lambda: function(*arguments, **options))  # noqa: B023
         if fault:
             wrong[what] = fault
-    assert not wrong
+    return wrong
 
 
 def fault_of(name, call):

@@ -7,7 +7,7 @@ All is derived from the weights that are given, for float32 as stock implementat
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -32,9 +32,8 @@ from constructions.machines.stock_certificate import (
     tape_records,
 )
 from constructions.machines.stock_weights import HEAD, THETA
-from constructions.machines.stored_arithmetic import FLOAT32, Arithmetic, arithmetic_of
+from constructions.machines.stored_arithmetic import FLOAT32, Arithmetic
 from constructions.machines.tape_certificate import (
-    MOST_VISITS,
     Run,
     certified,
     check_type,
@@ -60,16 +59,15 @@ def certify(
     dtype: str = "float32",
 ) -> Certificate:
     """The certificate of these weights; arguments and errors are those of `stock_certificate`."""
-    arithmetic = arithmetic_of("stock", dtype)
     numbers = read_back(spec, params, vocabulary)
     return certified(
-        spec,
-        params,
-        fault=lambda run: fault(numbers, vocabulary, run),
-        records=lambda run: _records(numbers, vocabulary, run),
+        *(spec, params),
+        fault=partial(fault, numbers, vocabulary),
+        records=partial(_records, numbers, vocabulary),
         visits=visits,
-        most=Run(MOST_TOKENS // 2, MOST_VISITS, arithmetic),
+        most=MOST_TOKENS // 2,
         cells=vocabulary.cells,
+        dtype=dtype,
     )
 
 

@@ -7,6 +7,7 @@ All is derived from the weights that are given, for float32, bfloat16 or float16
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from constructions.certificate import Certificate, Record
 from constructions.machines.single_weights import (
@@ -18,10 +19,8 @@ from constructions.machines.single_weights import (
 )
 from constructions.machines.stock_certificate import readout_record
 from constructions.machines.stock_weights import TapeNumbers
-from constructions.machines.stored_arithmetic import arithmetic_of
 from constructions.machines.tape_certificate import (
     MOST_TOKENS,
-    MOST_VISITS,
     Run,
     certified,
     check_type,
@@ -42,16 +41,15 @@ def certify(
     dtype: str = "float32",
 ) -> Certificate:
     """The certificate of these weights; arguments and errors are those of `stock_certificate`."""
-    arithmetic = arithmetic_of("stock", dtype)
     numbers = read_back(spec, params, vocabulary)
     return certified(
-        spec,
-        params,
-        fault=lambda run: fault(numbers, vocabulary, run),
-        records=lambda run: _records(numbers, vocabulary, run),
+        *(spec, params),
+        fault=partial(fault, numbers, vocabulary),
+        records=partial(_records, numbers, vocabulary),
         visits=visits,
-        most=Run(MOST_TOKENS, MOST_VISITS, arithmetic),
+        most=MOST_TOKENS,
         cells=vocabulary.cells,
+        dtype=dtype,
     )
 
 

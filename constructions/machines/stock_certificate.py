@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from constructions.certificate import Certificate, Record, losing_mass
 from constructions.machines.stock_weights import (
@@ -19,10 +20,9 @@ from constructions.machines.stock_weights import (
     numbers_of,
     slices,
 )
-from constructions.machines.stored_arithmetic import Arithmetic, arithmetic_of
+from constructions.machines.stored_arithmetic import Arithmetic
 from constructions.machines.tape_certificate import (
     MOST_TOKENS,
-    MOST_VISITS,
     Run,
     certified,
     check_type,
@@ -54,16 +54,15 @@ def certify(
     Raises:
       ValueError: weights that are not of the proven form, or not certain, with the reason.
     """
-    arithmetic = arithmetic_of("stock", dtype)
     numbers = read_back(spec, params, vocabulary)
     return certified(
-        spec,
-        params,
-        fault=lambda run: fault(numbers, vocabulary, run),
-        records=lambda run: _records(numbers, vocabulary, run),
+        *(spec, params),
+        fault=partial(fault, numbers, vocabulary),
+        records=partial(_records, numbers, vocabulary),
         visits=visits,
-        most=Run(MOST_TOKENS, MOST_VISITS, arithmetic),
+        most=MOST_TOKENS,
         cells=vocabulary.cells,
+        dtype=dtype,
     )
 
 

@@ -20,6 +20,7 @@ from constructions.machines.stored_arithmetic import (
     FLOAT32,
     SUMS,
     Arithmetic,
+    arithmetic_of,
     gamma,
     power_of_two,
 )
@@ -67,22 +68,27 @@ def certified(
     fault: Callable[[Run], str | None],
     records: Callable[[Run], tuple[Record, ...]],
     visits: int,
-    most: Run,
+    most: int,
     cells: int,
+    dtype: str,
 ) -> Certificate:
     """The certificate of these weights for the longest run without a fault, on that many cells.
 
     Args:
       spec, params: the weights.
-      fault, visits, most: as in `longest`.
+      fault, visits: as in `longest`.
       records: of a run.
+      most: the steps that are tried.
       cells: C.
+      dtype: a key of `ARITHMETIC`.
 
     Raises:
-      ValueError: visits that are not certain, with the fault, or weights that would be rounded.
+      ValueError: no such dtype, visits that are not certain, with the fault, or weights that would
+        be rounded.
     """
-    run = longest(fault, visits, most=most)
-    most.arithmetic.check("stock", params)
+    arithmetic = arithmetic_of("stock", dtype)
+    run = longest(fault, visits, most=Run(most, MOST_VISITS, arithmetic))
+    arithmetic.check("stock", params)
     limits = {"steps": run.steps, "cells": cells, "visits": run.visits}
     certificate = Certificate(
         dtype=run.arithmetic.dtype,
