@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,16 @@ ROOT = Path(__file__).parent.parent
 TREE = {"lookup.html", "lookup.json", "lookup.safetensors"}
 
 
-def started(words, *, first=None, without=(), **more):
-    """A command that needs no JAX, in a process that ``first`` was called in."""
+def started(words, *, limit="true", without=(), **more):
+    """A command that needs no JAX, in a process with that limit of the shell's.
+
+    A shell sets it, as no Python code may run between fork and exec where JAX has threads.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | more
     environment = {name: text for name, text in environment.items() if name not in without}
+    command = [sys.executable, "-m", "icl_sim", *map(str, words)]
     return subprocess.run(
-        [sys.executable, "-m", "icl_sim", *map(str, words)],
-        preexec_fn=first,
+        ["/bin/sh", "-c", f'{limit} && exec "$@"', "sh", *command],
         env=environment,
         capture_output=True,
         text=True,
@@ -36,15 +38,11 @@ def one_line(done):
     assert done.stderr.count("\n") == 1, done.stderr[-500:]
 
 
-def limited(which, size):
-    return lambda: resource.setrlimit(which, (size, size))
-
-
 SHORT = {
-    "16 open files": {"first": limited(resource.RLIMIT_NOFILE, 16)},
+    "16 open files": {"limit": "ulimit -n 16"},
     "no home, no terminal": {"without": ("HOME", "TERM")},
     "600 MB of addresses": {
-        "first": limited(resource.RLIMIT_AS, 600 * 10**6),
+        "limit": "ulimit -v 585937",
         "OPENBLAS_NUM_THREADS": "1",
     },
 }

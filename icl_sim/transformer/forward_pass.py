@@ -76,23 +76,6 @@ def forward(
         raise InputError(f"inputs: expected integers [..., T], got {type(inputs).__name__}")
     require_memory(spec, params, inputs)
     params = {name: jnp.asarray(leaf) for name, leaf in params.items()}
-    offset = int32(offset, name="offset")
-    prefix = None if prefix is None else int32(prefix, name="prefix")
-    segments = None if segments is None else int32(segments, name="segments")
-    return _outputs(spec, params, read(spec, inputs), prefix, offset, segments, how)
-
-
-# Called eagerly it is one program for each shape, instead of one for each of its operations.
-@partial(jax.jit, static_argnames=("spec", "how"))
-def _outputs(
-    spec: TransformerSpec,
-    params: Params,
-    inputs: Any,
-    prefix: Any,
-    offset: Any,
-    segments: Any,
-    how: Arithmetic,
-) -> jax.Array:
     x = hidden(spec, params, inputs, prefix=prefix, offset=offset, segments=segments, how=how)
     return unembed(spec, params, x, how=how)
 
@@ -111,6 +94,23 @@ def hidden(
 
     Arguments are those of `forward`.
     """
+    offset = int32(offset, name="offset")
+    prefix = None if prefix is None else int32(prefix, name="prefix")
+    segments = None if segments is None else int32(segments, name="segments")
+    return _hidden(spec, params, read(spec, inputs), prefix, offset, segments, how)
+
+
+# Called eagerly it is one program for each shape, instead of one for each of its operations.
+@partial(jax.jit, static_argnames=("spec", "how"))
+def _hidden(
+    spec: TransformerSpec,
+    params: Params,
+    inputs: Any,
+    prefix: Any,
+    offset: Any,
+    segments: Any,
+    how: Arithmetic,
+) -> jax.Array:
     length = np.shape(inputs)[-1 if spec.inputs == "tokens" else -2]
     index = positions(length, offset, segments)
     x = embed(spec, params, inputs, index=index, how=how)
