@@ -29,6 +29,7 @@ from icl_sim.decoding.head_state import Memory
 from icl_sim.decoding.native import own
 from icl_sim.decoding.plan import Plan
 from icl_sim.errors import InputError
+from icl_sim.execution.lookahead import ahead
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.signatures import checked
 from icl_sim.transformer import load
@@ -137,7 +138,7 @@ def verified(
     wrong: list[int] = []
     mismatches = steps = 0
     lost = False
-    for tokens in _overlapping(map(transcribe, chain([head], pieces)), block):
+    for tokens in _overlapping(ahead(map(transcribe, chain([head], pieces))), block):
         if not steps:
             wrong = [0] if tokens[0] != expected else []
             steps, mismatches = 1, len(wrong)

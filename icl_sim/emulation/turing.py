@@ -22,7 +22,6 @@ from constructions.vocabulary import END, Transcript
 from icl_sim.decoding import ENGINES, NATIVE, Decoder, native
 from icl_sim.decoding.verification import verified
 from icl_sim.emulation.interpreted import (
-    ahead,
     certain_pieces,
     noted,
     proven,
@@ -31,6 +30,7 @@ from icl_sim.emulation.interpreted import (
 )
 from icl_sim.emulation.run_checkpoints import RunCheckpoint
 from icl_sim.errors import InputError
+from icl_sim.execution.lookahead import ahead
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.signatures import checked
