@@ -72,6 +72,12 @@ class Vocabulary:
         first = self.no_rule + 1
         return np.arange(first, first + int(np.prod(shape))).reshape(shape)
 
+    @cached_property
+    def written_and_moved(self) -> tuple[np.ndarray, np.ndarray]:
+        """By step token, from the first: symbol written, uint8 [n], and move, int64 [n]."""
+        _, written, move, _ = np.indices(self.step.shape).reshape(4, -1)
+        return written.astype(np.uint8), move - 1
+
     @property
     def size(self) -> int:
         """Tokens in all."""
@@ -168,6 +174,9 @@ class Transcript:
             raise ValueError(
                 f"tokens: expected 0 to {size - 1}, got {tokens.min()}..{tokens.max()}"
             )
+        if tokens.size and tokens.min() >= self.vocabulary.step[0, 0, 0, 0] and not self.halted:
+            self._walk(tokens)  # steps alone, as most pieces are
+            return self
         ends = np.flatnonzero(tokens == END)
         if self.halted or len(ends):
             self.halted, tokens = True, tokens[: 0 if self.halted else ends[0]]
@@ -183,17 +192,20 @@ class Transcript:
 
     def _walk(self, steps: np.ndarray) -> None:
         code = steps - self.vocabulary.step[0, 0, 0, 0]
-        after, written, move, read = np.unravel_index(code, self.vocabulary.step.shape)
-        position = self.head + np.cumsum(move - 1)
-        start, self.head = self.head, int(position[-1])
-        self._low = min(self._low, int(position.min()))
-        self._high = max(self._high, int(position.max()))
+        written, moved = self.vocabulary.written_and_moved
+        line = np.empty(len(code) + 1, np.int64)  # where the head stands, before and behind steps
+        line[0] = 0
+        np.cumsum(moved[code], out=line[1:])
+        self._low = min(self._low, self.head + int(line.min()))
+        self._high = max(self._high, self.head + int(line.max()))
         self._reach(self._low, self._high)
-        place = self._origin + np.concatenate([[start], position[:-1]])
-        self._cells[place] = written  # of equal places the last assignment stays
-        self.last = (int(after[-2]) if len(after) > 1 else self.state, int(read[-1]))
+        line += self._origin + self.head
+        self._cells[line[:-1]] = written[code]  # of equal places the last assignment stays
+        self.head = int(line[-1]) - self._origin
+        after, _, _, read = np.unravel_index(code[-2:], self.vocabulary.step.shape)
+        self.last = (int(after[-2]) if len(code) > 1 else self.state, int(read[-1]))
         self.state = int(after[-1])
-        self.steps += len(steps)
+        self.steps += len(code)
 
     def _reach(self, low: int, high: int) -> None:
         """Makes room for the cells from low to high."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from cases_machines import random_case
 from constructions import CONSTRUCTIONS
 from constructions.construction import machine_io
 from icl_sim import InputError, emulate, find_machine, generate, load
-from icl_sim.decoding import Decoder, native
+from icl_sim.decoding import Decoder, native, recall, verify_trace
+from icl_sim.decoding.decoder import Weights, _advance
 
 BUILT = CONSTRUCTIONS["universal"](steps=2**20, cells=2**12)
 
@@ -95,6 +98,59 @@ def test_without_llvm_the_engine_is_refused_in_one_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "llvmlite", None)
     with pytest.raises(InputError, match=r"pip install 'icl-sim\[native\]'"):
         emulate(find_machine("bb2"), engine="native", max_steps=50)
+
+
+def in_both(weights, steps=2000):
+    """Tokens of other weights under one plan, natively and by the specialised engine."""
+    decoder = Decoder(*load(BUILT), engine="specialised")
+    state = decoder.start(BUILT.encode({"machine": find_machine("bb5"), "tape": ""}))
+    place = int(state.token), int(state.position)
+    program = native.Program(decoder.plan, weights)
+    _, found, _ = program.decode(state.memories, *place, steps=steps, stop=-1)
+    known = Weights.of(decoder.plan, weights)
+    limits = np.int32(steps), np.int32(-1)
+    _, wanted, _ = _advance(decoder.plan, None, known, None, 2048, state, *limits)
+    return found, np.asarray(wanted)[:steps]
+
+
+def test_weights_inside_a_part_that_is_looked_up_are_felt():
+    weights = {name: np.array(leaf) for name, leaf in BUILT.params.items()}
+    right, there = in_both(weights)
+    assert np.array_equal(right, there)
+    weights["layer_4.w_down"][0] = 0  # a digit of the head's address is lost
+    found, wanted = in_both(weights)
+    assert np.array_equal(found, wanted)
+    assert not np.array_equal(found, right)
+
+
+def test_numbers_that_share_a_slot_are_told_apart(monkeypatch):
+    for module in (recall, native):
+        monkeypatch.setattr(module, "SLOTS", 4)
+    found, wanted = in_both(BUILT.params)
+    assert np.array_equal(found, wanted)
+
+
+def test_the_digits_of_query_and_key_are_the_parts():
+    decoder = Decoder(*load(BUILT), engine="native")
+    parts = decoder.native()._parts
+    assert len(parts) == 2
+    assert min(len(part.equations) for part in parts) > 100
+
+
+@pytest.mark.parametrize("planted", [None, 0, 700, 2999])
+def test_verification_is_that_of_the_specialised_engine(planted):
+    trace = find_machine("bb5").run("", 3000)
+    if planted is not None:
+        codes = trace.codes.copy()
+        codes[planted] = (codes[planted] + 1) % 4
+        trace = replace(trace, codes=codes)
+    # In blocks of 512, so that the memories are handed on.
+    here, there = (
+        verify_trace(BUILT, trace, tape="", engine=engine, block=512)
+        for engine in ("native", "specialised")
+    )
+    assert replace(here, seconds=0) == replace(there, seconds=0)
+    assert here.agrees == (planted is None)
 
 
 def test_a_table_read_after_it_was_written_is_refused():

@@ -187,7 +187,7 @@ class Decoder:
             return
         self._compiled.add(steps)
         if self.engine == NATIVE:
-            self.native()
+            self.native().compile("decode")
         else:
             jax.block_until_ready(self._advance(state, steps, 0))
 

@@ -2,17 +2,21 @@
 
 JAX's trace of `straight_line.read` is the definition; its operations are written down one by one,
 in their order and with their types, so that float32 stays float32 and nothing is contracted or
-reordered. A short array is as many registers; a table stays in memory and is changed in place,
-which is refused wherever an older state of it is read afterwards.
+reordered; what hangs on one number alone is kept by that number (`recall`). A short array is as
+many registers; a table stays in memory and is changed in place, which is refused wherever an older
+state of it is read afterwards.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from icl_sim.decoding.recall import Part, recall
 
 LONGEST = 256  # entries of an array that is held in registers
 
@@ -63,8 +67,22 @@ class Emitter:
 
         self._ir, self._b, self._constant_table = ir, builder, constant_table
 
-    def run(self, closed: Any, arguments: Sequence[Any]) -> list[Any]:
-        """The results of a closed jaxpr; arguments and results are `Short` or `Seen`."""
+    def run(
+        self,
+        closed: Any,
+        arguments: Sequence[Any],
+        *,
+        steps: Sequence[Any] | None = None,
+        slots: Callable[[Part], Any] | None = None,
+    ) -> list[Any]:
+        """The results of a closed jaxpr; arguments and results are `Short` or `Seen`.
+
+        Args:
+          closed: the jaxpr.
+          arguments: of it.
+          steps: its equations as `recall.split` has them; all of them by default.
+          slots: pointer to the slots of a part.
+        """
         jaxpr = closed.jaxpr
         known: dict[Any, Any] = dict(zip(jaxpr.invars, arguments, strict=True))
         known |= {v: self.constant(c) for v, c in zip(jaxpr.constvars, closed.consts, strict=True)}
@@ -74,9 +92,23 @@ class Emitter:
                 return known[atom]
             return self.constant(np.asarray(atom.val, atom.aval.dtype))  # a literal is Python's
 
-        for equation in jaxpr.eqns:
+        def evaluate(equation: Any) -> None:
             found = self._equation(equation, [value(atom) for atom in equation.invars])
-            known |= dict(zip(equation.outvars, found, strict=True))
+            known.update(zip(equation.outvars, found, strict=True))
+
+        def part(part: Part) -> Any:
+            for equation in part.equations:
+                evaluate(equation)
+            return known[part.result].item()
+
+        for step in jaxpr.eqns if steps is None else steps:
+            if isinstance(step, Part) and slots is not None:
+                key, kind = value(step.key).item(), self.kind(step.result.aval.dtype)
+                compute = functools.partial(part, step)
+                found = recall(self._b, self._ir, slots(step), key, kind, compute)
+                known[step.result] = short([found], ())
+            else:
+                evaluate(step)
         return [value(atom) for atom in jaxpr.outvars]
 
     def constant(self, value: Any) -> Any:

@@ -216,10 +216,14 @@ def _choose(plan: Plan, w_out: np.ndarray, x: Sequence[Value]) -> tuple[jax.Arra
 
 
 def _largest(logits: Sequence[Value]) -> tuple[Value, Any]:
-    """The largest value and its first place."""
-    best: Value = logits[0]
-    place: Any = jnp.int32(0)
-    for n, value in enumerate(logits[1:], start=1):
-        better = value > best
-        best, place = jnp.where(better, value, best), jnp.where(better, jnp.int32(n), place)
-    return best, place
+    """The largest value and its first place, by rounds of pairs: few wait for one another."""
+    found: list[tuple[Value, Any]] = [(value, jnp.int32(n)) for n, value in enumerate(logits)]
+    while len(found) > 1:
+        pairs = [_larger(a, b) for a, b in zip(found[::2], found[1::2], strict=False)]
+        found = pairs + found[len(found) & ~1 :]
+    return found[0]
+
+
+def _larger(a: tuple[Value, Any], b: tuple[Value, Any]) -> tuple[Value, Any]:
+    better = b[0] > a[0]
+    return jnp.where(better, b[0], a[0]), jnp.where(better, b[1], a[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -24,10 +24,12 @@ from constructions.programs.turing import Trace
 from constructions.vocabulary import Transcript
 from icl_sim.decoding import matrices, straight_line
 from icl_sim.decoding.attention import Reading
-from icl_sim.decoding.decoder import Decoder, Weights
+from icl_sim.decoding.decoder import NATIVE, Decoder, Weights
 from icl_sim.decoding.head_state import Memory
+from icl_sim.decoding.native import own
 from icl_sim.decoding.plan import Plan
 from icl_sim.errors import InputError
+from icl_sim.execution.lookahead import ahead
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.signatures import checked
 from icl_sim.transformer import load
@@ -78,7 +80,8 @@ def verify_trace(
       trace: a whole trace, or its pieces in order (`TuringMachine.run_blocks`), which need not fit
         in memory.
       tape: the input; needed with pieces, and otherwise taken from what the trace read.
-      engine: ``specialised``, or ``cached``: the weights as matrices.
+      engine: ``specialised``; ``native``, the same as machine code; or ``cached``: the weights as
+        matrices.
       block: tokens computed at once.
 
     Raises:
@@ -91,6 +94,18 @@ def verify_trace(
     >>> verify_trace(construction, trace).agrees
     True
     """
+    return verified(construction, trace, tape=tape, engine=engine, block=block)[0]
+
+
+def verified(
+    construction: Construction,
+    trace: Trace | Iterable[Trace],
+    *,
+    tape: Any = None,
+    engine: str = "specialised",
+    block: int = 1 << 16,
+) -> tuple[Verification, Transcript]:
+    """`verify_trace`, and where the trace's tokens lead."""
     start = time.perf_counter()
     if construction.machine is None:
         raise InputError(f"{construction.name}: expected a machine construction")
@@ -118,27 +133,49 @@ def verify_trace(
     require("verification", functools.partial(verification_bytes, decoder), block=block)
 
     state = decoder.start(prompt)
-    check = functools.partial(_check, decoder.plan, decoder.weights, decoder.params)
-    memories, expected = state.memories, int(state.token)
+    expected = int(state.token)
+    check = (_natively if decoder.engine == NATIVE else _in_blocks)(decoder, state.memories, block)
     wrong: list[int] = []
     mismatches = steps = 0
     lost = False
-    for tokens in _overlapping(map(transcribe, chain([head], pieces)), block):
+    for tokens in _overlapping(ahead(map(transcribe, chain([head], pieces))), block):
         if not steps:
             wrong = [0] if tokens[0] != expected else []
             steps, mismatches = 1, len(wrong)
         n = len(tokens) - 1
-        # The last block is filled up; what it remembers is not used again.
-        given, following = np.zeros((2, block), np.int32) + tokens[-1]
-        given[:n], following[:n] = tokens[:-1], tokens[1:]
-        position = jnp.int32(len(prompt) + steps - 1)
-        memories, count, place, astray = check(memories, given, following, position, jnp.int32(n))
-        if int(count) and not wrong:
-            wrong = [steps + int(place)]
-        mismatches, steps, lost = mismatches + int(count), steps + n, lost or bool(astray)
+        count, place, astray = check(tokens, len(prompt) + steps - 1)
+        if count and not wrong:
+            wrong = [steps + place]
+        mismatches, steps, lost = mismatches + count, steps + n, lost or astray
     first = wrong[0] if wrong else None
     seconds = time.perf_counter() - start
-    return Verification(steps, mismatches, first, lost, seconds, tuple(dict.fromkeys(stray)))
+    found = Verification(steps, mismatches, first, lost, seconds, tuple(dict.fromkeys(stray)))
+    return found, run
+
+
+# Tokens and the position of the first -> mismatches, the first of them, whether any was lost.
+Check = Callable[[np.ndarray, int], tuple[int, int, bool]]
+
+
+def _natively(decoder: Decoder, memories: list[list[Memory]], block: int) -> Check:
+    return functools.partial(decoder.native().check, own(memories))
+
+
+def _in_blocks(decoder: Decoder, memories: list[list[Memory]], block: int) -> Check:
+    run = functools.partial(_check, decoder.plan, decoder.weights, decoder.params)
+    kept = [memories]
+
+    def check(tokens: np.ndarray, position: int) -> tuple[int, int, bool]:
+        # The last block is filled up; what it remembers is not used again.
+        given, following = np.zeros((2, block), np.int32) + tokens[-1]
+        n = len(tokens) - 1
+        given[:n], following[:n] = tokens[:-1], tokens[1:]
+        start, most = jnp.int32(position), jnp.int32(n)
+        after, count, place, astray = run(kept.pop(), given, following, start, most)
+        kept.append(after)
+        return int(count), int(place), bool(astray)
+
+    return check
 
 
 def _transcribe(machine: MachineIO, run: Transcript, stray: list[str], piece: Trace) -> np.ndarray:

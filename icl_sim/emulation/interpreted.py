@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
 from constructions.programs.non_halting import Recurrence, find_recurrence
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import Transcript, Vocabulary
-
-Item = TypeVar("Item")
 
 
 def proven(machine: TuringMachine, tape: str) -> Recurrence | None:
@@ -45,20 +41,6 @@ def token_blocks(
         if piece.steps > skip or piece.halted:  # a machine may halt without a further step
             done = max(skip - piece.steps + len(piece.codes), 0)
             yield vocabulary.transcribe(piece)[done : len(piece.codes)], piece.halted
-
-
-def ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The items, each of them made in another thread while the one before it is used.
-
-    >>> list(ahead(iter(range(3))))
-    [0, 1, 2]
-    """
-    rest, none = iter(items), object()
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, rest, none)
-        while (item := coming.result()) is not none:
-            coming = pool.submit(next, rest, none)
-            yield item  # type: ignore[misc]
 
 
 def noted(last: list[Trace], pieces: Iterator[Trace]) -> Iterator[Trace]:

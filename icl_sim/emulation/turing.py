@@ -19,9 +19,9 @@ from constructions.programs.multi_tape import CompiledMachine
 from constructions.programs.non_halting import Recurrence
 from constructions.programs.turing import Trace, TuringMachine
 from constructions.vocabulary import END, Transcript
-from icl_sim.decoding import ENGINES, NATIVE, Decoder, verify_trace
+from icl_sim.decoding import ENGINES, NATIVE, Decoder, native
+from icl_sim.decoding.verification import verified
 from icl_sim.emulation.interpreted import (
-    ahead,
     certain_pieces,
     noted,
     proven,
@@ -30,6 +30,7 @@ from icl_sim.emulation.interpreted import (
 )
 from icl_sim.emulation.run_checkpoints import RunCheckpoint
 from icl_sim.errors import InputError
+from icl_sim.execution.lookahead import ahead
 from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.signatures import checked
@@ -205,7 +206,7 @@ def emulate(
         )
     prompt = _checked(lambda: built.encode({"machine": machine, "tape": tape, "steps": steps}))
     if engine == "verify":
-        transcript, agrees, rate, first = _verify(built, machine, tape, prompt, steps, progress)
+        transcript, agrees, rate, first = _verify(built, machine, tape, steps, progress)
     else:
         transcript, agrees, rate, first = _decode(
             built, machine, tape, prompt, steps, engine, checkpoints, resume, progress
@@ -301,21 +302,20 @@ def _verify(
     built: Construction,
     machine: TuringMachine,
     tape: str,
-    prompt: np.ndarray,
     steps: int,
     progress: Progress,
 ) -> tuple[Transcript, bool, float, int]:
-    transcript = Transcript(machine_io(built).vocabulary).extend(prompt)
     cells = built.certificate.limits["cells"]
 
     def pieces() -> Iterator[Trace]:
         for piece in certain_pieces(machine, tape, steps, cells=cells, block=BLOCK):
-            transcript.extend(transcript.vocabulary.transcribe(piece))
-            progress(f"{machine.name}, steps", transcript.steps, steps)
+            progress(f"{machine.name}, steps", piece.steps, steps)
             yield piece
 
     engine = quickest(machine, built.name)
-    result = verify_trace(built, pieces(), tape=tape, engine=engine)
+    if engine == "specialised" and native.installed():
+        engine = NATIVE
+    result, transcript = verified(built, pieces(), tape=tape, engine=engine)
     return transcript, result.agrees, transcript.steps / max(result.seconds, 1e-9), 0
 
 
