@@ -142,7 +142,7 @@ RESULTS_JSON = {
     "seed": 1,
     "profile": "smoke",
     "digest": "ab" * 32,
-    "claims": [{"id": "C1", "title": "text", "abstract": 'O( "x" )'}],
+    "claims": [{"id": "C1", "title": "text", "abstract": 'O( "quoted" )'}],
     "statements": [STATEMENT_JSON],
     "comparisons": [COMPARISON_JSON],
     "checks": [{"name": "lookup", "value": 1e-8, "limit": 1e-6, "passed": True}],
@@ -236,7 +236,7 @@ def test_ids_of_two_pictures_do_not_collide():
 def test_verdicts_and_words_stand_on_the_pages():
     for words in ("HOLDS-LOOSE", "C1.token", "audit.html#C1.token", "ab" * 32, "lookup"):
         assert words in render(RESULTS)
-    for words in ('id="C1.token"', "HOLDS-LOOSE", "O( &#34;x&#34; )", "assumed", "95.00 %", "400"):
+    for words in ('id="C1.token"', "HOLDS-LOOSE", "( &#34;quoted&#34; )", "assumed", "95.00 %", "400"):
         assert words in render_audit(RESULTS.audit)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from icl_sim.report.formulas import formula
+
 
 def template(name: str) -> jinja2.Template:
     """The template of this file name; a name that it uses and is not given is an error."""
@@ -53,41 +55,6 @@ def linked(text: str) -> Markup:
         str(escape(text)),
     )
     return Markup(found)  # noqa: S704 - escaped before the links were put in
-
-
-SIGNS = {
-    "&lt;=": "\u2264",
-    "&gt;=": "\u2265",
-    "!=": "\u2260",
-    "sqrt": "\u221a",
-    "eps": "\u03b5",
-    "delta": "\u03b4",
-    "tau": "\u03c4",
-    "rho": "\u03c1",
-    "chi": "\u03c7",
-    "kappa": "\u03ba",
-    "Pi": "\u03a0",
-    "pi": "\u03c0",
-}
-
-
-def formula(text: str) -> Markup:
-    """A text with its formulas as they are set: signs, Greek letters, exponents and indices.
-
-    The texts mix words and formulas, written once, for terminals; so these are no MathML.
-
-    >>> formula("sqrt(V/n) <= eps^2, 2^-(b+1) sum_(k<d) M_ft: C3.tail")
-    Markup('√(V/n) ≤ ε<sup>2</sup>, 2<sup>-(b+1)</sup> Σ<sub>k&lt;d</sub> M<sub>ft</sub>: C3.tail')
-    """
-    found = re.sub(r"\bsum(?=_)", "\u03a3", str(escape(text)))
-    for word, sign in SIGNS.items():
-        found = re.sub(rf"(?<![A-Za-z]){word}(?![A-Za-z])", sign, found)
-    found = re.sub(r"\^-\(([^()]*)\)", r"<sup>-(\1)</sup>", found)
-    for mark, tag in (("\\^", "sup"), ("(?<=[A-Za-z\u03a3\u03c7])_", "sub")):
-        found = re.sub(rf"{mark}\(([^()]*)\)", rf"<{tag}>\1</{tag}>", found)
-    found = re.sub(r"\^(-?[\w.*]*\w|\*)", r"<sup>\1</sup>", found)
-    found = re.sub(r"\b([A-Za-z\u03a3])_(\w+)\b", r"\1<sub>\2</sub>", found)
-    return Markup(found)  # noqa: S704 - escaped before its signs were put in
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

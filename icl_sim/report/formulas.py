@@ -1,0 +1,216 @@
+"""Texts of words and formulas, written once for terminals, with their formulas as MathML.
+
+A formula is what the grammar below reads: letters, numbers, the functions' names, groups, indices
+and exponents, with operators or nothing between them. All else is text, and is escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+SIGNS = {"<=": "\u2264", ">=": "\u2265", "!=": "\u2260", "->": "\u2192", "||": "\u2016"}
+RELATIONS = ("<=", ">=", "!=", "->", "<", ">", "=", "~")
+OPERATORS = (*RELATIONS, "||", "+", "-", "*", "/")
+LETTERS = {
+    **{"eps": "\u03b5", "delta": "\u03b4", "tau": "\u03c4", "rho": "\u03c1", "chi": "\u03c7"},
+    **{"kappa": "\u03ba", "Pi": "\u03a0", "pi": "\u03c0", "infinity": "\u221e"},
+}
+NAMES = (  # mV is two letters, as the abstract writes them
+    *("ln", "log", "exp", "min", "max", "atan", "ceil", "floor"),
+    *("TV", "KL", "JS", "err", "mean", "Binomial", "mV"),
+)
+ARTICLES = ("a ", "A ", "I ")  # words, unless an operator follows
+CLOSING = {"(": ")", "{": "}", "[": "]", "|": "|"}
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)|\d+(?=[A-Za-z]\b)|\.\d+\b")
+# Not what names a statement (C1.token), is part of a word (e.g., k-th) or of an abbreviation.
+LETTER = re.compile(r"(?!C\d)[A-Za-z](?:\d(?!\d))?(?![A-Za-z'])(?!\d|\.\w|-[a-z]{2})")
+WORD = re.compile("(?:" + "|".join((*LETTERS, *NAMES)) + r")(?![A-Za-z\d])")
+START = re.compile(r"(?<![\w.'`\-/&])[\w.(\[{|]")
+ENDS_WELL = re.compile(r"(?![\w'])(?!-[A-Za-z]{2})")
+GAP = '<mspace width=".2em"></mspace>'
+
+
+def formula(text: str) -> Markup:
+    """A text whose formulas are MathML, one element up to each relation, so that lines can break.
+
+    >>> formula("at TV <= eps^2: C3.tail")  # doctest: +ELLIPSIS
+    Markup('at <math><mi>TV</mi></math> <math><mo form="infix" lspace="0">≤</mo>...: C3.tail')
+    >>> formula("<em> is no formula")
+    Markup('&lt;em&gt; is no formula')
+    """
+    done, at, pieces = 0, 0, []
+    while found := START.search(text, at):
+        at = found.start()
+        read = _Reader(text).expression(at)
+        if read is None or not read.counts or not ENDS_WELL.match(text, read.end):
+            at += 1
+            continue
+        pieces += [_plain(text[done:at]), _broken(read.parts)]
+        done = at = read.end
+    return Markup("".join([*pieces, _plain(text[done:])]))  # noqa: S704 - escaped piece by piece
+
+
+def _plain(text: str) -> str:
+    for sign in ("<=", ">=", "!="):
+        text = text.replace(sign, SIGNS[sign])
+    return str(escape(text))
+
+
+def _broken(parts: tuple[str, ...]) -> str:
+    """A `math` element for what stands before the first relation, and one from each on."""
+    lines: list[list[str]] = [[]]
+    for part in parts:
+        if part in RELATIONS and lines[-1]:
+            lines.append([])
+        lines[-1].append(_operator(part, infix=len(lines) > 1) if part in OPERATORS else part)
+    return " ".join(f"<math>{''.join(line)}</math>" for line in lines)
+
+
+def _operator(sign: str, infix: bool = False) -> str:
+    form = ' form="infix" lspace="0"' if infix and sign in RELATIONS else ""
+    shown = {"*": "\u00b7", "-": "\u2212", **SIGNS}.get(sign, sign)
+    return f"<mo{form}>{escape(shown)}</mo>"
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read: its parts, operators as they were typed, and where it ends in the text."""
+
+    parts: tuple[str, ...]
+    end: int
+    counts: bool = False  # more than numbers, names and groups
+
+    @property
+    def markup(self) -> str:
+        return "".join(_operator(part) if part in OPERATORS else part for part in self.parts)
+
+
+class _Reader:
+    """Reads a formula from a place in the text on, as far as it goes; None: there is none."""
+
+    def __init__(self, text: str):
+        self._text = text
+
+    def expression(self, at: int) -> _Read | None:
+        """Operands, with operators or nothing between them; one sign may stand before them."""
+        signed = self._text.startswith("-", at)
+        first = self._operand(at + signed)
+        if first is None:
+            return None
+        parts, end, counts = [*["-"][:signed], *first.parts], first.end, first.counts
+        while (step := self._next(end)) is not None:
+            if self._text[at : end + 1] in ARTICLES and step.parts[0] not in OPERATORS:
+                return None
+            parts, end, counts = [*parts, *step.parts], step.end, True
+        lone = self._text[at:end] + " " in ARTICLES
+        return None if lone else _Read(tuple(parts), end, counts)
+
+    def _next(self, at: int) -> _Read | None:
+        start = self._blanks(at)
+        for sign in OPERATORS:
+            if self._text.startswith(sign, start):
+                after = self._blanks(start + len(sign))
+                signed = self._text.startswith("-", after)
+                operand = self._operand(after + signed)
+                if operand is None:
+                    return None
+                parts = (sign, *["-"][:signed], *operand.parts)
+                return _Read(parts, operand.end)
+        if re.compile(r"in [{\[]").match(self._text, start):
+            operand = self._operand(start + 3)
+            return operand and _Read(("<mo>\u2208</mo>", *operand.parts), operand.end)
+        operand = self._operand(start)
+        if operand is None or (start > at and self._text[start] in "[{"):
+            return None
+        if self._text[start : operand.end + 1] in ARTICLES:
+            return None
+        return _Read((*[GAP][: start > at], *operand.parts), operand.end)
+
+    def _operand(self, at: int) -> _Read | None:
+        read = self._root(at) or self._group(at) or self._atom(at)
+        if read is None:
+            return None
+        base, end, scripts = read.markup, read.end, {}
+        for mark in "_^":
+            if self._text.startswith(mark, end) and (script := self._script(end + 1)):
+                scripts[mark], end = script.markup, script.end
+        if not scripts and re.compile(r"\*(?!\w)").match(self._text, end):
+            scripts["^"], end = "<mo>*</mo>", end + 1
+        if not scripts:
+            return read
+        name = {"_": "msub", "^": "msup", "_^": "msubsup"}["".join(scripts)]
+        return _Read((f"<{name}>{_row(base)}{''.join(scripts.values())}</{name}>",), end, True)
+
+    def _script(self, at: int) -> _Read | None:
+        if self._text.startswith("*", at):
+            return _Read(("<mo>*</mo>",), at + 1)
+        signed = self._text.startswith("-", at)
+        start = at + signed
+        read = self._group(start)
+        if read and not signed and self._text[start] == "(":  # its brackets only hold it together
+            inside = read.markup.removeprefix("<mo>(</mo>").removesuffix("<mo>)</mo>")
+            return _Read((_row(inside),), read.end)
+        if read is None and (word := re.compile(r"[A-Za-z]+\d*|\d+").match(self._text, start)):
+            read = self._atom(start)
+            if read is None or read.end != word.end():
+                read = _Read((f"<mi>{word[0]}</mi>",), word.end())
+        return read and _Read((_row(("<mo>\u2212</mo>" * signed) + read.markup),), read.end)
+
+    def _root(self, at: int) -> _Read | None:
+        if not self._text.startswith("sqrt(", at):
+            return None
+        read = self._group(at + 4)
+        if read is None:
+            return None
+        inside = read.markup.removeprefix("<mo>(</mo>").removesuffix("<mo>)</mo>")
+        return _Read((f"<msqrt>{inside}</msqrt>",), read.end, True)
+
+    def _group(self, at: int) -> _Read | None:
+        opening = self._text[at : at + 1]
+        if opening not in CLOSING or not opening:
+            return None
+        closing, parts = CLOSING[opening], [f"<mo>{opening}</mo>"]
+        end = at + 1
+        counts = False
+        while True:
+            read = self.expression(self._blanks(end))
+            if read is None:
+                return None
+            parts.append(read.markup)
+            counts |= len(read.parts) > 1
+            end = self._blanks(read.end)
+            sign = self._text[end : end + 1]
+            end += 1
+            if sign == closing:
+                return _Read((*parts, f"<mo>{closing}</mo>"), end, counts)
+            if sign not in (",", ";"):
+                return None
+            parts.append(f"<mo>{sign}</mo>")
+
+    def _atom(self, at: int) -> _Read | None:
+        if found := NUMBER.match(self._text, at):
+            return _Read((f"<mn>{found[0]}</mn>",), found.end())
+        if self._text.startswith("sum_", at):
+            return _Read(("<mo>\u03a3</mo>",), at + 3, True)
+        if found := WORD.match(self._text, at):
+            shown = LETTERS.get(found[0], found[0])
+            return _Read((f"<mi>{shown}</mi>",), found.end(), found[0] in LETTERS)
+        if found := LETTER.match(self._text, at):
+            letter, digit = found[0][0], found[0][1:]
+            mi = f"<mi>{letter}</mi>"
+            shown = f"<msub>{mi}<mn>{digit}</mn></msub>" if digit else mi
+            return _Read((shown,), found.end(), True)
+        return None
+
+    def _blanks(self, at: int) -> int:
+        while self._text.startswith(" ", at):
+            at += 1
+        return at
+
+
+def _row(markup: str) -> str:
+    """The markup as one element."""
+    return markup if re.fullmatch(r"<(m[ino])>[^<]*</\1>", markup) else f"<mrow>{markup}</mrow>"
