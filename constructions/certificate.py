@@ -128,7 +128,8 @@ class Certificate:
     def summary(self) -> str:
         """One line: dtype, limits and the error at the limits."""
         limits = ", ".join(f"{name} <= {limit:,}" for name, limit in self.limits.items())
-        return f"{self.dtype}: {limits}; {self.unit} <= {self.error(**self.limits):.1e}"
+        error = self.error(**self.limits)
+        return f"{self.dtype}: {limits}; {self.unit} {f'<= {error:.1e}' if error else '= 0'}"
 
 
 def digest(spec: TransformerSpec, params: Params) -> str:

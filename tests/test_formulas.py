@@ -22,6 +22,7 @@ SET = {
     "at most a third, C1.token (a) k-th e.g. x's": "at most a third, C1.token (a) k-th e.g. x's",
     "a sum <= the mean; layer_0.w_v `n_c`s": "a sum ≤ the mean; layer_0.w_v `n_c`s",
     "recall r a prompt": "recall [r] a prompt",
+    "A bound. A is ln A kinds, a = I(k)": "A bound. A is [ln A] kinds, [a] [=I(k)]",
 }
 
 
@@ -36,6 +37,8 @@ def _shown(text: str) -> str:
                 return f"{mark}{{{' '.join(inside)}}}"
             case "msqrt":
                 return f"r{{{''.join(inside)}}}"
+            case "wbr":
+                return element.tail or ""
             case "mspace":
                 return " "
             case _:

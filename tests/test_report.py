@@ -236,7 +236,14 @@ def test_ids_of_two_pictures_do_not_collide():
 def test_verdicts_and_words_stand_on_the_pages():
     for words in ("HOLDS-LOOSE", "C1.token", "audit.html#C1.token", "ab" * 32, "lookup"):
         assert words in render(RESULTS)
-    for words in ('id="C1.token"', "HOLDS-LOOSE", "( &#34;quoted&#34; )", "assumed", "95.00 %", "400"):
+    for words in (
+        'id="C1.token"',
+        "HOLDS-LOOSE",
+        "( &#34;quoted&#34; )",
+        "assumed",
+        "95.00 %",
+        "400",
+    ):
         assert words in render_audit(RESULTS.audit)
 
 

@@ -22,8 +22,13 @@ NAMES = (  # mV is two letters, as the abstract writes them
     *("ln", "log", "exp", "min", "max", "atan", "ceil", "floor"),
     *("TV", "KL", "JS", "err", "mean", "Binomial", "mV"),
 )
-ARTICLES = ("a ", "A ", "I ")  # words, unless an operator follows
+ARTICLE = re.compile(
+    r"(?:(?<![\w.])a|(?:^|(?<=[.:?!] ))[AI])(?= |[^\w ]|$)"
+)  # unless an operator follows
 CLOSING = {"(": ")", "{": "}", "[": "]", "|": "|"}
+OPENING = tuple(CLOSING)
+SYMBOLS = (*OPERATORS, *OPENING, *CLOSING.values(), ",", ";")
+LONG = 18  # characters, from which on a line may end before any operator
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)|\d+(?=[A-Za-z]\b)|\.\d+\b")
 # Not what names a statement (C1.token), is part of a word (e.g., k-th) or of an abbreviation.
 LETTER = re.compile(r"(?!C\d)[A-Za-z](?:\d(?!\d))?(?![A-Za-z'])(?!\d|\.\w|-[a-z]{2})")
@@ -60,24 +65,34 @@ def _plain(text: str) -> str:
 
 
 def _broken(parts: tuple[str, ...]) -> str:
-    """A `math` element for what stands before the first relation, and one from each on."""
-    lines: list[list[str]] = [[]]
+    """Elements `math` between which a line may end: before a relation, and within what is long."""
+    done, line, width, depth, before = [], "", 0, 0, "("
     for part in parts:
-        if part in RELATIONS and lines[-1]:
-            lines.append([])
-        lines[-1].append(_operator(part, infix=len(lines) > 1) if part in OPERATORS else part)
-    return " ".join(f"<math>{''.join(line)}</math>" for line in lines)
+        opens, closes = part in OPENING, part in CLOSING.values()
+        joins = part in OPERATORS and before not in (*OPERATORS, *OPENING, ",", ";")
+        between = " " if part in RELATIONS and not depth else "<wbr/>"
+        if line and joins and (between == " " or width > LONG):
+            done, line, width = [*done, f"<math>{line}</math>{between}"], "", 0
+        starts = joins and not line
+        line += _shown(part, starts)
+        width += len(re.sub("<[^>]*>", "", part))
+        depth += opens - closes
+        before = part
+    return "".join(done) + f"<math>{line}</math>"
 
 
-def _operator(sign: str, infix: bool = False) -> str:
-    form = ' form="infix" lspace="0"' if infix and sign in RELATIONS else ""
-    shown = {"*": "\u00b7", "-": "\u2212", **SIGNS}.get(sign, sign)
-    return f"<mo{form}>{escape(shown)}</mo>"
+def _shown(part: str, starts: bool = False) -> str:
+    """A part as MathML; an operator that starts an element stands between operands all the same."""
+    if part not in SYMBOLS:
+        return part
+    form = ' form="infix"' + ' lspace="0"' * (part in RELATIONS) if starts else ""
+    sign = {"*": "\u00b7", "-": "\u2212", **SIGNS}.get(part, part)
+    return f"<mo{form}>{escape(sign)}</mo>"
 
 
 @dataclass(frozen=True)
 class _Read:
-    """What was read: its parts, operators as they were typed, and where it ends in the text."""
+    """What was read: its parts, with symbols as they were typed, and where it ends in the text."""
 
     parts: tuple[str, ...]
     end: int
@@ -85,7 +100,7 @@ class _Read:
 
     @property
     def markup(self) -> str:
-        return "".join(_operator(part) if part in OPERATORS else part for part in self.parts)
+        return "".join(map(_shown, self.parts))
 
 
 class _Reader:
@@ -101,12 +116,13 @@ class _Reader:
         if first is None:
             return None
         parts, end, counts = [*["-"][:signed], *first.parts], first.end, first.counts
+        article = end == at + 1 and ARTICLE.match(self._text, at)
         while (step := self._next(end)) is not None:
-            if self._text[at : end + 1] in ARTICLES and step.parts[0] not in OPERATORS:
+            if article and step.parts[0] not in OPERATORS:
                 return None
+            article = False
             parts, end, counts = [*parts, *step.parts], step.end, True
-        lone = self._text[at:end] + " " in ARTICLES
-        return None if lone else _Read(tuple(parts), end, counts)
+        return None if article else _Read(tuple(parts), end, counts)
 
     def _next(self, at: int) -> _Read | None:
         start = self._blanks(at)
@@ -125,7 +141,7 @@ class _Reader:
         operand = self._operand(start)
         if operand is None or (start > at and self._text[start] in "[{"):
             return None
-        if self._text[start : operand.end + 1] in ARTICLES:
+        if operand.end == start + 1 and self._text[start : start + 2] == "a ":
             return None
         return _Read((*[GAP][: start > at], *operand.parts), operand.end)
 
@@ -172,23 +188,23 @@ class _Reader:
         opening = self._text[at : at + 1]
         if opening not in CLOSING or not opening:
             return None
-        closing, parts = CLOSING[opening], [f"<mo>{opening}</mo>"]
+        closing, parts = CLOSING[opening], [opening]
         end = at + 1
         counts = False
         while True:
             read = self.expression(self._blanks(end))
             if read is None:
                 return None
-            parts.append(read.markup)
+            parts += read.parts
             counts |= len(read.parts) > 1
             end = self._blanks(read.end)
             sign = self._text[end : end + 1]
             end += 1
             if sign == closing:
-                return _Read((*parts, f"<mo>{closing}</mo>"), end, counts)
+                return _Read((*parts, closing), end, counts)
             if sign not in (",", ";"):
                 return None
-            parts.append(f"<mo>{sign}</mo>")
+            parts.append(sign)
 
     def _atom(self, at: int) -> _Read | None:
         if found := NUMBER.match(self._text, at):
