@@ -12,7 +12,6 @@ stands for a step where no rule applies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,14 +27,14 @@ from constructions.stock_vocabulary import (
     own_actions,
     places,
     token_range,
-    tokens_of,
     until_end,
 )
+from constructions.token_names import TokenNames
 from constructions.vocabulary import END, GO, START, Vocabulary
 
 
 @dataclass(frozen=True)
-class PairsVocabulary:
+class PairsVocabulary(TokenNames):
     """Tokens of all machines of at most this size, on a ring of cells.
 
     Args:
@@ -128,28 +127,11 @@ class PairsVocabulary:
         cells = [f"@{c}" for c in places(self.cells)]
         return (*CONTROL, *symbols, *keys, "---", *actions, *steps, *cells)
 
-    @cached_property
-    def _codes(self) -> dict[str, int]:
-        return {word: token for token, word in enumerate(self.words)}
-
-    def is_step(self, word: str) -> bool:
-        """Whether the word is the name of a step."""
-        return int(self.step.flat[0]) <= self._codes.get(word, -1) < int(self.cell[0])
-
-    def text(self, tokens: Iterable[int]) -> str:
-        """The tokens' names, blanks between them."""
-        return " ".join(self.words[token] for token in tokens)
-
-    def read(self, text: str) -> np.ndarray:
-        """The tokens of a text of names, int32 [tokens].
-
-        Raises:
-          ValueError: a word that is no name, and which word it is.
-        """
+    @property
+    def example(self) -> str:
+        """Names of tokens, and how many there are."""
         size = f"{self.states} states, {self.symbols} symbols, {self.cells} cells"
-        return tokens_of(
-            text, self._codes, example=f"<start>, q0,0:, 1Rq1, @0 or =1 (up to {size})"
-        )
+        return f"<start>, q0,0:, 1Rq1, @0 or =1 (up to {size})"
 
     def actions(self, machine: TuringMachine) -> np.ndarray:
         """The rules of the machine's own states and symbols, int [k, s, 3], as `Vocabulary` says.

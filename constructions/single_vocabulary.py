@@ -11,7 +11,6 @@ step into Z.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,14 +26,14 @@ from constructions.stock_vocabulary import (
     own_actions,
     places,
     token_range,
-    tokens_of,
     until_end,
 )
+from constructions.token_names import TokenNames
 from constructions.vocabulary import END, GO, START, Vocabulary
 
 
 @dataclass(frozen=True)
-class SingleVocabulary:
+class SingleVocabulary(TokenNames):
     """Tokens of one machine.
 
     Args:
@@ -120,26 +119,10 @@ class SingleVocabulary:
         ]
         return (*CONTROL, *cells, *steps)
 
-    @cached_property
-    def _codes(self) -> dict[str, int]:
-        return {word: token for token, word in enumerate(self.words)}
-
-    def is_step(self, word: str) -> bool:
-        """Whether the word is the name of a step."""
-        return int(self.step.flat[0]) <= self._codes.get(word, -1) < self.size
-
-    def text(self, tokens: Iterable[int]) -> str:
-        """The tokens' names, blanks between them."""
-        return " ".join(self.words[token] for token in tokens)
-
-    def read(self, text: str) -> np.ndarray:
-        """The tokens of a text of names, int32 [tokens].
-
-        Raises:
-          ValueError: a word that is no name, and which word it is.
-        """
-        example = f"<start>, [0]=1 or {self.words[self.step[0, 0, 1]]} ({self.cells} cells)"
-        return tokens_of(text, self._codes, example=example)
+    @property
+    def example(self) -> str:
+        """Names of tokens, and how many there are."""
+        return f"<start>, [0]=1 or {self.words[self.step[0, 0, 1]]} ({self.cells} cells)"
 
     def data(self, machine: TuringMachine, tape: Any) -> dict[str, np.ndarray]:
         """The arguments of `fill`.

@@ -11,7 +11,6 @@ rule says, and the cell where the head now is. <end> says that no rule applies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,7 @@ import numpy as np
 
 from constructions.fields import namespace, sequence
 from constructions.programs.turing import Trace, TuringMachine
+from constructions.token_names import TokenNames
 from constructions.vocabulary import END, GO, START, Vocabulary, answer_of
 
 MOVES = "LSR"
@@ -27,7 +27,7 @@ CONTROL = ("<start>", "<go>", "<end>")
 
 
 @dataclass(frozen=True)
-class StockVocabulary:
+class StockVocabulary(TokenNames):
     """Tokens of all machines of at most this size, on a ring of cells.
 
     Cell c of a tape is cell c modulo C of the ring, and named by what is nearest to 0: a run that
@@ -116,27 +116,11 @@ class StockVocabulary:
         ]
         return (*CONTROL, *cells, *missing, *rules, *steps)
 
-    @cached_property
-    def _codes(self) -> dict[str, int]:
-        return {word: token for token, word in enumerate(self.words)}
-
-    def is_step(self, word: str) -> bool:
-        """Whether the word is the name of a step."""
-        return int(self.step.flat[0]) <= self._codes.get(word, -1) < self.size
-
-    def text(self, tokens: Iterable[int]) -> str:
-        """The tokens' names, blanks between them."""
-        return " ".join(self.words[token] for token in tokens)
-
-    def read(self, text: str) -> np.ndarray:
-        """The tokens of a text of names, int32 [tokens].
-
-        Raises:
-          ValueError: a word that is no name, and which word it is.
-        """
+    @property
+    def example(self) -> str:
+        """Names of tokens, and how many there are."""
         size = f"{self.states} states, {self.symbols} symbols, {self.cells} cells"
-        example = f"<start>, A0:1RB, [0]=1 or 0>1RB@1 (up to {size})"
-        return tokens_of(text, self._codes, example=example)
+        return f"<start>, A0:1RB, [0]=1 or 0>1RB@1 (up to {size})"
 
     def actions(self, machine: TuringMachine) -> np.ndarray:
         """The rules of the machine's own states and symbols, int [k, s, 3], as `Vocabulary` says.
@@ -229,19 +213,6 @@ class StockVocabulary:
         first = self.step.flat[0]
         steps = (tokens[tokens >= first] - first) // self.cells
         return answer_from(self.plain, address, symbol, steps, ended=ended)
-
-
-def tokens_of(text: str, codes: Mapping[str, int], *, example: str) -> np.ndarray:
-    """The tokens of a text of names with blanks between them, int32 [tokens].
-
-    Raises:
-      ValueError: a word that is no name, which word it is, and an example of those that are.
-    """
-    words = text.split()
-    for i, word in enumerate(words):
-        if word not in codes:
-            raise ValueError(f"word {i}: expected a token such as {example}, got {word[:40]!r}")
-    return np.array([codes[word] for word in words], np.int32)
 
 
 def places(cells: int) -> list[int]:

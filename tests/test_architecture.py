@@ -25,6 +25,7 @@ CONSTRUCTION_FLOORS = [
     "fields",
     "programs",
     "vocabulary",
+    "token_names",
     "stock_vocabulary",
     "pairs_vocabulary",
     "single_vocabulary",
