@@ -35,6 +35,7 @@ def test_a_random_subset_is_as_near_as_proved(run):
     assert all(row["mean"] == 0 == row["bound"] for row in rows if row["n"] == row["pool"])
     # Drawing without replacement is worth having: the bound is below the one with it.
     assert all(r["bound"] < r["with_replacement"] for r in rows if r["n"] > 1)
+    assert all(row["mean"] < row["fresh"] for row in rows if row["n"] > 1)
 
 
 def test_a_smaller_factor_breaks_the_exact_means(run, monkeypatch):

@@ -40,6 +40,8 @@ SAMPLED: dict[str, list[tuple[int, float, int]]] = {
     "full": [(40, 1.0, 0), (40, 0.8, 0), (40, 0.8, 8), (160, 1.0, 0), (160, 0.5, 32)],
 }
 REPLICATES = {"smoke": 400, "standard": 1000, "full": 4000}
+# Of the gain, which is small through the base where prompts are long: .016 at standard.
+GAIN_REPLICATES = {"smoke": 100, "standard": 1000, "full": 4000}
 # A store of N demonstrations, prompts of K, and data sets of a point of the figure.
 COMPARED = {
     "smoke": (128, (16,), 64),
@@ -81,10 +83,9 @@ def retrieval_experiment(
         MeanCell(f"N={N}/K={K}/{label(name)}", gain_trial(name, N, K), (laws["dirichlet"],), 0.5)
         for name in (answer, "in-context")
     ]
-    replicates = REPLICATES[run.profile]
     sampled, gain = (
-        run.sweep(f"C6.retrieval/{kind}", family, replicates=many, alpha=SHARE / 2)
-        for kind, family, many in (("error", cells, replicates), ("gain", gains, replicates // 4))
+        run.sweep(f"C6.retrieval/{kind}", family, replicates=many[run.profile], alpha=SHARE / 2)
+        for kind, family, many in (("error", cells, REPLICATES), ("gain", gains, GAIN_REPLICATES))
     )
     broken = [row for row in same if row["tv"] > row["allowed"]]
     broken += [
