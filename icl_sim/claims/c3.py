@@ -25,6 +25,7 @@ from icl_sim.claims.claim import FALSE, HOLDS, OPEN, Claim, Outcome, Run, Statem
 from icl_sim.claims.evidence import CONSTANTS, Bound, Size, tell, upheld
 from icl_sim.claims.halfspace_curves import (
     POOL_ROWS,
+    POOL_TAILS,
     POOLS,
     padded_pool,
     pool_error,
@@ -64,16 +65,6 @@ TAILS: dict[str, list[tuple[Law, str]]] = {
     "standard": [(gaussian(2), "0.05"), (gaussian(10), "0.1"), (heavy_light(20, 0.2), "0.1")],
     "full": [(gaussian(100), "0.2"), (heavy_light(20, 0.2), "0.05"), (uniform_basis(50), "0.1")],
 }
-# Real data sets whose tail is sampled, those of C3.mean that fit into so many rows, and eps.
-POOL_TAILS: dict[str, tuple[int, dict[str, str]]] = {
-    "smoke": (POOL_ROWS, {"iris-0-1": "0.1", "iris-0-2": "0.1", "wine-0-1": "0.3"}),
-    "standard": (
-        700,
-        {"iris-0-1": "0.05", "iris-0-2": "0.05", "wine-0-1": "0.1", "wine-1-2": "0.1"}
-        | {"breast-cancer": "0.2", "digits-1-7": "0.3", "digits-3-8": "0.3", "digits-4-9": "0.3"},
-    ),
-}
-POOL_TAILS["full"] = POOL_TAILS["standard"]
 # Of a tail, at the first look; up to eight times as many follow.
 TAIL_REPLICATES = {"smoke": 200, "standard": 400, "full": 4000}
 
