@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from icl_sim.bounds.sizes import exact_sample_size
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
-from icl_sim.claims import CLAIMS, _outcome, c1, judge, select
+from icl_sim.claims import CLAIMS, _outcome, c1, judge, select, sums
 from icl_sim.claims.claim import (
     FALSE,
     HOLDS,
@@ -76,20 +79,46 @@ def test_a_size_that_is_the_best_known_holds_without_being_loose(run):
 
 
 def test_the_size_grows_as_a_sum(run):
-    outcome = c1.sum_experiment(run)
+    outcome = sums.sum_experiment(run)
     assert outcome.verdict == HOLDS
     assert "137 (V = 2), 154 (V = 8), 221 (V = 32)" in outcome.why
 
 
 def test_a_size_that_grows_as_the_product_is_told_apart(run):
-    assert c1.sum_experiment(run, size=abstract).verdict == FALSE
+    assert sums.sum_experiment(run, size=abstract).verdict == FALSE
 
 
 def test_growth_between_the_two_laws_is_inconclusive(run):
     def between(**options):
         return round((mcdiarmid(**options) * abstract(**options)) ** 0.5)
 
-    assert c1.sum_experiment(run, size=between).verdict == OPEN
+    assert sums.sum_experiment(run, size=between).verdict == OPEN
+
+
+def test_one_law_whose_sizes_grow_as_the_product_refutes_the_sum(run, monkeypatch):
+    monkeypatch.setitem(sums.UNIFORM, "smoke", ((2, 8), (1, 1000), (("0.3", 0.1),)))
+
+    def needed(*, law, eps, delta, contexts):
+        fails, suffices = sums.bracket(law=law, eps=eps, delta=delta, contexts=contexts)
+        if law == sums.laws(len(law))["zipf"]:
+            _, one = sums.bracket(law=law, eps=eps, delta=delta, contexts=1)
+            suffices = round(one * math.log(contexts / delta) / math.log(1 / delta))
+            fails = suffices - 1
+        return fails, suffices
+
+    outcome = sums.sum_experiment(run, needed=needed)
+    assert outcome.verdict == FALSE
+    places = {row["law"]: row["place_at_least"] for row in outcome.figures["other laws"]}
+    assert [law for law, place in places.items() if place > 0.9] == ["zipf"]
+
+
+@pytest.mark.parametrize("contexts", [1, 1000])
+def test_the_bracket_of_sizes_holds_the_exact_one(contexts):
+    options = {"eps": "0.3", "delta": 0.1, "contexts": contexts}
+    for V in (2, 8, 24):
+        exact = exact_sample_size(vocab=V, **options)
+        fails, suffices = sums.bracket(law=[Fraction(1, V)] * V, **options)
+        assert fails < exact <= suffices <= fails + 20, (V, fails, exact, suffices)
 
 
 def test_selection_by_claim_and_statement():

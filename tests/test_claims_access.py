@@ -37,6 +37,14 @@ def test_a_random_subset_is_as_near_as_proved(run):
     assert all(r["bound"] < r["with_replacement"] for r in rows if r["n"] > 1)
 
 
+def test_a_subset_errs_less_than_fresh_samples():
+    for row in c5._exact_rows(subset_mean_error):
+        if row["n"] > 1:
+            assert row["mean"] < row["fresh"]
+        else:
+            assert row["mean"] == pytest.approx(row["fresh"], rel=1e-12)
+
+
 def test_a_smaller_factor_breaks_the_exact_means(run, monkeypatch):
     monkeypatch.setattr(Run, "sweep", all_certified)
     wrong = lambda **options: 0.9 * subset_mean_error(**options)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from constructions.programs.training_machines import TRAINING
-from icl_sim.claims import stock_software
+from icl_sim.claims import c0, stock_software
 from icl_sim.claims.claim import FALSE, HOLDS
 from icl_sim.claims.stock_software import exported, stock_experiment
+from icl_sim.execution.profiles import PROFILES
 
 COUNTING = ("counting", {"contexts": 2, "outputs": 2}, 4, 2)
 
@@ -35,6 +36,12 @@ def test_a_checkpoint_of_files_answers_as_the_trained_model(run, brief, checkpoi
     assert "0 of 4 answers on 2 data sets differ" in outcome.why
     # A second run finds the records and computes nothing again.
     assert stock_experiment(run, checkpoint=lambda: (checkpoint[0], None, None)) == outcome
+
+
+@pytest.mark.parametrize("tasks", [c0.TASKS, stock_software.TASKS], ids=["universal", "stock"])
+def test_every_training_program_runs_in_every_profile(tasks):
+    for profile in PROFILES:
+        assert [name for name, *_ in tasks[profile]] == list(TRAINING)
 
 
 def test_a_checkpoint_that_forgets_a_symbol_is_noticed(run, brief, checkpoint):

@@ -8,10 +8,12 @@ import time
 import pytest
 
 from constructions import CONSTRUCTIONS
+from icl_sim.claims import Audit, Judgement, Outcome, select
 from icl_sim.cli import output, run
 from icl_sim.cli.command_line import _parser
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import ProgressBar
+from icl_sim.report.findings import Findings
 
 
 def lines_of(capsys, *arguments):
@@ -45,6 +47,17 @@ def test_a_statement_is_one_full_line_with_its_sentence_and_certainty(capsys):
     assert line.split()[:3] == ["C1.sum", "HOLDS", "exact"]
     assert "The size needed grows as V + ln(m/delta), not as their product. -> eps = 0.15, " in line
     assert line == line.rstrip()
+    assert last.startswith("profile smoke, seed 0, digest ")
+
+
+def test_what_the_sampled_verdicts_are_worth_together_is_said(capsys):
+    _, first = select(["C1.token"])[0]
+    found = [Outcome(verdict=first.derived, confidence=c, why="so") for c in (0.9975, 1.0, 0.9975)]
+    judged = tuple(Judgement("C1", first, outcome) for outcome in found)
+    findings = Findings(audit=Audit(0, "smoke", "d" * 64, (), judged))
+    output.show(findings, argparse.Namespace(json=False))
+    *_, together, last = capsys.readouterr().out.splitlines()
+    assert together == "all sampled verdicts are right together: 99.5 %"
     assert last.startswith("profile smoke, seed 0, digest ")
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from multinomials import failure
 
-from icl_sim.bounds import exact_failure_probability, failure_enclosure
+from icl_sim.bounds import convex_order_bound, exact_failure_probability, failure_enclosure
+from icl_sim.bounds.enclosures import lasting_failure
 from icl_sim.errors import InputError
 
 
@@ -109,3 +110,22 @@ def test_bad_input_is_one_line(wrong):
     with pytest.raises(InputError) as caught:
         failure_enclosure(**{"law": [0.5, 0.3, 0.2], "n": 20, "eps": 0.2} | wrong)
     assert "\n" not in str(caught.value)
+
+
+def test_what_lasts_covers_the_size_and_all_larger_ones():
+    for law, n, eps in random_cases(15):
+        for steps in (1, 3, 20):
+            low, lasting = lasting_failure(law=law, n=n, eps=eps, steps=steps)
+            assert low <= float(failure(law, n, eps))
+            for more in range(4):
+                truth = float(failure(law, n + more, eps))
+                assert truth <= lasting * (1 + 1e-9), (law, n, eps, steps, more)
+
+
+@pytest.mark.parametrize(("vocab", "n"), [(8, 96), (32, 320)])
+def test_what_lasts_is_within_the_convex_order_bound_at_the_uniform_law(vocab, n):
+    law = [Fraction(1, vocab)] * vocab
+    low, lasting = lasting_failure(law=law, n=n, eps="0.2", steps=1)
+    exact = exact_failure_probability(vocab=vocab, n=n, eps="0.2")
+    np.testing.assert_allclose(low, exact, rtol=3e-9)
+    assert exact <= lasting <= 1.001 * convex_order_bound(vocab, n, Fraction(1, 5))

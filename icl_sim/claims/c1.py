@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict
 from fractions import Fraction
-from itertools import product
 from typing import Any
 
 import jax
@@ -17,7 +15,7 @@ from icl_sim.bounds.exact import exact_failure_probability
 from icl_sim.bounds.hash_bit import hash_bit_failure
 from icl_sim.bounds.sizes import sample_size
 from icl_sim.bounds.tokens import abstract, mcdiarmid, weissman
-from icl_sim.claims import networks, other_laws
+from icl_sim.claims import networks, other_laws, sums
 from icl_sim.claims.claim import (
     FALSE,
     HOLDS,
@@ -32,7 +30,6 @@ from icl_sim.claims.claim import (
 from icl_sim.claims.evidence import Size
 from icl_sim.claims.hash_bits import refute
 from icl_sim.claims.prefixes import prefixes_experiment
-from icl_sim.claims.scaling import scaling, uniform_size
 from icl_sim.data.sampling import multinomial_counts, scaled_total_variation
 from icl_sim.execution.streams import Fixed
 from icl_sim.statistics.cells import TailCell
@@ -51,13 +48,6 @@ GRID = {
     "standard": ((2, 8, 32, 64), (1, 10, 100, 1000), ("0.2", "0.1"), (0.1, 0.01)),
     "full": ((2, 8, 32, 128), (1, 10, 100, 1000), ("0.2", "0.1", "0.05"), (0.1, 0.01, 0.001)),
 }
-# Vocabularies, contexts, and settings of eps and delta in which the growth with m is judged.
-_SETTINGS = (("0.15", 0.1), ("0.3", 1e-3), ("0.2", 0.01))
-SUMS: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[str, float], ...]]] = {
-    "smoke": ((2, 8, 32, 64), (1, 10, 100, 1000), _SETTINGS),
-    "standard": ((2, 8, 32, 128), (1, 10, 100, 1000), (*_SETTINGS, ("0.1", 0.1), ("0.1", 1e-6))),
-}
-SUMS["full"] = SUMS["standard"]
 # First look of the sampled part; up to eight times as many replicates follow.
 
 
@@ -185,72 +175,6 @@ def _cells(size: Size) -> list[TailCell]:
     return cells
 
 
-def sum_experiment(run: Run, *, size: Size = uniform_size) -> Outcome:
-    """C1.sum: does n* grow with m as a sum V + ln(m/delta), or as their product?
-
-    n*(m) - n*(1) is (ln m)/(2 eps^2) plus a cross term of order sqrt(V L)/eps^2 under the sum, and
-    proportional to n*(1), hence to V, under the product. From the least to the greatest V the
-    increment may then grow by the factor of the sum (McDiarmid's formula has it) or of the
-    product; the verdict is the nearer one on a log scale, and inconclusive in the middle third, the
-    same one in every setting of eps and delta.
-    """
-    vocabularies, contexts, settings = SUMS[run.profile]
-    rows: list[dict[str, Any]] = []
-    for (eps, delta), V, m in product(settings, vocabularies, contexts):
-        options: dict[str, Any] = {"vocab": V, "eps": eps, "delta": delta, "contexts": m}
-        known = sample_size(**options)
-        rows.append(
-            options
-            | {
-                "log_term": math.log(m / delta),
-                "abstract": known.abstract,
-                "mcdiarmid": known.mcdiarmid,
-                "weissman": known.weissman,
-                "exact": size(**options),
-                "lower": known.lower,
-            }
-        )
-        run.progress("C1.sum", len(rows), len(settings) * len(vocabularies) * len(contexts))
-    grown = [_growth([r for r in rows if (r["eps"], r["delta"]) == s]) for s in settings]
-    places = [row["place"] for row in grown]
-    first = rows[: len(vocabularies) * len(contexts)]
-    increments = ", ".join(f"{_increment(first, V, 'exact')} (V = {V})" for V in vocabularies)
-    return Outcome(
-        verdict=HOLDS if max(places) < 1 / 3 else FALSE if min(places) > 2 / 3 else OPEN,
-        why=(
-            f"eps = {settings[0][0]}, delta = {settings[0][1]}: n*(m = 1000) - n*(m = 1) = "
-            f"{increments}: it grows by {grown[0]['growth']:.1f} where a sum predicts "
-            f"{grown[0]['under_sum']:.1f} and a product {grown[0]['under_product']:.0f}; in "
-            f"{len(settings)} settings, at {min(places):.2f} to {max(places):.2f} of the way from "
-            "the sum to the product"
-        ),
-        figures={"sizes": first, "settings": grown, "cells": rows, "scaling": scaling(run)},
-    )
-
-
-def _increment(rows: list[dict[str, Any]], V: int, column: str) -> int:
-    """What the most contexts need beyond what the fewest do."""
-    mine = [row[column] for row in rows if row["vocab"] == V]
-    return int(mine[-1] - mine[0])
-
-
-def _growth(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A row: the increment's growth from the least V to the greatest, and where it lies."""
-    first, last = rows[0]["vocab"], rows[-1]["vocab"]
-    growth, under_sum, under_product = (
-        _increment(rows, last, column) / _increment(rows, first, column)
-        for column in ("exact", "mcdiarmid", "abstract")
-    )
-    return {
-        "eps": rows[0]["eps"],
-        "delta": rows[0]["delta"],
-        "growth": growth,
-        "under_sum": under_sum,
-        "under_product": under_product,
-        "place": math.log(growth / under_sum) / math.log(under_product / under_sum),
-    }
-
-
 def sequence_experiment(
     run: Run, *, size: Size = abstract, failure: Callable[..., float] = hash_bit_failure
 ) -> Outcome:
@@ -286,20 +210,7 @@ CLAIM = Claim(
             sources="McDiarmid 1989; Weissman et al. 2003; Kamath et al. 2015; docs/c1.md",
             experiment=token_experiment,
         ),
-        Statement(
-            id="C1.sum",
-            statement="The size needed grows as V + ln(m/delta), not as their product.",
-            reading="The abstract multiplies V and log(m/delta). We compare the exact n* at the "
-            "uniform law with both laws of growth.",
-            premises="The uniform law on V symbols in each of m independent contexts; n* is the "
-            "least size from which on every size succeeds.",
-            formula="n*(m) - n*(1) against V ln(m)/eps^2 (product) and McDiarmid's growth (sum).",
-            lower="Two coins: n* grows with ln m; Assouad: with V.",
-            basis="EXACT",
-            derived=HOLDS,
-            sources="docs/c1.md; exact convolutions",
-            experiment=sum_experiment,
-        ),
+        sums.STATEMENT,
         Statement(
             id="C1.sequence",
             statement="A constant times (V/eps^2) ln(m/delta) whole outputs for each of m prompts "

@@ -40,8 +40,8 @@ SAMPLED: dict[str, list[tuple[int, float, int]]] = {
     "full": [(40, 1.0, 0), (40, 0.8, 0), (40, 0.8, 8), (160, 1.0, 0), (160, 0.5, 32)],
 }
 REPLICATES = {"smoke": 400, "standard": 1000, "full": 4000}
-# Of the gain, which is small where the prompt is long: .016 at K = 90 through the base.
-GAIN_REPLICATES = {"smoke": 100, "standard": 1000, "full": 1000}
+# Of the gain, which is small through the base where prompts are long: .016 at standard.
+GAIN_REPLICATES = {"smoke": 100, "standard": 1000, "full": 4000}
 # A store of N demonstrations, prompts of K, and data sets of a point of the figure.
 COMPARED = {
     "smoke": (128, (16,), 64),

@@ -47,6 +47,19 @@ POOLS = (
     "wine-1-2",
 )
 POOL_ROWS = 240
+# Rows of the sampled tails on real data, and the eps that d allows there.
+POOL_TAILS: dict[str, tuple[int, dict[str, str]]] = {
+    "smoke": (
+        POOL_ROWS,
+        {"iris-0-1": "0.1", "iris-0-2": "0.1", "wine-0-1": "0.3", "wine-1-2": "0.3"},
+    ),
+    "standard": (
+        700,
+        {"iris-0-1": "0.05", "iris-0-2": "0.05", "wine-0-1": "0.1", "wine-1-2": "0.1"}
+        | {"breast-cancer": "0.2", "digits-1-7": "0.3", "digits-3-8": "0.3", "digits-4-9": "0.3"},
+    ),
+}
+POOL_TAILS["full"] = POOL_TAILS["standard"]
 POOL_REPLICATES = {"smoke": 64, "standard": 320, "full": 10_000}
 
 Rows = list[dict[str, Any]]

@@ -217,7 +217,7 @@ ALLOTMENT = Statement(
     premises="n demonstrations with independent uniform contexts, each answered by its own law; "
     "the empirical law answers.",
     formula="n = ceil(m (n0 + sqrt(2 n0 L2) + 2 L2)).",
-    lower="m n0, less what the largest of m counts spares.",
+    lower="m n0: the counts of m contexts, n0 each, add to n.",
     basis="PROOF, EXACT, TEST",
     derived=HOLDS,
     sources="Chernoff 1952; docs/c1.md",
@@ -246,11 +246,11 @@ KL = Statement(
     "answers.",
     premises="n demonstrations of one context from any law on V symbols.",
     formula="P(KL = infinity) >= (1 - q)^n with a symbol of chance q = 1/(2n).",
-    lower="E KL of every answer is of order (V-1)/(2n) at the uniform law.",
+    lower="Every answer has an E KL of order (V-1)/(2n) at some law.",
     basis="PROOF, EXACT",
     derived=FALSE,
     corrected="Add-one smoothing has E KL <= ln(1 + (V-1)/(n+1)), so (V-1)/eps demonstrations give "
     "E KL <= eps.",
-    sources="Krichevsky and Trofimov 1981; docs/c1.md",
+    sources="Krichevsky and Trofimov 1981; Braess and Sauer 2004; docs/c1.md",
     experiment=kl_experiment,
 )

@@ -28,16 +28,19 @@ TASKS: dict[str, list[tuple[str, dict[str, int], int, int]]] = {
         ("counting", {"contexts": 2, "outputs": 2}, 4, 4),
         ("perceptron", {"features": 2, "epochs": 2}, 3, 4),
         ("logistic", {"features": 1, "fraction": 1, "rate": 0, "epochs": 1}, 2, 2),
+        ("network", {"features": 1, "units": 2, "epochs": 1}, 2, 1),
     ],
     "standard": [
         ("counting", {"contexts": 2, "outputs": 3}, 8, 20),
         ("perceptron", {"features": 2, "epochs": 4}, 4, 20),
         ("logistic", {"features": 1, "fraction": 2, "rate": 1, "epochs": 2}, 3, 20),
+        ("network", {"features": 1, "units": 2, "epochs": 1}, 3, 10),
     ],
     "full": [
         ("counting", {"contexts": 4, "outputs": 4}, 12, 20),
         ("perceptron", {"features": 3, "epochs": 8}, 6, 20),
         ("logistic", {"features": 2, "fraction": 2, "rate": 1, "epochs": 1}, 3, 20),
+        ("network", {"features": 1, "units": 2, "epochs": 2}, 2, 20),
     ],
 }
 LIMIT = 2**15  # steps after which a run that has not halted is given up

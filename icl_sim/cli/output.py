@@ -106,6 +106,8 @@ def show(findings: Findings, arguments: Any, **more: Any) -> None:
         if surprises:
             print(f"not the verdict that the theory derives: {', '.join(surprises)}")
         audit = findings.audit
+        if audit.confidence < 1:
+            print(f"all sampled verdicts are right together: {100 * audit.confidence:.4g} %")
         print(f"profile {audit.profile}, seed {audit.seed}, digest {audit.digest}")
 
 

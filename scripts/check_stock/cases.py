@@ -62,13 +62,13 @@ PROGRAMS_AS_STOCK = {
 }
 INPUTS = 100
 TRAINERS = ("stock-pairs", {"states": 128, "symbols": 8, "bits": 10})
-# Program, options, examples, data sets; all queries of each. The first few runs are generated, all
-# are teacher-forced.
-GENERATED = 5
+# Program, options, examples, data sets, and how many of their runs are generated; all queries of
+# each. All runs are teacher-forced; a network's takes 10,000 tokens.
 TASKS = (
-    ("counting", {"contexts": 2, "outputs": 2}, 4, 20),
-    ("perceptron", {"features": 2, "epochs": 2}, 3, 20),
-    ("logistic", {"features": 1, "fraction": 1, "rate": 0, "epochs": 1}, 2, 20),
+    ("counting", {"contexts": 2, "outputs": 2}, 4, 20, 5),
+    ("perceptron", {"features": 2, "epochs": 2}, 3, 20, 5),
+    ("logistic", {"features": 1, "fraction": 1, "rate": 0, "epochs": 1}, 2, 20, 5),
+    ("network", {"features": 1, "units": 2, "epochs": 1}, 2, 4, 0),
 )
 
 
@@ -218,13 +218,13 @@ def case(built: Any, machine: Any, tape: str, steps: int) -> dict[str, Any]:
 def trainings(built: Any) -> list[dict[str, Any]]:
     """The runs that train, each read back to the answers of the model trained directly."""
     rng, found = np.random.default_rng(0), []
-    for name, options, n, data_sets in TASKS:
+    for name, options, n, data_sets, generated in TASKS:
         program, right, queries = TRAINING[name](**options), 0, 0
         for i in range(data_sets):
             data = program.sample(rng, n)
             tape = program.encode(*data, program.domain)
             steps = program.machine.run(tape, 10**6).steps
-            more = {"name": name, "first": i < GENERATED}
+            more = {"name": name, "first": i < generated}
             found.append(case(built, program.machine, tape, steps) | more)
             tokens = built.fields.read(f"{found[-1]['prompt']} {found[-1]['run']}")
             answers = program.decode(trace_of(program.machine, built.decode(tokens)))
