@@ -106,4 +106,5 @@ def check_command(words: list[str]) -> str:
     lines = err.getvalue().splitlines()
     assert code != 2 or len(lines) == 1, (lines, words)
     assert "Traceback" not in err.getvalue(), words
+    assert not any(f"did you mean {word}?" in err.getvalue() for word in words if word), words
     return "refused" if code == 2 else "accepted"
