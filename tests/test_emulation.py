@@ -82,6 +82,8 @@ def test_a_long_run_is_resumed_to_the_same_end(tmp_path, monkeypatch):
     assert seen[0] == 2560  # the first block behind what was reached
     assert resumed.resumed_at == 2048
     assert replace(resumed, steps_per_second=whole.steps_per_second) == whole
+    with pytest.raises(InputError, match="the checkpoint is of another model"):
+        emulate(machine, resume=True, **options | {"engine": "dense"})
 
 
 def test_ctrl_c_keeps_what_was_reached_and_says_so(tmp_path, monkeypatch, capsys):
