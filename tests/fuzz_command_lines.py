@@ -61,7 +61,7 @@ CUT = (
     "icl_sim.cli.export.export_stock",
     "icl_sim.cli.listing.inventory",
     "icl_sim.emulation.turing.load",
-    "icl_sim.emulation.turing.verify_trace",
+    "icl_sim.emulation.turing.verified",
     "icl_sim.emulation.looped.load",
     "icl_sim.pretrained.from_pretrained",
     "icl_sim.pretrained.loading.load_params",
