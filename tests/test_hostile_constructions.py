@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_hostile_values import HOSTILE, fault_of, faults, of, places
+from hostile import HOSTILE, fault_of, faults, of, places
 
 import constructions
 from constructions import CONSTRUCTIONS, PROGRAMS, SUBLEQ, Layer, TransformerSpec, TuringMachine
