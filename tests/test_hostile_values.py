@@ -72,6 +72,7 @@ from icl_sim import (
 )
 from icl_sim.claims import CLAIMS
 from icl_sim.divergence import jensen_shannon, kl_divergence
+from icl_sim.predictors.language_model import load_language_model
 from icl_sim.predictors.registry import PREDICTORS
 from icl_sim.pretrained import read_config
 from icl_sim.transformer import CERTIFIED, Transformer, init
@@ -100,6 +101,7 @@ def tuned(*arguments, key=None, **options):
 DECODER = TransformerSpec(4, 4, 4, (Layer(heads=1, key_size=2, value_size=2, hidden=2),))
 WEIGHTS = init(Transformer(DECODER), jax.random.key(0))
 UNIVERSAL = CONSTRUCTIONS["universal"](states=2, steps=10, cells=10)
+LANGUAGE = load_language_model("base")
 _, STOCK = read_config(CASES["llama"], name="config.json")
 
 CALLS = {
@@ -148,7 +150,7 @@ CALLS = {
     "write_report": of(write_report, None, "/nowhere/out"),
     "compare_language": of(
         compare_language,
-        *("base",),
+        LANGUAGE,
         **{"task": "tables", "data": None, "prompt_column": "a", "completion_column": "b"},
         **{"choices": ["a", "b"], "template": None, "header": "x", "held_out": 2, "sizes": [4]},
         **{"predictors": ["counts"], "tasks": 1, "seeds": 1, "contexts": 2, "vocab": 2},
@@ -193,7 +195,7 @@ CALLS = {
     "verify_trace": of(
         verify_trace,
         *(UNIVERSAL, find_machine("bb2").run("", 10)),
-        **{"tape": "", "engine": "specialised", "block": 16},
+        **{"tape": "", "engine": "cached", "block": 16},
     ),
     "Sampling": of(Sampling, temperature=0.5, top_k=2, top_p=0.5),
     "Template": of(Template, "{prompt} {completion}", header="x"),
@@ -203,10 +205,12 @@ CALLS = {
 }
 
 
-# Where: experiments, training, the answers of a language model.
+# Where: experiments, tasks of text (swept by themselves), tokens, training.
 CUT = (
     "icl_sim.claims._outcome",
-    "icl_sim.comparison.language._Work.cell",
+    "icl_sim.comparison.texts.text_task",
+    "icl_sim.decoding.token_sampling._start",
+    "icl_sim.decoding.verification._check",
     "icl_sim.training.runs._references",
     "icl_sim.training.runs.pretrain",
     "icl_sim.training.sequence_tuning._Run.step",
@@ -222,7 +226,7 @@ def test_every_public_function_is_called():
         assert hasattr(function, "__wrapped__") or set(said) == {"Any"}, name
 
 
-@pytest.fixture(params=[False, True], ids=["x32", "x64"])
+@pytest.fixture
 def x64(request):
     jax.config.update("jax_enable_x64", request.param)
     yield
@@ -243,7 +247,15 @@ def elsewhere(tmp_path, monkeypatch):
         monkeypatch.setattr(name, begin)
 
 
-@pytest.mark.parametrize(("name", "place"), [*places(CALLS)])
+# What asks no array of its caller is the same in either precision.
+ONCE = {"compare_language", "judge", "register_claim", "register_construction", "reproduce"}
+ONCE |= {"to_pretrained", "train_base", "train_sft", "verify", "verify_trace"}
+SWEPT = [
+    (*call, x64) for x64 in (False, True) for call in places(CALLS) if x64 or call[0] not in ONCE
+]
+
+
+@pytest.mark.parametrize(("name", "place", "x64"), SWEPT, indirect=["x64"])
 def test_a_hostile_argument_is_answered_or_refused_in_one_line(name, place, x64):
     assert not faults(CALLS, name, place)
 

@@ -157,7 +157,7 @@ def verified(
 
 def _checked(trace: Iterable[Trace]) -> Iterator[Trace]:
     """The pieces of a trace; InputError if they are none."""
-    for piece in trace if isinstance(trace, Iterable) else [trace]:
+    for piece in trace if np.iterable(trace) else [trace]:
         if not isinstance(piece, Trace):
             raise InputError(f"trace: expected a Trace or its pieces in order, got {short(piece)}")
         yield piece

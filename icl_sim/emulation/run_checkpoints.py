@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -72,7 +73,7 @@ class RunCheckpoint:
         if self._longer or self._reached is None or self._reached[0] == self._kept:
             return
         step, state, note = self._reached
-        if not self._going_on and self._directory.exists():
+        if not self._going_on and os.path.exists(self._directory):
             from icl_sim.storage.checkpoints import discard
 
             self._close()
@@ -82,7 +83,7 @@ class RunCheckpoint:
 
     def load(self, state: State, transcript: Transcript, *, most: int) -> State:
         """The saved state; the given one, from the start, if none is intact and within ``most``."""
-        if not self._directory.exists():
+        if not os.path.exists(self._directory):
             return state
         from icl_sim.storage.checkpoints import CheckpointError
 

@@ -101,8 +101,7 @@ class Checkpoints:
           note: JSON value to keep beside them, for what has no fixed shape.
 
         Raises:
-          InputError: the directory cannot be written, and earlier steps are intact; or it is no
-            longer there.
+          InputError: the directory cannot be written, or is not there any longer.
         """
         if not is_first():
             return
@@ -257,8 +256,9 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:  # Orbax has many ways to say that the disk is full
-            for part in self._directory.glob("*.orbax-checkpoint-tmp"):
-                shutil.rmtree(part, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for part in self._directory.glob("*.orbax-checkpoint-tmp"):
+                    shutil.rmtree(part, ignore_errors=True)
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             if "No space left" in str(error):
                 reason = "No space left on device"

@@ -60,7 +60,7 @@ def lock_directory(path: Path) -> int:
 
 def require_free(directory: Path) -> None:
     """Raises InputError if another run holds a directory; one that is not there is free."""
-    if directory.is_dir():
+    if os.path.isdir(directory):  # of a name that the system refuses, too
         os.close(lock_directory(directory))
 
 

@@ -5,6 +5,7 @@ Both are resumable.
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -74,9 +75,12 @@ def train_base(
       steps: of pretraining.
       resume: go on from the checkpoints that a stopped run left in ``out``.
     """
+    if replicas < 0:
+        raise InputError(f"replicas: expected at least 0, got {replicas}")
+    checked_seed(checked_seed(seed) + replicas)  # the last one's, before hours of work
     config = replace(RECIPE, steps=steps, warmup=min(RECIPE.warmup, steps))
     gates, facts = {}, {}
-    for one in range(checked_seed(seed), seed + 1 + replicas):
+    for one in range(seed, seed + 1 + replicas):
         base, figures = _pretrained(Path(out), one, config, resume, progress)
         gates[one] = gate(base)
         if one == seed:
@@ -147,7 +151,7 @@ def _fresh(directory: Path, resume: bool) -> None:
 
     def check() -> bytes:
         require_free(directory)
-        if directory.exists() and not resume:
+        if os.path.exists(directory) and not resume:
             raise InputError(
                 f"{directory} holds checkpoints of a stopped run: ask to resume it (--resume), or "
                 "remove them"
