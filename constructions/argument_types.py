@@ -35,8 +35,8 @@ def checked(
 ) -> Callable[P, R]:
     """The function, whose arguments are what its annotations say, or are refused.
 
-    Annotations that say nothing, as ``Any`` or a protocol, are left to the function. So are ranges:
-    whether a number is finite or a name known.
+    Annotations that say nothing, as ``Any`` or a protocol that cannot be checked at run time, are
+    left to the function. So are ranges: whether a number is finite or a name known.
 
     Args:
       function: with annotations.
@@ -137,7 +137,10 @@ def _rule(hint: Any) -> _Rule | None:
     base = origin or hint
     if base in (collections.abc.Callable, typing.Callable):
         return _Rule("a function", callable)
-    if not isinstance(base, type) or getattr(base, "_is_protocol", False):
+    loose = getattr(base, "_is_protocol", False) and not getattr(
+        base, "_is_runtime_protocol", False
+    )
+    if not isinstance(base, type) or loose:
         return None
     if base in (tuple, list) or base is collections.abc.Sequence:
         every = inner[0] if inner and (base is not tuple or inner[1:] == (...,)) else Any

@@ -263,8 +263,6 @@ def assemble(
         length.
       kind: ``learner`` or ``program``.
     """
-    if not isinstance(plan, Plan):
-        raise ValueError(f"plan: expected a Blueprint, got {short(plan)}")
     spec, params = plan.spec, plan.build()
     certificate = certify(spec, params)
 

@@ -50,12 +50,16 @@ def same_name(got: str, names: Iterable[str]) -> str:
 def did_you_mean(got: str, names: Iterable[str]) -> str:
     """The end of a message about an unknown name: the name that is meant, if one is near.
 
+    What was typed is never proposed: where it is a name, but none of these, no name is meant.
+
     >>> did_you_mean("lokup", ["counts", "lookup"])
     ': did you mean lookup?'
     >>> did_you_mean("c1.SUM", ["C1.sum"]), did_you_mean("x", ["lookup"])
     (': did you mean C1.sum?', '')
+    >>> did_you_mean("--out", ["--out"])
+    ''
     """
-    by_case = {name.lower(): name for name in names}
+    by_case = {name.lower(): name for name in names if name != got}
     near = difflib.get_close_matches(str(got).lower(), by_case, n=1)
     return f": did you mean {by_case[near[0]]}?" if near else ""
 

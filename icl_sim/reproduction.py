@@ -21,7 +21,8 @@ from icl_sim.comparison import (
 )
 from icl_sim.data.tasks import TASKS
 from icl_sim.data.vectors import VECTOR_TASKS
-from icl_sim.errors import InputError, same_name
+from icl_sim.errors import InputError, require_known, same_name
+from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.signatures import checked
@@ -135,6 +136,7 @@ def reproduce(
       resume: whether it may hold earlier results.
       progress: called as progress(label, done, total).
     """
+    require_known(profile, PROFILES, what="--profile")
     config = {"command": "reproduce", "profile": profile, "seed": checked_seed(seed)}
     with open_store(out, resume=resume, config=config) as store:
         found = _reproduced(profile=profile, seed=seed, store=store, progress=progress)
@@ -191,6 +193,7 @@ def verify(
       names: ids; none stands for all.
       profile, seed, out, resume, progress: see `reproduce`; without ``out`` nothing is kept.
     """
+    require_known(profile, PROFILES, what="--profile")
     config = {"command": "verify", "profile": profile, "seed": checked_seed(seed)}
     with open_store(out, resume=resume, config=config) as store:
         return judge(names, profile=profile, seed=seed, store=store, progress=progress)

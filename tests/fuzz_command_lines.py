@@ -61,7 +61,7 @@ CUT = (
     "icl_sim.cli.export.export_stock",
     "icl_sim.cli.listing.inventory",
     "icl_sim.emulation.turing.load",
-    "icl_sim.emulation.turing.verify_trace",
+    "icl_sim.emulation.turing.verified",
     "icl_sim.emulation.looped.load",
     "icl_sim.pretrained.from_pretrained",
     "icl_sim.pretrained.loading.load_params",
@@ -106,4 +106,5 @@ def check_command(words: list[str]) -> str:
     lines = err.getvalue().splitlines()
     assert code != 2 or len(lines) == 1, (lines, words)
     assert "Traceback" not in err.getvalue(), words
+    assert not any(f"did you mean {word}?" in err.getvalue() for word in words if word), words
     return "refused" if code == 2 else "accepted"

@@ -11,6 +11,7 @@ import contextlib
 import json
 import shutil
 import time
+import zlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,7 @@ from icl_sim.emulation.machine_files import parse_machine
 from icl_sim.errors import InputError
 from icl_sim.pretrained import from_pretrained, to_pretrained
 from icl_sim.storage.checkpoints import Checkpoints
-from icl_sim.storage.records import Record, canonical_json, encode_line, read_file
+from icl_sim.storage.records import Record, canonical_json, digest, merge, read_file
 from icl_sim.storage.store import Store
 from icl_sim.storage.weights import SEAL, pack, sealed, unpack
 
@@ -168,12 +169,16 @@ def check_records(drawn: list) -> str:
     return "accepted"
 
 
-def check_forged_records(drawn: Any) -> str:
-    """Lines with right checksums and any content: refused or read, and no traceback."""
-    lines = [{"schema": 1, "config": {}, "info": {}, "line": 1}, *drawn]
+def check_forged_records(drawn: tuple[list, list, bytes]) -> str:
+    """Lines with right checksums and any content: refused, or read to the end of it."""
+    values, edits, piece = drawn
+    lines = [{"schema": 1, "config": {}, "info": {}, "line": 1}, *values]
+    *bodies, last = (canonical_json(line).encode() for line in lines)
+    bodies.append(edited(last.replace(b'"a"', piece), edits))
     path = folder() / "records-0.jsonl"
-    path.write_bytes(b"".join(map(encode_line, lines)))
-    return named(outcome(lambda: read_file(path)))
+    forged = (b'{"crc32":"%08x","record":%s}\n' % (zlib.crc32(body), body) for body in bodies)
+    path.write_bytes(b"".join(forged))
+    return named(outcome(lambda: digest(merge([read_file(path)]).values())))
 
 
 WORDS = st.sampled_from(["key", "result", "info", "line", "end", "schema", "config", "a"])
@@ -182,6 +187,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
     max_leaves=8,
 ).filter(lambda value: canonical(value) is not None)
+
+RECORD = st.builds(
+    lambda key, result: {"key": key, "result": result, "info": {}}, WORDS, st.just("a") | JSON
+)
 
 
 def canonical(value: Any) -> str | None:
@@ -282,7 +291,14 @@ TARGETS = {
         st.tuples(st.booleans(), st.booleans(), EDITS), check_weights, 3
     ),
     "records": Target(EDITS, check_records, 3),
-    "records with right checksums": Target(st.lists(JSON, max_size=3), check_forged_records, 1),
+    "records with right checksums": Target(
+        st.tuples(
+            st.lists(JSON | RECORD, max_size=3),
+            st.just([]) | EDITS,
+            st.just(b'"a"') | st.sampled_from(PIECES),
+        ),
+        check_forged_records,
+    ),
     "checkpoints": Target(
         st.tuples(st.floats(0, 1, exclude_max=True), EDITS), check_checkpoint, 0.1
     ),

@@ -289,6 +289,24 @@ def test_a_name_that_is_nearly_right_is_proposed(words, meant, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("export lookup --out DIR", "icl-sim export takes DIR, NAME, --help, --json"),
+        ("export --out", "the following arguments are required: DIR; see icl-sim export"),
+        ("verify C1 --vocab 3", "icl-sim verify takes CLAIM | STATEMENT, --help"),
+        ("train sft --trace t.html", "icl-sim train sft takes --help"),
+        ("doctor now", "icl-sim doctor takes --help, --json"),
+    ],
+)
+def test_what_a_command_does_not_take_is_answered_with_what_it_takes(line, taken, capsys):
+    assert run(["icl-sim", *line.split()]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert taken in error
+    assert "did you mean" not in error
+    assert error.endswith("--help")
+
+
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as ended:
         run(["icl-sim", "--version"])

@@ -48,6 +48,12 @@ def test_codes_that_are_no_rules_are_refused_in_one_line(small):
             verify_trace(small, wrong, tape=tape, block=64)
     with pytest.raises(InputError, match="expected at least one piece"):
         verify_trace(small, [], tape="")
+    for odd in (5, [5], [trace, None], "trace"):
+        with pytest.raises(InputError, match="expected a Trace or its pieces in order, got"):
+            verify_trace(small, odd, tape="", block=64)
+    for block in (0, -1):
+        with pytest.raises(InputError, match="block: expected at least 1"):
+            verify_trace(small, trace, block=block)
 
 
 @pytest.mark.parametrize(

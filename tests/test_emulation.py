@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from icl_sim.emulation.machine_files import find_machine
 from icl_sim.emulation.turing import build, emulate
 from icl_sim.errors import InputError
 from icl_sim.report.viewer import checksum, run_data, write_viewer
+from icl_sim.storage.locks import lock_directory
 
 BB3 = "1RB1RZ_1LB0RC_1LC1LA"
 BB5 = "1RB1LC_1RC1RB_1RD0LE_1LA1LD_1RZ0LA"
@@ -82,6 +85,31 @@ def test_a_long_run_is_resumed_to_the_same_end(tmp_path, monkeypatch):
     assert seen[0] == 2560  # the first block behind what was reached
     assert resumed.resumed_at == 2048
     assert replace(resumed, steps_per_second=whole.steps_per_second) == whole
+    with pytest.raises(InputError, match="the checkpoint is of another model"):
+        emulate(machine, resume=True, **options | {"engine": "dense"})
+
+
+def test_a_directory_that_goes_away_or_is_in_use_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(emulation, "BLOCK", 512)
+    monkeypatch.setattr(emulation, "SAVE_EVERY", 1)
+    machine, options = find_machine(BB5), {"engine": "cached", "checkpoints": tmp_path / "out"}
+    for last in (1024, 2000):  # behind the second checkpoint, and behind the last
+
+        def remove(label, done, total, last=last):
+            if done == last:
+                shutil.rmtree(tmp_path / "out")
+
+        with pytest.raises(InputError, match="was removed or replaced"):
+            emulate(machine, max_steps=2000, progress=remove, **options)
+    options["max_steps"] = 2000
+    emulate(machine, **options)
+    (kept,) = (tmp_path / "out").glob("emulate-*")
+    lock = lock_directory(kept)
+    for resume in (False, True):
+        with pytest.raises(InputError, match="is in use by another run"):
+            emulate(machine, resume=resume, **options)
+    os.close(lock)
+    assert emulate(machine, resume=True, **options).resumed_at == 2000
 
 
 def test_ctrl_c_keeps_what_was_reached_and_says_so(tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases_formats import LETTERS, NAMED, PUBLISHED, old_link, random_named, record
+from cases_machine_files import ADDITION
 
 from constructions.programs.turing import TuringMachine
 from icl_sim.emulation.machine_files import parse_machine, read_machine
@@ -135,6 +136,9 @@ def test_the_input_of_a_file_is_its_machine_s():
     machine = parse_machine(text, name="m")
     assert machine.input == ("a", "a", "b")
     assert machine.run(machine.input, 9).steps == 3
+    added = parse_machine(f"input: '1011+11001'\n{ADDITION}", name="m")  # the site's own example
+    trace = added.run(added.input, 999)
+    assert (trace.steps, "".join(trace.tape).strip()) == (92, "100100")
     document = '{"start": "s", "blank": ".", "input": "ab", "table": {"s": {"a": "aRs"}}}'
     assert parse_machine(document, name="m").input == ("a", "b")
 

@@ -119,6 +119,7 @@ def test_malformed_machines_are_refused_in_one_line_with_the_place(name):
     assert_one_line(caught.value)
 
 
+YAML = "blank: 0\nstart state: a\ntable:\n"
 LONG = {
     # Each is long for some pattern that a reader might use: none may cost more than its length.
     "dashes": "-" * 200_000 + "x",
@@ -134,6 +135,8 @@ LONG = {
     "names": "<a " + " ".join(f'b{i}="1"' for i in range(20_000)) + "/>",
     "lists": '{"start": [' + "1," * 100_000 + "1]}",
     "records": "\x01\x00\x02" * 80_000,
+    "keys twice": YAML + "  a: {0: R}\n" * 8000,
+    "symbols twice": YAML + "  a:\n    [" + "0," * 30_000 + "0]: R\n",
 }
 
 

@@ -94,7 +94,11 @@ def test_a_model_is_at_distance_zero_from_itself_and_nan_stays_in_its_context(V)
 
 
 @pytest.mark.parametrize(
-    "change", [{"a": (3, 4)}, {"w_b": (24, 8)}, {"b": (4, 24)}, {"w_a": (16,)}, {"a": ()}]
+    "change",
+    [
+        *({"a": (3, 4)}, {"w_b": (24, 8)}, {"b": (4, 24)}, {"w_a": (16,)}, {"a": ()}),
+        *({"a": (3, 0), "w_a": (0, 7)}, {"w_a": (16, 0), "w_b": (24, 0)}),
+    ],
 )
 def test_shapes_that_do_not_fit_are_refused(change):
     shapes = {"a": (3, 16), "w_a": (16, 7), "b": (3, 24), "w_b": (24, 7)} | change

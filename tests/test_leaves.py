@@ -38,6 +38,7 @@ CHANGES = {
     "missing": (lambda p: {k: v for k, v in p.items() if k != "embed"}, "missing embed"),
     "extra": (lambda p: p | {"more": p["embed"]}, "more is no leaf of the spec"),
     "one row": (lambda p: p | {"embed": p["embed"][:1]}, "embed: expected shape"),
+    "a row more": (lambda p: p | {"embed": jnp.ones((8, 4), p["embed"].dtype)}, "embed: expected"),
     "broadcast": (lambda p: p | {"layer_0.w_down": jnp.zeros((1,))}, "layer_0.w_down: expected sh"),
     "complex": (lambda p: p | {"embed": p["embed"] * 1j}, "embed: expected floating point"),
     "integers": (lambda p: p | {"embed": jnp.zeros((3, 4), int)}, "embed: expected floating point"),

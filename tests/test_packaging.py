@@ -37,3 +37,14 @@ def test_what_is_installed_is_the_two_packages_whole(tmp_path):
     assert installed == {f for f in files if f.parts[0] in ("constructions", "icl_sim")}
     for name in ("constructions/py.typed", "icl_sim/py.typed", "icl_sim/data/base.safetensors"):
         assert Path(name) in installed
+
+
+def test_what_is_locked_is_installed_by_its_hashes():
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = [text for text in re.split(r"\n(?=\S)", lock) if not text.startswith("#")]
+    assert len(pinned) > 50
+    assert all("==" in requirement and "--hash=sha256:" in requirement for requirement in pinned)
+    assert (
+        "install -q --require-hashes -r requirements.lock"
+        in (ROOT / "scripts" / "environment").read_text()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 import numpy as np
@@ -115,6 +116,30 @@ def test_a_config_of_another_model_is_refused(written):
 )  # fmt: skip
 def test_a_header_that_is_none_is_refused(written, change, message):
     rewrite(written / WEIGHTS, change)
+    refused(written, message)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ('{"sha256":1}', "__metadata__ to be an object of texts"),
+        ('{"format":"pt","more":["a"]}', "__metadata__ to be an object of texts"),
+        ('["pt"]', "__metadata__ to be an object of texts"),
+        ("null", "__metadata__ to be an object of texts"),
+        ('{"a":' * 50_000 + "1" + "}" * 50_000, "expected"),
+        ('{"format":"pt","format":"pt"}', "once, got 'format' twice"),
+        ('{"format":"flax"}', "format: one of pt, np, mlx, got 'flax'"),
+        ('{"format":"pt","sha256":"0"}', "expected SHA-256 0"),
+    ],
+)
+@pytest.mark.parametrize("sharded", [False, True])
+def test_metadata_that_were_tampered_with_are_refused(written, metadata, message, sharded):
+    own = re.compile('"__metadata__":{[^}]*}')
+    rewrite(written / WEIGHTS, lambda h: own.sub(f'"__metadata__":{metadata}', h))
+    if sharded:
+        (written / WEIGHTS).rename(written / "a.safetensors")
+        places = dict.fromkeys(stock_models.weights(CONFIG), "a.safetensors")
+        (written / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": places}))
     refused(written, message)
 
 

@@ -200,7 +200,11 @@ def test_the_normalized_form_tends_to_the_hard_margin_direction():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("least-squares", {"learning_rate": 3.0}, "or descent diverges, got 3 .1.2 . 0. = 3"),
+        (
+            "least-squares",
+            {"learning_rate": 3.0},
+            "or descent diverges on some prompts, got 3 .1.2 . 0. = 3: a_posteriori=True builds",
+        ),
         ("least-squares", {"steps": 0}, "steps: expected at least 1, got 0"),
         ("least-squares", {"penalty": -0.1}, "penalty: expected a finite number >= 0, got -0.1"),
         ("ridge", {"penalty": 0.0}, "penalty: expected a finite number > 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import pytest
 
 from icl_sim.errors import InputError
@@ -24,6 +25,17 @@ def test_memory_and_disk_give_the_same_results_and_digest(tmp_path):
         assert filled(memory) == filled(disk) == [{"law": [0.5, 0.5]}, 1, 1]
         assert digest(memory.records()) == digest(disk.records())
         assert [record.key for record in memory.records()] == ["once", "pair"]
+
+
+def test_a_run_of_another_precision_is_not_gone_on_with(tmp_path):
+    with open_store(tmp_path, config={"seed": 1}) as disk:
+        filled(disk)
+    with (
+        jax.enable_x64(False),
+        pytest.raises(InputError, match="another configuration: x64 was true, now false; use"),
+        open_store(tmp_path, config={"seed": 1}, resume=True),
+    ):
+        pass
 
 
 def test_a_finished_run_computes_nothing(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 
 import pytest
 
@@ -133,6 +134,22 @@ def test_a_line_that_is_no_record_is_refused(tmp_path, second):
     path.write_bytes(encode_line(HEADER) + encode_line(second))
     with pytest.raises(InputError, match="line 2: expected a record"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "result",
+    ["NaN", "Infinity", "1e999", "[" * 3000 + "]" * 3000, "[" * 9000 + "]" * 9000, '{"b":1,"a":2}'],
+)
+def test_a_line_with_a_right_checksum_that_nothing_here_writes_is_refused(tmp_path, result):
+    body = f'{{"info":{{}},"key":"a","line":2,"result":{result}}}'.encode()
+    path = tmp_path / "records-0.jsonl"
+    path.write_bytes(
+        encode_line({**HEADER, "line": 1})
+        + b'{"crc32":"%08x","record":%s}\n' % (zlib.crc32(body), body)
+    )
+    for read in (read_run, lambda directory: Store(directory, config=CONFIG)):
+        with pytest.raises(InputError, match="line 2: expected a record"):
+            read(tmp_path)
 
 
 @pytest.mark.parametrize("first", [[], {"schema": 1}, {"key": "a", "result": 1}])

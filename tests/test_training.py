@@ -160,6 +160,11 @@ def test_no_steps_leave_the_base():
     assert all((tuned[name] == BASE[name]).all() for name in BASE)
 
 
+def test_a_linear_rate_would_be_zero_one_step_behind_the_last():
+    config = TrainConfig(learning_rate=1.0, steps=4, schedule="linear")
+    assert [float(config.rate(jnp.int32(s))) for s in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 def test_sgd_with_momentum_and_a_schedule_equals_a_loop_by_hand(decay):
     config = TrainConfig(

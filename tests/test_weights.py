@@ -12,6 +12,7 @@ import pytest
 import safetensors.numpy
 
 from constructions import CONSTRUCTIONS, PROGRAMS, Layer
+from icl_sim import load_base
 from icl_sim.cli import run
 from icl_sim.cli.export import export
 from icl_sim.errors import InputError
@@ -57,6 +58,23 @@ def test_a_header_that_is_not_the_specs_is_refused(change, message):
     raw = with_header(raw, change)
     with pytest.raises(InputError, match=message):
         unpack(raw, resealed(raw, sidecar), name="x")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ['{"a":1}', '{"a":"b"}', '["a"]', '"a"', "null", '{"a":' * 50_000 + "1" + "}" * 50_000],
+)
+def test_metadata_that_were_put_in_are_refused_by_every_reader(metadata, tmp_path):
+    """Those of a stock checkpoint are in test_pretrained_damage.py."""
+    raw, sidecar = pack(BUILT.spec, BUILT.params, window=9)
+    raw = with_header(raw, lambda h: f'{{"__metadata__":{metadata},' + h[1:])
+    (tmp_path / "x.safetensors").write_bytes(raw)
+    (tmp_path / "x.json").write_text(resealed(raw, sidecar))
+    for read in (load_weights, load_base):
+        with pytest.raises(InputError, match=r"x\.safetensors: expected") as caught:
+            read(tmp_path / "x")
+        assert "\n" not in str(caught.value)
+        assert metadata.startswith('{"a":{') or "__metadata__" in str(caught.value)
 
 
 def test_bytes_behind_the_leaves_are_refused():

@@ -53,7 +53,8 @@ def least_squares(
     if not 0 < rate * reach <= (math.inf if a_posteriori else 2):
         raise ValueError(
             "learning_rate: expected 0 < learning_rate (norm^2 + penalty) <= 2, or descent "
-            f"diverges, got {rate:g} ({norm:g}^2 + {penalty:g}) = {rate * reach:.4g}"
+            f"diverges on some prompts, got {rate:g} ({norm:g}^2 + {penalty:g}) = "
+            f"{rate * reach:.4g}: a_posteriori=True builds it and certifies the prompt at hand"
         )
     blueprint, fields = describe(options)
 

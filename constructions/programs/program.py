@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from constructions.argument_types import check_fields
 from constructions.programs.turing import MOVES, Rule, Trace, TuringMachine
 
 
@@ -37,6 +38,9 @@ class Program:
     answer: Callable[[Trace], str]
     max_steps: int
     source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def from_table(name: str, table: str, blank: str = "_") -> TuringMachine:
@@ -114,6 +118,9 @@ class TrainingProgram:
     decode: Callable[[Trace], np.ndarray]
     oracle: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     source: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def check_least(least: int, **options: int) -> None:

@@ -28,7 +28,7 @@ e^{-t(n TV - n eps)} <= 1. Hence the exact value lies in
 with Z the mass of one count before normalization. The ratio B lost/computed is *measured*, and the
 cut is lowered until it is below RELATIVE_ERROR/2. Rounding: an entry passes at most V convolutions
 of width w, each an inner product of non-negative numbers, and so gathers at most 2 V w 2^-53;
-problems too large to keep this below RELATIVE_ERROR/2 are refused (`affordable`).
+problems too large to keep this below RELATIVE_ERROR/2 are refused (`obstacle`).
 """
 
 from __future__ import annotations
@@ -104,10 +104,10 @@ def exact_failure_probability(
     if vocab == 2:
         failure = binomial_tail(n, eps, masses[0] if masses else Fraction(1, 2))
     elif masses is None or len(set(masses)) == 1:
-        if not affordable(vocab, n):
+        if why := obstacle(vocab, n):
             raise InputError(
-                f"n: vocab {vocab}, n {n} is too large for the exact probability, which may take "
-                f"{WORK_LIMIT:.0e} multiply-adds and needs {work(vocab, n):.0e}; lower n or vocab"
+                f"n: vocab {vocab}, n {n} is too large for the exact probability, which {why}; "
+                "lower n or vocab"
             )
         failure = float(uniform_tails(vocab, range(n, n + 1), eps)[0])
     else:
@@ -187,10 +187,14 @@ def work(vocab: int, n: int) -> float:
     return 2 * min(vocab, 20 * math.sqrt(vocab)) * _count_width(vocab, n) * window
 
 
-def affordable(vocab: int, n: int) -> bool:
-    """Whether an evaluation stays within the limits on work and, see above, on rounding."""
+def obstacle(vocab: int, n: int) -> str | None:
+    """Which limit an evaluation breaks, on work or, see above, on rounding; None if neither."""
+    if (needed := work(vocab, n)) > WORK_LIMIT:
+        return f"may take {WORK_LIMIT:.0e} multiply-adds and needs {needed:.0e}"
     rounding = 2 * vocab * _count_width(vocab, n) * 2.0**-53
-    return work(vocab, n) <= WORK_LIMIT and rounding <= RELATIVE_ERROR / 2
+    if rounding > RELATIVE_ERROR / 2:
+        return f"may lose {RELATIVE_ERROR / 2:.0e} of itself to rounding and loses {rounding:.1e}"
+    return None
 
 
 def tails_bytes(vocab: int, n: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypedDict
@@ -14,8 +17,8 @@ from icl_sim.bounds import sequences, tokens
 from icl_sim.bounds.arguments import Exact, per_context, probability, whole
 from icl_sim.bounds.exact import (
     RELATIVE_ERROR,
-    affordable,
     convex_order_bound,
+    obstacle,
     uniform_tails,
     work,
 )
@@ -23,6 +26,7 @@ from icl_sim.errors import InputError
 from icl_sim.execution.signatures import checked
 
 SEARCH_LIMIT = 2e11  # multiply-adds that the search for n* may take: about a minute on one core
+COIN_LIMIT = 10**10  # n up to which two symbols' tails are known: beyond, betainc loses digits
 
 
 class TooCostlyError(InputError):
@@ -151,26 +155,72 @@ def exact_sample_size(*, vocab: int, eps: Exact, delta: Exact, contexts: int = 1
     level = probability(eps, name="eps")
     if level >= 1 - Fraction(1, vocab):
         return 1  # the uniform law's TV never exceeds 1 - 1/V
-    cost = _search_work(vocab, proved)
-    if cost > SEARCH_LIMIT or not (vocab == 2 or affordable(vocab, proved)):
+    if why := _out_of_reach(vocab, proved):
         raise TooCostlyError(
-            f"exact: not computed, the search up to n = {proved} would take {cost:.0e} "
-            f"multiply-adds, limit {SEARCH_LIMIT:.0e}; raise eps or lower vocab"
+            f"exact: not computed, the search up to n = {proved} {why}; raise eps or lower vocab"
         )
     allowed = per_context(float(probability(delta, name="delta")), contexts) * (1 + RELATIVE_ERROR)
-    high = proved if vocab == 2 else _proved_size(vocab, level, allowed, proved)
+    if vocab == 2:
+        return _coins_needed(level, allowed, proved)
+    high = _proved_size(vocab, level, allowed, proved)
     while high > 1:
         low = _chunk_start(vocab, high)
         sizes = range(low, high)
-        tails = _coin_tails(sizes, level) if vocab == 2 else uniform_tails(vocab, sizes, level)
-        failing = np.flatnonzero(tails > allowed)
+        failing = np.flatnonzero(uniform_tails(vocab, sizes, level) > allowed)
         if len(failing):
             return low + int(failing[-1]) + 1
         high = low
     return 1
 
 
-def _coin_tails(sizes: range, eps: Fraction) -> np.ndarray:
+def _out_of_reach(vocab: int, proved: int) -> str | None:
+    """Why n* is not searched for up to a size; None if it is."""
+    if vocab == 2:
+        far = f"would go beyond {COIN_LIMIT:.0e}, where floats do not hold the probability to 1e-9"
+        return far if proved > COIN_LIMIT else None
+    if (cost := _search_work(vocab, proved)) > SEARCH_LIMIT:
+        return f"would take {cost:.0e} multiply-adds, limit {SEARCH_LIMIT:.0e}"
+    if why := obstacle(vocab, proved):
+        return f"needs a probability there, which {why}"
+    return None
+
+
+def _coins_needed(eps: Fraction, allowed: float, proved: int) -> int:
+    """n* of two symbols: one more than the last size that fails, which is a peak."""
+    peaks = _coin_peaks(proved, eps)
+    while sizes := list(itertools.islice(peaks, 4096)):
+        failing = np.flatnonzero(_coin_tails(sizes, eps) > allowed)
+        if len(failing):
+            return sizes[failing[0]] + 1
+    return 1
+
+
+def _coin_peaks(high: int, eps: Fraction) -> Iterator[int]:
+    """The n < high, from above, with k(n + 2) = k(n) + 2, where k(n) = floor(n (1/2 + eps)) + 1.
+
+    The last n that fails is one of them. P(TV > eps) = 2 P(B_n >= k(n)), B_n ~ Binomial(n, 1/2).
+    Elsewhere k(n + 2) = k + 1, and P(B_(n+2) >= k + 1) - P(B_n >= k) = (P(B_n = k - 1) -
+    P(B_n = k))/4 >= 0, as k > n/2: if n fails, so does n + 2.
+
+    With 1/2 + eps = a/b, n is one of them where n a mod b >= b - 2 eps b. A step from n to n - 2
+    lowers that remainder by 2 eps b, so that the next one of the same parity is known at once.
+    """
+    share = Fraction(1, 2) + eps
+    a, b = share.numerator, share.denominator
+    step = int(2 * eps * b)  # an integer: 2 a - b
+
+    def of_parity(n: int) -> Iterator[int]:
+        left = n * a % b
+        if left + step < b:
+            n, left = n - 2 * (left // step + 1), left % step + b - step
+        while n >= 1:
+            yield n
+            n, left = n - 2 * (left // step + 1), left % step + b - step
+
+    return heapq.merge(of_parity(high - 1), of_parity(high - 2), reverse=True)
+
+
+def _coin_tails(sizes: Sequence[int], eps: Fraction) -> np.ndarray:
     """P(TV > eps) at the uniform law on two symbols, for each n: float64 [len(sizes)]."""
     up = eps + Fraction(1, 2)
     least = np.array([n * up.numerator // up.denominator + 1 for n in sizes], dtype=np.float64)
@@ -184,8 +234,6 @@ def _chunk_start(vocab: int, high: int) -> int:
     They share floor(n/V), and spread over half a standard deviation of the sum of V Poisson counts,
     so that one tilt suits them all.
     """
-    if vocab == 2:
-        return max(1, high - 4096)
     return max(1, (high - 1) // vocab * vocab, high - 1 - math.isqrt(high) // 2)
 
 
@@ -206,6 +254,4 @@ def _search_work(vocab: int, proved: int) -> float:
 
     From `convex_order_bound` down to n* are at most a tenth of the sizes.
     """
-    if vocab == 2:
-        return 100.0 * proved
     return (0.1 * proved / min(vocab, 1 + math.isqrt(proved) // 2) + 15) * work(vocab, proved)

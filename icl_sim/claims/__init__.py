@@ -129,8 +129,7 @@ def judge(
     Raises:
       InputError: an unknown name or profile, or a seed that is none.
     """
-    if profile not in PROFILES:
-        raise InputError(f"--profile: expected one of {', '.join(PROFILES)}, got {profile}")
+    require_known(profile, PROFILES, what="--profile")
     root = jax.random.key(checked_seed(seed))
     store = MemoryStore() if store is None else store
     judgements = []

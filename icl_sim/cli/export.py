@@ -22,7 +22,9 @@ def add(commands: Any) -> None:
     about = "write each construction's weights and card, or a run's records, as files"
     parser = flags.add_command(commands, "export", run, about)
     parser.add_argument("directory", metavar="DIR", help="where to; made if it is not there")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="constructions; all that fit")
+    parser.add_argument(
+        "names", nargs="*", default=[], metavar="NAME", help="constructions; all that fit"
+    )
     parser.add_argument(
         "--format",
         choices=FORMATS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 from icl_sim.errors import InputError, did_you_mean
@@ -18,28 +18,56 @@ PLACES = ("processes", "coordinator", "process", "restarts", "join_timeout")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, instead of argparse's dump of the usage."""
+    """A parser whose errors are one line, instead of argparse's dump of the usage.
+
+    Attributes:
+      known: options of any command, none of which is a typo for another.
+    """
+
+    known: Collection[str] = ()
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
         if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             message += did_you_mean(found[1], re.findall(r"[\w-]+", found[2]))
-        elif found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
-            message += did_you_mean(found[1], sorted(_options(self)))
+        elif found := re.match(r"unrecognized arguments: ([^\s=]*)", message):
+            places, options = self._takes()
+            near = "" if found[1] in self.known else did_you_mean(found[1], options)
+            message += near or f": {self.prog} takes {', '.join(places + options)}"
         raise InputError(f"{message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but what a command does not take it refuses itself: it knows its own."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and self._subparsers is None:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+    def meet(self, known: Collection[str] | None = None) -> None:
+        """Tells every command's parser below which options there are."""
+        self.known = set(_options(self)) if known is None else known
+        for below in _commands(self):
+            below.meet(self.known)
+
+    def _takes(self) -> tuple[list[str], list[str]]:
+        """Names of the arguments by their place, and of the options."""
+        places = [str(action.metavar or action.dest) for action in self._get_positional_actions()]
+        return places, [name for name in self._option_string_actions if name.startswith("--")]
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Help and version; argparse's own says nothing of a standard output that takes none."""
         print(message, end="", file=file or sys.stderr, flush=True)
 
 
-def _options(parser: argparse.ArgumentParser) -> set[str]:
+def _commands(parser: Parser) -> list[Parser]:
+    below = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return [command for action in below for command in action.choices.values()]
+
+
+def _options(parser: Parser) -> list[str]:
     """The long options of a parser and of all its commands."""
-    names = {name for name in parser._option_string_actions if name.startswith("--")}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            names = names.union(*map(_options, action.choices.values()))
-    return names
+    own = [name for name in parser._option_string_actions if name.startswith("--")]
+    return own + [name for command in _commands(parser) for name in _options(command)]
 
 
 def add_command(

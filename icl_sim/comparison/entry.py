@@ -11,6 +11,7 @@ from icl_sim.comparison.result import TRUTH
 from icl_sim.data.tasks import Demonstrations
 from icl_sim.divergence.real_inputs import SUM_TOLERANCE
 from icl_sim.errors import InputError
+from icl_sim.execution.memory_guard import require
 
 
 def checked_laws(values: Any, *, name: str, shown: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -56,7 +57,10 @@ def certified(
 def check_request(
     predictors: Sequence[str], sizes: Sequence[int], *, tasks: int, seeds: int
 ) -> None:
-    """Raises InputError unless names and sizes are distinct, and there is something to compare."""
+    """Raises InputError unless names and sizes are distinct, and there is something to compare.
+
+    And if memory does not last for the answers, which take a KiB each at least.
+    """
     names = (*predictors, TRUTH)
     if len(set(names)) < len(names) or not predictors:
         raise InputError(f"--predictors: expected distinct names, got {' '.join(predictors)}")
@@ -64,3 +68,8 @@ def check_request(
         raise InputError(f"--sizes: expected distinct sizes of at least 1, got {list(sizes)}")
     if tasks < 1 or seeds < 1:
         raise InputError(f"expected at least one task and one seed, got {tasks} and {seeds}")
+
+    def cost(tasks: int, seeds: int) -> int:
+        return 1024 * len(predictors) * len(sizes) * tasks * seeds
+
+    require("the comparison", cost, host=True, tasks=tasks, seeds=seeds)

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from icl_sim.comparison.entry import check_request
 from icl_sim.comparison.language import KIND, compare_tasks
 from icl_sim.comparison.language_result import LanguageComparison
-from icl_sim.comparison.run import ROUTES
+from icl_sim.comparison.run import ROUTES, SIZES
 from icl_sim.data.text_files import read_pairs
 from icl_sim.data.text_pairs import Template, TextPair, TextTask
 from icl_sim.data.text_tasks import text_task
 from icl_sim.errors import InputError
 from icl_sim.execution.progress import Progress, quiet
+from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.signatures import checked
 from icl_sim.predictors.language_model import TUNING, LanguageModel
 from icl_sim.storage.result_store import ResultStore
@@ -87,11 +89,15 @@ def compare_language(
             seed=seed + index,
         )
 
+    checked_seed(seed)
+    routes = ROUTES[KIND] if predictors is None else predictors
+    count = TASKS if tasks is None else tasks
+    check_request(routes, SIZES[:1] if sizes is None else sizes, tasks=count, seeds=seeds)
     return compare_tasks(
         base,
-        [one(index) for index in range(TASKS if tasks is None else tasks)],
+        [one(index) for index in range(count)],
         sizes=sizes,
-        predictors=ROUTES[KIND] if predictors is None else predictors,
+        predictors=routes,
         seeds=seeds,
         tuning=tuning,
         seed=seed,

@@ -26,6 +26,7 @@ from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.signatures import check_fields, checked
 from icl_sim.transformer import Arithmetic, Params, Transformer, forward_bytes
 from icl_sim.transformer.arithmetic import CERTIFIED
+from icl_sim.transformer.leaves import check_leaves
 
 BLOCK = 32  # tokens between two looks at stop conditions
 LENGTHS = 64  # prompts are filled up to a multiple, so that few lengths are compiled
@@ -142,6 +143,7 @@ def sample_tokens(
     [[1, 0, 0, 1]]
     """
     spec = model.spec
+    check_leaves(spec, params)
     rows = [_tokens(spec, row, f"prompt {i}") for i, row in enumerate(prompts)]
     if steps < 1 or not rows:
         raise InputError(
@@ -150,7 +152,9 @@ def sample_tokens(
     if key is None and not sampling.greedy:
         raise InputError("key: expected a random key with a temperature above 0, got None")
     key = jax.random.key(0) if key is None else key
-    shared = _tokens(spec, prefix, "prefix") if prefix is not None and len(prefix) else None
+    if odd := [token for token in stop if not 0 <= token < spec.output_size]:
+        raise InputError(f"stop: expected tokens from 0 to {spec.output_size - 1}, got {odd[0]}")
+    shared = _tokens(spec, prefix, "prefix") if prefix is not None and np.size(prefix) else None
     width = -(-max(map(len, rows)) // LENGTHS) * LENGTHS
     room = width + -(-steps // BLOCK) * BLOCK
 

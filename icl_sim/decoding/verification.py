@@ -31,7 +31,7 @@ from icl_sim.decoding.plan import Plan
 from icl_sim.errors import InputError
 from icl_sim.execution.lookahead import ahead
 from icl_sim.execution.memory_guard import require
-from icl_sim.execution.signatures import checked
+from icl_sim.execution.signatures import checked, short
 from icl_sim.transformer import load
 
 # What a trace says of the machine after its steps, besides its cells.
@@ -109,6 +109,8 @@ def verified(
     start = time.perf_counter()
     if construction.machine is None:
         raise InputError(f"{construction.name}: expected a machine construction")
+    if block < 1:
+        raise InputError(f"block: expected at least 1, got {block}")
     if isinstance(trace, Trace):
         if len(trace.codes) != trace.steps:
             raise InputError(
@@ -120,7 +122,7 @@ def verified(
     elif tape is None:
         raise InputError("tape: expected the input tape, which pieces of a trace do not tell")
     run = Transcript(construction.machine.vocabulary)
-    pieces = iter(trace)
+    pieces = _checked(trace)
     head = next(pieces, None)
     if head is None:
         raise InputError("trace: expected at least one piece, got none")
@@ -151,6 +153,14 @@ def verified(
     seconds = time.perf_counter() - start
     found = Verification(steps, mismatches, first, lost, seconds, tuple(dict.fromkeys(stray)))
     return found, run
+
+
+def _checked(trace: Iterable[Trace]) -> Iterator[Trace]:
+    """The pieces of a trace; InputError if they are none."""
+    for piece in trace if np.iterable(trace) else [trace]:
+        if not isinstance(piece, Trace):
+            raise InputError(f"trace: expected a Trace or its pieces in order, got {short(piece)}")
+        yield piece
 
 
 # Tokens and the position of the first -> mismatches, the first of them, whether any was lost.

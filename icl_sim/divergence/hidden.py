@@ -94,15 +94,15 @@ def _distances(measure: Discrepancy, a: Any, w_a: Any, b: Any, w_b: Any) -> jax.
     first, w_first, second, w_second = (np.shape(x) for x in (a, w_a, b, w_b))
     try:
         for shape, w in ((first, w_first), (second, w_second)):
-            if len(w) != 2 or shape[-1] != w[0]:
+            if len(w) != 2 or shape[-1] != w[0] or 0 in w:
                 raise ValueError
-        if w_first[1] != w_second[1] or w_first[1] == 0:
+        if w_first[1] != w_second[1]:
             raise ValueError
         np.broadcast_shapes(first[:-1], second[:-1])
     except (IndexError, ValueError):
         raise InputError(
-            "expected hidden states [..., m, D] and unembeddings [D, V] of two models with the "
-            f"same V >= 1, got {first}, {w_first} and {second}, {w_second}"
+            "expected hidden states [..., m, D] and unembeddings [D, V] of two models with D >= 1 "
+            f"and the same V >= 1, got {first}, {w_first} and {second}, {w_second}"
         ) from None
     # Both models' logits of a block, once more where they are made finite; and float32 copies.
     wide = sum(4 * math.prod(np.shape(w)) for w in (w_a, w_b) if _is_short(w))

@@ -30,6 +30,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype(np.float16),
     "BF16": jnp.dtype("bfloat16"),
 }
+LAYOUTS = ("pt", "np", "mlx")  # of those named in files, what has the names and axes of PyTorch
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _BLOCK = 2**24
@@ -93,7 +94,7 @@ def read_tensors(folder: Path) -> dict[str, Stored]:
 
 
 def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any], int]:
-    """Entries of the tensors, the metadata, and where the data begin.
+    """Entries of the tensors, the metadata, which are texts, and where the data begin.
 
     Raises:
       InputError: a file that cannot be read, is cut off, or is none of this format.
@@ -105,9 +106,7 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any], 
             if not 2 <= size <= min(length - 8, 10**8):
                 raise ValueError(f"a header of 2 to {length - 8} bytes, got {size}")
             header = parse_object(file.read(size).decode())
-        metadata = header.pop("__metadata__", {})
-        if not isinstance(metadata, dict):
-            raise ValueError("metadata to be an object")
+        metadata = _checked_metadata(header.pop("__metadata__", {}))
         stop = 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             stop = _check_entry(name, entry, stop)
@@ -118,6 +117,15 @@ def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any], 
     except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
         raise InputError(f"{path}: expected {one_line(error)}") from None
     return header, metadata, 8 + size
+
+
+def _checked_metadata(metadata: Any) -> dict[str, str]:
+    """The metadata; ValueError unless they are texts, and the layout, if they name it, is ours."""
+    if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
+        raise ValueError("__metadata__ to be an object of texts")
+    if (layout := metadata.get("format", LAYOUTS[0])) not in LAYOUTS:
+        raise ValueError(f"__metadata__, format: one of {', '.join(LAYOUTS)}, got {layout[:40]!r}")
+    return metadata
 
 
 def _check_entry(name: str, entry: dict[str, Any], start: int) -> int:

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ import orbax.checkpoint as ocp
 
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
+from icl_sim.storage.locks import lock_directory, require_free, require_place
 from icl_sim.storage.provenance import provenance
 from icl_sim.storage.records import canonical_json
 
@@ -38,7 +40,7 @@ class CheckpointError(InputError):
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a directory of their own.
+    """The checkpoints of one run, in a directory of their own that no other run may have open.
 
     All processes of a run must open it, and save and restore alike.
 
@@ -64,6 +66,7 @@ class Checkpoints:
         self._config = json.loads(canonical_json({**config, **provenance()}))
         self.skipped: tuple[str, ...] = ()
         self.note: Any = None
+        self._lock = -1  # of the first process
         from_first(lambda: self._open(keep))
 
     def _open(self, keep: int) -> bytes:
@@ -74,10 +77,20 @@ class Checkpoints:
             enable_async_checkpointing=False,
             multiprocessing_options=alone,
         )
-        with self._one_line("open"):
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(self._directory, options=options)
+        try:
+            with self._one_line("open"):
+                self._directory.mkdir(parents=True, exist_ok=True)
+                self._lock = lock_directory(self._directory)
+                self._manager = ocp.CheckpointManager(self._directory, options=options)
+        except BaseException:
+            self._release()
+            raise
         return b""
+
+    def _release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     def save(self, step: int, tree: Any, *, note: Any = None) -> None:
         """Commits ``tree``, a pytree of arrays, as the state before step ``step``.
@@ -88,10 +101,11 @@ class Checkpoints:
           note: JSON value to keep beside them, for what has no fixed shape.
 
         Raises:
-          InputError: the directory cannot be written; earlier steps are intact.
+          InputError: the directory cannot be written, or is not there any longer.
         """
         if not is_first():
             return
+        require_place(self._lock, self._directory)
         leaves = _named(tree)
         manifest = {
             "schema": SCHEMA,
@@ -202,12 +216,7 @@ class Checkpoints:
 
     def _require_same(self, manifest: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:
         found = manifest["config"]
-        if found != self._config:
-            names = sorted(
-                name
-                for name in found.keys() | self._config.keys()
-                if found.get(name) != self._config.get(name)
-            )
+        if names := _differing(found, self._config):
             raise InputError(
                 f"{self._directory} belongs to a run with another {', '.join(names)}; use the same "
                 "settings or choose another directory"
@@ -216,12 +225,7 @@ class Checkpoints:
             n: (leaf["dtype"], tuple(leaf["shape"])) for n, leaf in manifest["leaves"].items()
         }
         expected = {name: (leaf.dtype.name, leaf.shape) for name, leaf in wanted.items()}
-        if shapes != expected:
-            names = sorted(
-                name
-                for name in shapes.keys() | expected.keys()
-                if shapes.get(name) != expected.get(name)
-            )
+        if names := _differing(shapes, expected):
             first = names[0]
             raise InputError(
                 f"{self._directory}: {first}: expected {expected.get(first)}, found "
@@ -232,21 +236,29 @@ class Checkpoints:
         """Releases the directory."""
         if is_first():
             self._manager.close()
+            self._release()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *exception: object) -> None:
+        try:
+            if kind is None and self._lock >= 0:
+                require_place(self._lock, self._directory)
+        finally:
+            self.close()
 
     @contextlib.contextmanager
     def _one_line(self, verb: str) -> Iterator[None]:
         try:
             with _quiet():
                 yield
+        except InputError:
+            raise
         except Exception as error:  # Orbax has many ways to say that the disk is full
-            for part in self._directory.glob("*.orbax-checkpoint-tmp"):
-                shutil.rmtree(part, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for part in self._directory.glob("*.orbax-checkpoint-tmp"):
+                    shutil.rmtree(part, ignore_errors=True)
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             if "No space left" in str(error):
                 reason = "No space left on device"
@@ -282,7 +294,12 @@ def _is_no_failure(record: logging.LogRecord) -> bool:
 
 
 def discard(directory: Path) -> None:
-    """Removes checkpoints; a kill meanwhile leaves nothing that a later run would read."""
+    """Removes checkpoints; a kill meanwhile leaves nothing that a later run would read.
+
+    Raises:
+      InputError: another run holds them.
+    """
+    require_free(directory)
     old = directory.with_name(f"{directory.name}-old")
     shutil.rmtree(old, ignore_errors=True)
     directory.rename(old)
@@ -315,6 +332,12 @@ def _from_bytes(template: Any, content: bytes) -> Any:
         leaves.append(np.frombuffer(content[at : at + size], leaf.dtype).reshape(leaf.shape).copy())
         at += size
     return _like(template, iter(leaves))
+
+
+def _differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """The names under which two mappings hold something else, sorted."""
+    names = found.keys() | expected.keys()
+    return sorted(name for name in names if found.get(name) != expected.get(name))
 
 
 def _fingerprint(leaf: Any) -> dict[str, Any]:

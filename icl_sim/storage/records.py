@@ -133,12 +133,16 @@ def encode_line(record: Mapping[str, Any]) -> bytes:
 
 
 def decode_line(line: bytes) -> dict[str, Any] | None:
-    """The header or record of a line without its newline; None if the line is not intact."""
+    """The header or record of a line without its newline; None if `encode_line` did not write it.
+
+    Its text must be the one text of its value: NaN or a name that stands there twice has none.
+    """
     match = _LINE.fullmatch(line)
     if match is None or int(match[1], 16) != zlib.crc32(match[2]):
         return None
     try:
-        return json.loads(match[2])
+        value = json.loads(match[2])
+        return value if canonical_json(value).encode() == match[2] else None
     except (ValueError, RecursionError):
         return None
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from icl_sim.errors import InputError
 from icl_sim.execution.plugins import LOADED
@@ -15,6 +15,7 @@ from icl_sim.storage.records import Record, canonical_json, read_run
 from icl_sim.storage.store import Store
 
 
+@runtime_checkable
 class ResultStore(Protocol):
     """What an experiment needs of a store."""
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import socket
@@ -28,6 +27,7 @@ from typing import Any, Self
 
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
+from icl_sim.storage.locks import lock_file, require_place
 from icl_sim.storage.records import (
     SCHEMA,
     Record,
@@ -95,7 +95,10 @@ class Store:
         """Takes the directory; returns what it holds, for the other processes."""
         with _one_line("create", self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _acquire(self.directory / "run-0.lock")
+        lock = self.directory / "run-0.lock"
+        with _one_line("open", lock):
+            holder = f"process {os.getpid()} on {socket.gethostname()}, started {_now()}"
+            self._lock = lock_file(lock, holder)
         files = read_directory(self.directory)
         for file in files:
             if file.header is not None:
@@ -140,7 +143,7 @@ class Store:
             )
 
     def _write(self, fields: Mapping[str, Any]) -> None:
-        self._require_place()
+        require_place(self._file, self._path)
         line = encode_line({**fields, "line": self._lines + 1})
         end = os.lseek(self._file, 0, os.SEEK_END)
         try:
@@ -157,19 +160,6 @@ class Store:
             except OSError:
                 self.close()
             raise
-
-    def _require_place(self) -> None:
-        """Raises InputError if the open file is not the one that the directory shows."""
-        here = os.fstat(self._file)
-        try:
-            there = os.stat(self._path)
-        except OSError:
-            there = None
-        if there is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
-            raise InputError(
-                f"{self._path} was removed or replaced while the run was writing to it; its "
-                "results are lost: run again, and leave the directory alone"
-            )
 
     def has(self, key: str) -> bool:
         """Whether a result is recorded."""
@@ -213,7 +203,7 @@ class Store:
     def __exit__(self, kind: object, *exception: object) -> None:
         try:
             if kind is None and self._file >= 0:
-                self._require_place()
+                require_place(self._file, self._path)
                 if not self._ended:
                     self._write({"end": self._lines})
         finally:
@@ -234,31 +224,6 @@ def _one_line(verb: str, path: Path) -> Iterator[None]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _acquire(path: Path) -> int:
-    """Lock a file for as long as this process holds the descriptor returned.
-
-    The kernel drops a flock with its holder, so that a lock left by a dead run is simply free.
-    """
-    with _one_line("open", path):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        with _one_line("lock", path):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(lock, 1000, 0).decode(errors="replace").strip() or "another run"
-                raise InputError(
-                    f"{path.parent} is in use by {holder}; wait for it or choose another directory"
-                ) from None
-            os.ftruncate(lock, 0)
-            holder = f"process {os.getpid()} on {socket.gethostname()}, started {_now()}\n"
-            os.pwrite(lock, holder.encode(), 0)
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
 
 
 def _require_same_config(path: Path, found: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -131,12 +131,11 @@ def unpack(
 
 
 def _check_header(raw: bytes, spec: TransformerSpec, name: str) -> None:
-    """The leaves of the spec and no others, float32, packed without gaps."""
+    """The leaves of the spec and nothing else, metadata neither; float32, packed without gaps."""
     shapes = param_shapes(spec)
     try:
         size = int.from_bytes(raw[:8], "little")
         header = json.loads(raw[8 : 8 + size], object_pairs_hook=_unique)
-        header.pop("__metadata__", None)
         if header.keys() != shapes.keys():
             odd = sorted(header.keys() ^ shapes.keys())
             raise ValueError(f"the leaves of the spec, missing or unknown: {', '.join(odd)}")

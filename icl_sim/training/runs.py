@@ -5,6 +5,7 @@ Both are resumable.
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.signatures import checked
 from icl_sim.storage.checkpoints import Checkpoints, discard
 from icl_sim.storage.json_form import json_form
+from icl_sim.storage.locks import require_free
 from icl_sim.training import Copies, Examples, TrainConfig, fine_tune_copies
 from icl_sim.training.base_model import (
     CONFIGS,
@@ -73,9 +75,12 @@ def train_base(
       steps: of pretraining.
       resume: go on from the checkpoints that a stopped run left in ``out``.
     """
+    if replicas < 0:
+        raise InputError(f"replicas: expected at least 0, got {replicas}")
+    checked_seed(checked_seed(seed) + replicas)  # the last one's, before hours of work
     config = replace(RECIPE, steps=steps, warmup=min(RECIPE.warmup, steps))
     gates, facts = {}, {}
-    for one in range(checked_seed(seed), seed + 1 + replicas):
+    for one in range(seed, seed + 1 + replicas):
         base, figures = _pretrained(Path(out), one, config, resume, progress)
         gates[one] = gate(base)
         if one == seed:
@@ -142,10 +147,11 @@ def _parts(values: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def _fresh(directory: Path, resume: bool) -> None:
-    """A run that is not to be resumed must not find an earlier one's checkpoints."""
+    """A run that is not to be resumed must not find another's checkpoints."""
 
     def check() -> bytes:
-        if directory.exists() and not resume:
+        require_free(directory)
+        if os.path.exists(directory) and not resume:
             raise InputError(
                 f"{directory} holds checkpoints of a stopped run: ask to resume it (--resume), or "
                 "remove them"
@@ -195,6 +201,9 @@ def train_sft(
     for name, value in (("tasks", tasks), ("seeds", seeds), ("every", every)):
         if value < 1:
             raise InputError(f"{name}: expected at least 1, got {value}")
+    directory = None if out is None else Path(out) / "checkpoints-sft"
+    if directory is not None:
+        _fresh(directory, resume)
     base = load_base()
     # What does not fit the base's window is found before anything is drawn.
     order, table = ((max(sizes),), (CONTEXTS, OUTPUTS))
@@ -225,11 +234,9 @@ def train_sft(
         "progress": progress,
     }
     wall = time.perf_counter()
-    if out is None:
+    if directory is None:
         tuned = fine_tune_copies(Transformer(base.spec), base.params, stacked, **arguments)
     else:
-        directory = Path(out) / "checkpoints-sft"
-        _fresh(directory, resume)
         run = {
             "task": task,
             "sizes": list(sizes),

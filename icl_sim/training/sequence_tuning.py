@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from constructions.spec import TransformerSpec
-from icl_sim.errors import InputError
+from icl_sim.errors import InputError, require_type
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.signatures import checked
 from icl_sim.training.adapters import merge, trainable
@@ -111,6 +111,15 @@ def tune_sequences(
     B = min(config.batch or E, E)
     if parts < 1 or B % parts:
         raise InputError(f"parts: expected a divisor of the {B} rows of a step, got {parts}")
+    for name, value in (("every", every), ("patience", 1 if patience is None else patience)):
+        if value < 1:
+            raise InputError(f"{name}: expected at least 1, got {value}")
+    if checkpoints is not None:
+        from icl_sim.storage.checkpoints import Checkpoints
+
+        require_type(checkpoints, Checkpoints, name="checkpoints")
+    if devices is not None and not len(devices):
+        raise InputError("devices: expected one or more, got none")
     if patience is not None and held_out is None:
         raise InputError("patience: expected held-out rows to look at, got none")
     base = {name: jnp.asarray(leaf) for name, leaf in params.items()}
