@@ -66,7 +66,8 @@ def _plain(text: str) -> str:
 
 def _broken(parts: tuple[str, ...]) -> str:
     """Elements `math` between which a line may end: before a relation, and within what is long."""
-    done, line, width, depth, before = [], "", 0, 0, "("
+    done: list[str] = []
+    line, width, depth, before = "", 0, 0, "("
     for part in parts:
         opens, closes = part in OPENING, part in CLOSING.values()
         joins = part in OPERATORS and before not in (*OPERATORS, *OPENING, ",", ";")
