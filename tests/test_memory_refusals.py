@@ -162,6 +162,8 @@ def test_exact_tails_are_refused(two_gib, monkeypatch):
         ):
             exact_failure_probability(vocab=2**12, n=10**6, eps="0.1")
     with pytest.raises(InputError, match="multiply-adds"):
+        exact_failure_probability(vocab=10**13, n=10, eps="0.1")
+    with pytest.raises(InputError, match="rounding"):  # of work it needs half of what it may
         exact_failure_probability(vocab=10**12, n=10, eps="0.1")
     law = ["1/2", "1/3", "1/6"]
     message = refused(lambda: failure_enclosure(law=law, n=10**6, eps="1e-4"), "an enclosure")
