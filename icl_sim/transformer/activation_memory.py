@@ -36,10 +36,10 @@ def gradient_bytes(
 ) -> int:
     """Memory of a forward and a backward pass at their peak, without params and their gradient.
 
-    What the forward pass computes in each layer is kept: its attention and its MLP, and eight times
-    the residual stream (of either, what comes in, its scale, its norm and what comes out). The
-    gradients of one layer's heads come to it, and the logits are there three times: their
-    logarithms and their gradient come to them.
+    What the forward pass computes in each layer is kept: its attention and its MLP, eight times the
+    residual stream (of either, what comes in, its scale, its norm and what comes out), and the
+    relative bias, which does not wait for the layer before. The gradients of one layer's heads come
+    to it, and the logits are there three times: their logarithms and their gradient come to them.
     """
     require_known(spec)
     layers = [_activations(layer, batch, tokens, how) for layer in spec.layers]
@@ -48,6 +48,7 @@ def gradient_bytes(
         batch * (layer.heads * _pairs(layer, tokens, how) // 2 - tokens * layer.hidden)
         for layer in spec.layers
     )
+    kept += sum(_bias(layer, tokens, how) for layer in spec.layers)
     heads = max((_rows(layer) for layer in spec.layers), default=0)
     streams = 8 * len(spec.layers) * spec.width + 3 * spec.output_size
     return 4 * (spec.loops * (kept + batch * tokens * streams) + batch * tokens * heads)
@@ -65,6 +66,12 @@ def _pairs(layer: Layer, T: int, how: Arithmetic) -> int:
     """Queries and keys that are scored."""
     blocks = attention_blocks(layer, T, how)
     return sum((q.stop - q.start) * (k.stop - k.start) for q, k in blocks)
+
+
+def _bias(layer: Layer, T: int, how: Arithmetic) -> int:
+    """Entries of the relative bias, in rows as long as queries and keys together."""
+    blocks = [(q.stop - q.start, k.stop - k.start) for q, k in attention_blocks(layer, T, how)]
+    return layer.heads * sum(t * (t + s) for t, s in blocks) if layer.window else 0
 
 
 def _rows(layer: Layer) -> int:
