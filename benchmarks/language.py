@@ -30,7 +30,7 @@ from icl_sim.training import TrainConfig, completions, tune_sequences
 from icl_sim.transformer import FAST, Arithmetic, hidden, stack_layers
 
 READ, ROWS, LENGTH, WRITTEN, STEPS = 512, 4, 128, 64, 4
-TRAINING = Arithmetic(precision=FAST.precision, fused=True, scan=True, remat=True)
+TRAINING = Arithmetic(precision=FAST.precision, block=FAST.block, scan=True, remat=True)
 Case = tuple[int, Callable[[], Any]]  # tokens of a call, and the call
 
 

@@ -23,10 +23,16 @@ from icl_sim.data.tasks import random_table, sample_demonstrations
 from icl_sim.training import Examples, TrainConfig, fine_tune, fine_tune_copies
 from icl_sim.training.base_model import LENGTH, RECIPE, SPEC, load_base, table_examples
 from icl_sim.training.fine_tuning import advance, begin
-from icl_sim.training.guarded import State, guarded_update
-from icl_sim.training.pretraining import sequence_loss, start
+from icl_sim.training.guarded import State
+from icl_sim.training.pretraining import (
+    BLOCKS,
+    block_gradient,
+    mean_update,
+    sequence_loss,
+    start,
+)
 from icl_sim.training.pretraining_sequences import Batch, pairs
-from icl_sim.transformer import Transformer
+from icl_sim.transformer import Params, Transformer
 
 SEQUENCES = 24
 
@@ -127,7 +133,7 @@ def _work(params: Any, sequences: int, tokens: int, *, steps: int = 1, runs: int
 
 
 class _Ours:
-    """A step of this library's pretraining on a fixed batch."""
+    """A step of this library's pretraining, block after block, on a fixed batch."""
 
     def __init__(self, state: State, batch: Batch) -> None:
         self.state, self.batch = state, batch
@@ -136,13 +142,14 @@ class _Ours:
         return sequence_loss(SPEC, self.state.leaves, self.batch)
 
     def __call__(self) -> None:
-        self.state = jax.block_until_ready(_step(self.state, self.batch))
+        rows = _gradients(self.state.leaves, self.batch)
+        self.state, _ = jax.block_until_ready(mean_update(RECIPE, self.state, rows, jnp.int32(0)))
 
 
-@partial(jax.jit, donate_argnums=0)
-def _step(state: State, batch: Batch) -> State:
-    value, gradient = jax.value_and_grad(sequence_loss, argnums=1)(SPEC, state.leaves, batch)
-    return guarded_update(state, value, gradient, jnp.int32(0), RECIPE.transformation())
+@jax.jit
+def _gradients(leaves: Params, batch: Batch) -> jax.Array:
+    blocks = jax.tree.map(lambda x: x.reshape(BLOCKS, -1, *x.shape[1:]), batch)
+    return jax.lax.map(partial(block_gradient, SPEC, leaves), blocks)
 
 
 def _torch_steps(spec: TransformerSpec, params: Any, batch: Batch) -> dict[str, Any]:

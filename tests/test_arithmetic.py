@@ -1,4 +1,4 @@
-"""The fast ways through the forward pass: fused, scanned, recomputed, packed, in half precision."""
+"""The fast ways of the forward pass: in blocks, scanned, recomputed, packed, in half precision."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from icl_sim.transformer import (
     unstack_layers,
 )
 from icl_sim.transformer.module import Transformer
+from icl_sim.transformer.sublayers import attention_blocks
 
 jitted = jax.jit(forward, static_argnums=0, static_argnames="how")
 SOME = ("rotary", "grouped heads", "reach", "prefix mask", "equal layers", "gpt2", "gemma")
@@ -38,6 +39,40 @@ def test_fast_arithmetic_is_the_certified_one_up_to_rounding(name):
     expected = np.asarray(jitted(case.spec, params, inputs, **case.arguments))
     got = jitted(case.spec, params, inputs, how=FAST, **case.arguments)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+BLOCKED = (*SOME, "relative bias", "relative bias and prefix", "linear", "grouped heads, hardmax")
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_attention_in_blocks_of_queries_is_that_of_all_at_once(name):
+    case = ARCHITECTURES[name]
+    params, inputs = params_of(case), case.inputs(7)
+    expected = jitted(case.spec, params, inputs, **case.arguments)
+    got = jitted(case.spec, params, inputs, how=Arithmetic(block=2), **case.arguments)
+    np.testing.assert_allclose(got, expected, **F64)
+
+
+def test_blocks_of_queries_have_the_gradient_and_leave_out_what_the_mask_hides():
+    case = ARCHITECTURES["relative bias"]
+    params, inputs = params_of(case), case.inputs(7)
+    segments = np.array([0, 0, 0, 1, 1, 1, 1])
+
+    def loss(params, how):
+        return forward(case.spec, params, inputs, segments=segments, how=how).var()
+
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    plain, blocks = gradient(params, Arithmetic()), gradient(params, Arithmetic(block=3))
+    for name, leaf in plain.items():
+        np.testing.assert_allclose(blocks[name], leaf, **F64, err_msg=name)
+    layer = replace(case.spec.layers[0], reach=2)
+    found = attention_blocks(layer, 7, Arithmetic(block=3))
+    assert found == [
+        (slice(0, 3), slice(0, 3)),
+        (slice(3, 6), slice(2, 6)),
+        (slice(6, 7), slice(5, 7)),
+    ]
+    assert len(attention_blocks(layer, 1000, Arithmetic(block=3))) == 8
 
 
 def test_packed_sequences_are_the_sequences_alone():

@@ -1,9 +1,9 @@
 """What each distance is: of rows of laws, and of rows of logits.
 
-Of logits a and b, with d = a - max a <= 0, e = exp d, E = sum e, and g, f, F the same of b, every
-distance is ``finish(sum over outputs of terms(d, e, E, g, f, F), E)``. So there are two ways to
-it: `of_logits` keeps both rows in the cache, and computes each exponential once; `online` reads
-them twice, part by part, where a whole row does not fit.
+Of logits a and b, with e = exp(a - max a), E = sum e, and f, F the same of b, every distance is
+``finish(sum over outputs of terms(first, second), E)``, where `Weights` are what terms are made of.
+So there are two ways to it: `of_logits` keeps both rows in the cache, and computes each exponential
+once; `online` reads them twice, part by part, where a whole row does not fit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,23 @@ from jax.scipy.special import xlog1py
 
 from icl_sim.divergence.rows import first_of, fold, fold_logits, has_nan, row_max, row_sum
 
-Terms = Callable[..., jax.Array]  # d, e, E, g, f, F -> like d
+
+class Weights(NamedTuple):
+    """Rows of one model, or a part of them.
+
+    logits: a, `finite`.
+    top: max a, of whole rows.
+    weight: e = exp(a - max a).
+    total: E = sum e, of whole rows.
+    """
+
+    logits: jax.Array
+    top: jax.Array
+    weight: jax.Array
+    total: jax.Array
+
+
+Terms = Callable[[Weights, Weights], jax.Array]  # of a and b -> like them
 Finish = Callable[[jax.Array, jax.Array], jax.Array]  # sum of terms, E -> distance
 Part = Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # number -> two arrays [R, L]
 
@@ -44,8 +61,8 @@ class Divergence:
 
     def of_logits(self, a: jax.Array, b: jax.Array) -> jax.Array:
         """[R, V] and [R, V] -> [R]."""
-        (d, e, E), (g, f, F) = _weights(fold_logits(a)), _weights(fold_logits(b))
-        return self.finish(row_sum(self.terms(d, e, E, g, f, F)), E).ravel()
+        first, second = _weights(fold_logits(a)), _weights(fold_logits(b))
+        return self.finish(row_sum(self.terms(first, second)), first.total).ravel()
 
     def online(self, part: Part, parts: int, rows: int, dtype: jnp.dtype) -> jax.Array:
         """[R, 1] from parts of `finite` logits, each read twice.
@@ -76,28 +93,26 @@ class Divergence:
 
         def add(j: jax.Array, total: jax.Array) -> jax.Array:
             a, b = part(j)
-            d, g = a - top_a, b - top_b
-            terms = self.terms(d, jnp.exp(d), E, g, jnp.exp(g), F)
-            return total + jnp.sum(terms, axis=1, keepdims=True)
+            first = Weights(a, top_a, jnp.exp(a - top_a), E)
+            second = Weights(b, top_b, jnp.exp(b - top_b), F)
+            return total + jnp.sum(self.terms(first, second), axis=1, keepdims=True)
 
         return self.finish(lax.fori_loop(*bounds, add, none), E)
 
 
-def _weights(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Of folded logits: d, e and E."""
-    d = a - row_max(a)
-    e = lax.optimization_barrier(jnp.exp(d))  # else XLA may compute it again for each use
-    return d, e, row_sum(e)
+def _weights(a: jax.Array) -> Weights:
+    """Of folded logits."""
+    top = row_max(a)
+    e = lax.optimization_barrier(jnp.exp(a - top))  # else XLA may compute it again for each use
+    return Weights(a, top, e, row_sum(e))
 
 
 def _tv(p: jax.Array, q: jax.Array) -> jax.Array:
     return row_sum(jnp.abs(p - q)).ravel() / 2
 
 
-def _tv_terms(
-    d: jax.Array, e: jax.Array, E: jax.Array, g: jax.Array, f: jax.Array, F: jax.Array
-) -> jax.Array:
-    return jnp.abs(e - f * (E / F))
+def _tv_terms(p: Weights, q: Weights) -> jax.Array:
+    return jnp.abs(p.weight - q.weight * (p.total / q.total))
 
 
 def _tv_finish(total: jax.Array, E: jax.Array) -> jax.Array:
@@ -113,12 +128,12 @@ def _kl(p: jax.Array, q: jax.Array) -> jax.Array:
     return _within(row_sum(terms), 0, jnp.inf).ravel()
 
 
-def _kl_terms(
-    d: jax.Array, e: jax.Array, E: jax.Array, g: jax.Array, f: jax.Array, F: jax.Array
-) -> jax.Array:
+def _kl_terms(p: Weights, q: Weights) -> jax.Array:
+    d, g, none = p.logits - p.top, q.logits - q.top, p.weight == 0
     # No two ordinary logits are this far apart: the lower one was -inf.
     g = jnp.where(g < -jnp.finfo(g.dtype).max / 2, -jnp.inf, g)
-    return jnp.where(e == 0, 0, e * (jnp.where(e == 0, 0, d - g) + jnp.log(F / E)))
+    ratio = jnp.where(none, 0, d - g) + jnp.log(q.total / p.total)
+    return jnp.where(none, 0, p.weight * ratio)
 
 
 def _kl_finish(total: jax.Array, E: jax.Array) -> jax.Array:
@@ -132,7 +147,7 @@ def _within(x: jax.Array, low: float, high: float) -> jax.Array:
 
 
 def _js(p: jax.Array, q: jax.Array) -> jax.Array:
-    return _js_finish(row_sum(_js_of_laws(p, q)), p).ravel()
+    return _js_finish(row_sum(_js_of_laws(p, q))).ravel()
 
 
 def _polynomial(function: Callable[[np.ndarray], np.ndarray], most: float) -> list[float]:
@@ -150,6 +165,15 @@ def _near(t: np.ndarray) -> np.ndarray:
 # points leave an error of 14^-7 = 1e-8.
 _NEAR = _polynomial(_near, 1 / 4)
 _FAR = _polynomial(lambda y: (2 - y) * np.log(2 - y), 1 / 2)
+
+
+# Polynomials top, bottom in u = y^2 such that u top / bottom is h(tanh y) for u up to most, minimax
+# by Lawson's iteration, rounded to float32; tests/test_distance_gradients.py has the error.
+_JS_RATIO = (
+    [1, 0.4769651, 0.06077101, 0.00344879, 9.3057555e-05, 2.0733282e-10],
+    [1, 0.9769657, 0.32703277, 0.044300083, 0.0024811265, 6.7176334e-05],
+    100.0,
+)
 
 
 def _horner(coefficients: list[float], x: jax.Array) -> jax.Array:
@@ -180,11 +204,14 @@ def _js_of_laws(p: jax.Array, q: jax.Array) -> jax.Array:
 
 @_js_of_laws.defjvp
 def _js_slope(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return _js_of_laws(*primals), _js_slope_in(*primals, *tangents)
+
+
+def _js_slope_in(p: jax.Array, q: jax.Array, dp: jax.Array, dq: jax.Array) -> jax.Array:
     # The derivative in p is 2 ln(1 + r). At p = 0 that is -inf, but a softmax multiplies it by 0,
     # and so it is the least that is finite.
-    (p, q), (dp, dq) = primals, tangents
     _, r = _half_difference(p, q)
-    return _js_of_laws(p, q), 2 * (_log1p(r) * dp + _log1p(-r) * dq)
+    return 2 * (_log1p(r) * dp + _log1p(-r) * dq)
 
 
 def _half_difference(p: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -199,19 +226,45 @@ def _log1p(r: jax.Array) -> jax.Array:
     return jnp.where(r < -0.5, jnp.log(jnp.maximum(1 + r, tiny)), jnp.log1p(jnp.maximum(r, -0.5)))
 
 
-def _js_terms(
-    d: jax.Array, e: jax.Array, E: jax.Array, g: jax.Array, f: jax.Array, F: jax.Array
-) -> jax.Array:
-    return _js_of_laws(e * (1 / E), f * (1 / F))  # a quotient a row, not one an entry
+def _js_terms(p: Weights, q: Weights) -> jax.Array:
+    f = q.weight * (p.total / q.total)  # a quotient a row, not one an entry
+    if f.dtype != jnp.float32:
+        return _js_of_laws(p.weight, f)
+    # Halves of differences from the top do not overflow.
+    d, g = (x.logits / 2 - x.top / 2 for x in (p, q))
+    return _js_of_log_ratio(p.weight, f, d - g + jnp.log(q.total / p.total) / 2)
 
 
-def _js_finish(total: jax.Array, E: jax.Array) -> jax.Array:
+@jax.custom_jvp
+def _js_of_log_ratio(p: jax.Array, q: jax.Array, y: jax.Array) -> jax.Array:
+    """`_js_of_laws` where y = ln(p / q) / 2 is known: s h(tanh y), without a logarithm an entry.
+
+    That is an even function of y, zero at zero to second order, so laws that are close keep their
+    accuracy; `_JS_RATIO` is within 3e-7 of it, relatively, and so is its limit beyond the range.
+    """
+    top, bottom, most = _JS_RATIO
+    s, u = p + q, jnp.minimum(y * y, most)
+    terms = s * (u * _horner(top, u) / _horner(bottom, u))
+    return jnp.where(s > 0, terms, 0 * s)  # without mass y may be NaN
+
+
+@_js_of_log_ratio.defjvp
+def _js_slope_of_log_ratio(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    p, q, _ = primals
+    return _js_of_log_ratio(*primals), _js_slope_in(p, q, *tangents[:2])
+
+
+def _js_finish_of_logits(total: jax.Array, E: jax.Array) -> jax.Array:
+    return _js_finish(total / E)
+
+
+def _js_finish(total: jax.Array) -> jax.Array:
     return _within(total / 4, 0, math.log(2))
 
 
 TOTAL_VARIATION = Divergence(_tv, _tv_terms, _tv_finish)
 KULLBACK_LEIBLER = Divergence(_kl, _kl_terms, _kl_finish)
-JENSEN_SHANNON = Divergence(_js, _js_terms, _js_finish)
+JENSEN_SHANNON = Divergence(_js, _js_terms, _js_finish_of_logits)
 
 
 @dataclass(frozen=True)

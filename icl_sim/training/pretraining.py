@@ -32,7 +32,7 @@ from icl_sim.training.config import TrainConfig
 from icl_sim.training.fine_tuning import begin
 from icl_sim.training.guarded import State, guarded_update, require_finite
 from icl_sim.training.pretraining_sequences import ALPHABET, Batch, long_block, short_block
-from icl_sim.transformer import Params, Transformer, forward, gradient_bytes, init
+from icl_sim.transformer import Arithmetic, Params, Transformer, forward, gradient_bytes, init
 
 if TYPE_CHECKING:  # Orbax takes a second to import
     from icl_sim.storage.checkpoints import Checkpoints
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # Orbax takes a second to import
 BLOCKS = 8
 SHORT_BLOCKS = 6
 HINT = 4.0  # in logits
+HOW = Arithmetic(block=64)
 SEQUENCES = 3  # in a short block; a long sequence is as long as all of them
 
 
@@ -56,9 +57,15 @@ class Pretrained(NamedTuple):
 
 def sequence_loss(spec: TransformerSpec, params: Params, batch: Batch) -> jax.Array:
     """Mean over sequences of the weighted cross-entropy of their predicted symbols, in nats."""
-    logits = forward(spec, params, batch.tokens[:, :-1])
+    logits = forward(spec, params, batch.tokens[:, :-1], how=HOW)
     each = optax.softmax_cross_entropy_with_integer_labels(logits, batch.tokens[:, 1:])
     return (each * batch.weights).sum() / jnp.float32(batch.tokens.shape[0])
+
+
+def block_gradient(spec: TransformerSpec, leaves: Params, batch: Batch) -> jax.Array:
+    """float32 [weights + 1]: the gradient of a block's loss, leaf after leaf, and the loss."""
+    value, gradient = jax.value_and_grad(sequence_loss, argnums=1)(spec, leaves, batch)
+    return jnp.append(ravel_pytree(gradient)[0], value)
 
 
 def start(spec: TransformerSpec, seed: int) -> dict[str, jax.Array]:
@@ -122,7 +129,7 @@ def pretrain(
             numbers = np.array([seed, step], np.int32)
             rows = _gradients(spec, length, mesh, leaves, shares, numbers)
             rows = rows.addressable_data(0)[:BLOCKS]
-            state, value = _update(config, state, rows, np.int32(step))
+            state, value = mean_update(config, state, rows, np.int32(step))
             values.append(value)
         require_finite(initial, config, state.fault, state.leaf)
         losses[done:last] = np.stack(values)
@@ -141,7 +148,7 @@ def pretraining_bytes(spec: TransformerSpec, length: int, devices: int = 1) -> i
     where it is gathered; a block of one long sequence on each device.
     """
     weights = sum(map(math.prod, param_shapes(spec).values()))
-    block = gradient_bytes(spec, batch=1, tokens=SEQUENCES * length)
+    block = gradient_bytes(spec, batch=1, tokens=SEQUENCES * length, how=HOW)
     return 4 * weights * (6 + 2 * BLOCKS * (1 + devices)) + devices * block
 
 
@@ -182,9 +189,7 @@ def _gradients(
         key = jax.random.fold_in(jax.random.key(seed), step + 1)
         (first, count) = shares[0]
 
-        def graded(batch: Batch) -> jax.Array:
-            value, gradient = jax.value_and_grad(sequence_loss, argnums=1)(spec, leaves, batch)
-            return jnp.append(ravel_pytree(gradient)[0], value)
+        graded = partial(block_gradient, spec, leaves)
 
         def one_block(row: jax.Array, rows: jax.Array) -> jax.Array:
             number = first + row
@@ -212,10 +217,13 @@ def _gradients(
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _update(
+def mean_update(
     config: TrainConfig, state: State, rows: jax.Array, step: jax.Array
 ) -> tuple[State, jax.Array]:
-    """The next state, and the loss; on one device, so that one program serves every mesh."""
+    """The next state, and the loss, from the blocks' rows.
+
+    On one device, so that one program serves every mesh. The state is given away.
+    """
     total = rows[0]
     for number in range(1, BLOCKS):
         total = total + rows[number]

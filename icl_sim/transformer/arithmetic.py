@@ -17,8 +17,9 @@ class Arithmetic:
       dtype: of activations and of the operands of products; None: that of the params. Norms,
         softmax and rotation angles are computed in float32 at least.
       precision: of float32 products on hardware that has faster ones.
-      fused: softmax attention by `jax.nn.dot_product_attention`, which rounds otherwise, where a
-        layer has no relative bias.
+      block: causal attention by blocks of at least this many queries, each beside the keys that it
+        may see and not beside those that the mask hides: down to half the work, and sums that round
+        otherwise; 0: all queries at once.
       scan: equal layers are stacked and scanned, so that a deep model compiles as one layer.
       remat: layers are computed again in the backward pass instead of kept.
 
@@ -28,7 +29,7 @@ class Arithmetic:
 
     dtype: Any = None
     precision: jax.lax.Precision = jax.lax.Precision.HIGHEST
-    fused: bool = False
+    block: int = 0
     scan: bool = False
     remat: bool = False
 
@@ -36,6 +37,6 @@ class Arithmetic:
 # What certificates speak of: TF32 and bfloat16 products break the margins of hand-written weights.
 CERTIFIED = Arithmetic()
 # Language models: the same on a CPU up to the order of sums.
-FAST = Arithmetic(precision=jax.lax.Precision.DEFAULT, fused=True, scan=True)
+FAST = Arithmetic(precision=jax.lax.Precision.DEFAULT, block=64, scan=True)
 # Language models on accelerators: bfloat16 products over float32 masters.
-HALF = Arithmetic(dtype=jnp.bfloat16, precision=jax.lax.Precision.DEFAULT, fused=True, scan=True)
+HALF = Arithmetic(dtype=jnp.bfloat16, precision=jax.lax.Precision.DEFAULT, block=64, scan=True)

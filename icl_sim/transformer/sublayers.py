@@ -14,10 +14,12 @@ import jax.numpy as jnp
 
 from constructions.rotary import Rotary
 from constructions.spec import Layer, TransformerSpec
-from icl_sim.transformer.arithmetic import Arithmetic
+from icl_sim.transformer.arithmetic import CERTIFIED, Arithmetic
 from icl_sim.transformer.switches import GATES, MASKS, WEIGHTS, lift, norm
 
 Params = Mapping[str, jax.Array]
+
+MOST_BLOCKS = 8  # of attention, since each is compiled
 
 LORA_SCALE = 2.0  # alpha/r of Hu et al. (arXiv:2106.09685)
 
@@ -136,17 +138,32 @@ def attention(
     if segments is not None:
         same = segments[..., :, None] == segments[..., None, :]
         mask = (lift(mask, same.ndim) & same)[..., None, :, :]
-    if how.fused and _fusable(layer) and watch is None:
-        head = _fused(layer, q, k, v, mask)
-    else:
-        if layer.groups != layer.heads:
-            k, v = (jnp.repeat(y, layer.heads // layer.groups, axis=-3) for y in (k, v))
+    if layer.groups != layer.heads:
+        k, v = (jnp.repeat(y, layer.heads // layer.groups, axis=-3) for y in (k, v))
+    heads = []
+    for rows, keys in attention_blocks(layer, T, how if watch is None else CERTIFIED):
+        seen = mask[..., rows, keys]
         # Nothing here holds the scores, which are large, when operations run one by one.
-        weight, total = WEIGHTS[layer.attend](*_scores(layer, leaf, q, k, place, mask, how))
-        head = average(einsum("...ts,...su->...tu", weight, v, how=how), total)
+        weight, total = WEIGHTS[layer.attend](
+            *_scores(layer, leaf, q[..., rows, :], k[..., keys, :], rows, keys, seen, how)
+        )
+        head = einsum("...ts,...su->...tu", weight, v[..., keys, :], how=how, out=weight.dtype)
+        heads.append(average(head, total))
         if watch is not None:
             watch(average(weight, total))
+    head = heads[0] if len(heads) == 1 else jnp.concatenate(heads, axis=-2)
     return join_heads(layer, leaf, head.astype(x.dtype), how)
+
+
+def attention_blocks(layer: Layer, T: int, how: Arithmetic) -> list[tuple[slice, slice]]:
+    """Queries, and all the keys that one of them may see: T x T at once, or block by block."""
+    if not how.block or layer.mask != "causal":
+        return [(slice(0, T), slice(0, T))]
+    size = max(how.block, -(-T // MOST_BLOCKS))
+    stops = [*range(size, T, size), T]
+    starts = [0, *stops[:-1]]
+    first = [max(0, start + 1 - layer.reach) if layer.reach else 0 for start in starts]
+    return [(slice(*q), slice(*k)) for q, k in zip(zip(starts, stops), zip(first, stops))]  # noqa: B905
 
 
 def _scores(
@@ -154,20 +171,37 @@ def _scores(
     leaf: Params,
     q: jax.Array,
     k: jax.Array,
-    place: jax.Array,
-    mask: jax.Array,
+    rows: slice,
+    keys: slice,
+    seen: jax.Array,
     how: Arithmetic,
 ) -> tuple[jax.Array, jax.Array]:
-    """Of queries and keys [..., H, T, K], the scores [..., H, T, T] and which of them are seen."""
-    scores = einsum("...htk,...hsk->...hts", q, k, how=how)
+    """Of queries and keys [..., H, T, K], the scores [..., H, T, S] and which of them are seen."""
+    kind = jnp.promote_types(q.dtype, jnp.float32)
+    scores = einsum("...htk,...hsk->...hts", q, k, how=how, out=kind)
     scores = scores * jnp.asarray(layer.scale, scores.dtype)
     if layer.window:
-        bias = relative_bias(layer, leaf, place[:, None] - place[None, :])
+        bias = _bias_rows(layer, leaf, rows, keys)
         # Copied along the batch by a product with ones: its gradient is a matrix product, that of a
         # broadcast a reduction over the leading axis, a third of a training step on a CPU.
         ones = jnp.ones((math.prod(scores.shape[:-3]), 1), q.dtype)
         scores = scores + dot(ones, bias.reshape(1, -1), how).reshape(scores.shape)
-    return scores, jnp.broadcast_to(mask, scores.shape)
+    return scores, jnp.broadcast_to(seen, scores.shape)
+
+
+def _bias_rows(layer: Layer, leaf: Params, rows: slice, keys: slice) -> jax.Array:
+    """`relative_bias` of neighboring queries and keys, [H, T, S], row after row one to the right.
+
+    Sums over shifted rows are its gradient; that of a table look-up would add entry by entry.
+    """
+    T, S = rows.stop - rows.start, keys.stop - keys.start
+    distance = rows.stop - 1 - keys.start - jnp.arange(T + S, dtype=jnp.int32)
+    line = relative_bias(layer, leaf, distance)  # of the last query and the first key first
+    # In rows of T + S the line is under itself; read in rows one shorter, it moves right.
+    line = jnp.roll(line, 1 - T, axis=-1)
+    shape = (layer.heads, T, T + S)
+    rows_of = jnp.broadcast_to(line[:, None], shape).reshape(layer.heads, -1)
+    return rows_of[:, : T * (T + S - 1)].reshape(layer.heads, T, -1)[..., :S]
 
 
 def join_heads(layer: Layer, leaf: Params, head: jax.Array, how: Arithmetic) -> jax.Array:
@@ -180,24 +214,6 @@ def join_heads(layer: Layer, leaf: Params, head: jax.Array, how: Arithmetic) -> 
     if layer.projection_bias != "all":
         return out
     return out + lift(leaf["b_o"].astype(out.dtype), out.ndim)
-
-
-def _fusable(layer: Layer) -> bool:
-    return layer.attend == "softmax" and not layer.window and layer.key_size == layer.value_size
-
-
-def _fused(layer: Layer, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """[..., H, T, U] by the library's kernel, which takes [B, T, H, K]."""
-    lead = q.shape[:-3]
-
-    def flat(y: jax.Array) -> jax.Array:
-        return jnp.swapaxes(y.reshape(-1, *y.shape[-3:]), 1, 2)
-
-    rows = jnp.broadcast_to(lift(mask, len(lead) + 3), (*lead, 1, *mask.shape[-2:])).reshape(
-        -1, 1, *mask.shape[-2:]
-    )
-    out = jax.nn.dot_product_attention(flat(q), flat(k), flat(v), mask=rows, scale=layer.scale)
-    return jnp.swapaxes(out, 1, 2).reshape(*lead, layer.heads, *out.shape[1::2])
 
 
 def residual_layer(
@@ -238,11 +254,11 @@ def mlp(layer: Layer, leaf: Params, x: jax.Array, how: Arithmetic) -> jax.Array:
     return linear(h, "down")
 
 
-def einsum(formula: str, *operands: jax.Array, how: Arithmetic) -> jax.Array:
-    """The product of the operands in the arithmetic's dtype and precision."""
+def einsum(formula: str, *operands: jax.Array, how: Arithmetic, out: Any = None) -> jax.Array:
+    """The product of the operands in the arithmetic's dtype and precision, its sums in ``out``."""
     if how.dtype is not None:
         operands = tuple(x.astype(how.dtype) for x in operands)
-    return jnp.einsum(formula, *operands, precision=how.precision)
+    return jnp.einsum(formula, *operands, precision=how.precision, preferred_element_type=out)
 
 
 def dot(x: jax.Array, w: jax.Array, how: Arithmetic) -> jax.Array:
