@@ -147,7 +147,8 @@ def attention(
         weight, total = WEIGHTS[layer.attend](
             *_scores(layer, leaf, q[..., rows, :], k[..., keys, :], rows, keys, seen, how)
         )
-        head = einsum("...ts,...su->...tu", weight, v[..., keys, :], how=how, out=weight.dtype)
+        out = None if how.dtype is None else weight.dtype
+        head = einsum("...ts,...su->...tu", weight, v[..., keys, :], how=how, out=out)
         heads.append(average(head, total))
         if watch is not None:
             watch(average(weight, total))
@@ -177,8 +178,9 @@ def _scores(
     how: Arithmetic,
 ) -> tuple[jax.Array, jax.Array]:
     """Of queries and keys [..., H, T, K], the scores [..., H, T, S] and which of them are seen."""
-    kind = jnp.promote_types(q.dtype, jnp.float32)
-    scores = einsum("...htk,...hsk->...hts", q, k, how=how, out=kind)
+    # Params in another dtype are computed in it, their scores too.
+    out = None if how.dtype is None else jnp.promote_types(q.dtype, jnp.float32)
+    scores = einsum("...htk,...hsk->...hts", q, k, how=how, out=out)
     scores = scores * jnp.asarray(layer.scale, scores.dtype)
     if layer.window:
         bias = _bias_rows(layer, leaf, rows, keys)
