@@ -127,6 +127,20 @@ def share(cache: KVCache, *, batch: int, room: int, length: int | None = None) -
     return KVCache(tuple(map(one, cache.runs)), jnp.zeros(batch, jnp.int32))
 
 
+def rows_of(cache: KVCache, rows: jax.Array) -> KVCache:
+    """The cache of these rows, int32 [B'], of those that ``cache`` has; some of them repeatedly.
+
+    >>> spec = TransformerSpec(2, 4, 2, (Layer(heads=2, key_size=3, value_size=5),))
+    >>> rows_of(empty_cache(spec, batch=2, room=9), jnp.array([0, 1, 1])).runs[0].k.shape
+    (1, 3, 2, 9, 3)
+    """
+
+    def one(run: KeyValues | None) -> KeyValues | None:
+        return None if run is None else run._replace(k=run.k[:, rows], v=run.v[:, rows])
+
+    return KVCache(tuple(map(one, cache.runs)), cache.place[rows])
+
+
 def extend(
     spec: TransformerSpec,
     params: Params,
