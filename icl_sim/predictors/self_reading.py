@@ -152,7 +152,8 @@ def _read(prompt: Prompt, tokens: jax.Array, rows: int, length: int) -> KVCache:
     cache = empty_cache(prompt.spec, batch=1, room=P, dtype=dtype)
     if P:
         _, cache = extend(prompt.spec, prompt.params, tokens[None], cache)
-    return share(cache, batch=rows, room=2 * length, length=P)
+    cache = share(cache, batch=rows, room=2 * length, length=P)
+    return cache._replace(place=cache.place[:1])  # all rows go on alike
 
 
 def _turns(prompt: Prompt, contexts: jax.Array, strings: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -177,8 +178,7 @@ def _step(
 ) -> tuple[KVCache, jax.Array]:
     """The cache after a turn [S, 2], and the laws [S, V] of the next answer."""
     pair, count = turn
-    lengths = jnp.full(len(pair), count)
-    found, cache = extend(prompt.spec, prompt.params, pair, cache, lengths=lengths)
+    found, cache = extend(prompt.spec, prompt.params, pair, cache, lengths=count[None])
     found = found[:, prompt.answers]
     if prompt.spec.readout == "simplex":
         return cache, found / found.sum(axis=-1, keepdims=True)
