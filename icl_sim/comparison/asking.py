@@ -159,6 +159,7 @@ def _ask(
         args=(jax.tree.map(_filled, shown), drawn),
         indexed=True,
         block=BLOCK,
+        long=True,
     ):
         found, decoded = batch.values
         if found is not None:
