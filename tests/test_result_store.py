@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import pytest
 
 from icl_sim.errors import InputError
-from icl_sim.storage.records import digest
+from icl_sim.storage.records import digest, read_directory
 from icl_sim.storage.result_store import FinishedRun, MemoryStore, open_store
 
 
@@ -56,3 +58,10 @@ def test_without_a_directory_nothing_is_left(tmp_path, monkeypatch):
     with open_store(None, config={}) as store:
         filled(store)
     assert not list(tmp_path.iterdir())
+
+
+def test_threads_take_turns_to_write_and_no_line_is_lost(tmp_path):
+    with open_store(tmp_path, config={}) as store, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: store.result(f"{i % 50}", lambda: i % 50), range(100)))
+    (file,) = read_directory(tmp_path)
+    assert (len(file.records), file.lost, file.repeated, file.ended) == (50, 0, 0, True)

@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from icl_sim.bounds.partial import (
@@ -251,9 +250,13 @@ def _enumerated(N: int, symbols: int, bound: Bound) -> Iterator[dict[str, Any]]:
 
 def _ask(answer: str, outputs: Sequence[int], contexts: Sequence[int], vocab: int) -> np.ndarray:
     """The law float64 [V] for query 0 of 2 contexts."""
-    shown, said = (jnp.tile(jnp.array(row, jnp.int32), (2, 1)) for row in (contexts, outputs))
-    predict = jax.jit(get_predictor(answer))
-    return np.asarray(predict(prompts(shown, said, vocab), jax.random.key(0))[0], np.float64)
+    shown, said = (np.tile(np.array(row, np.int32), (2, 1)) for row in (contexts, outputs))
+
+    @jax.jit
+    def predict(contexts: jax.Array, outputs: jax.Array) -> jax.Array:
+        return get_predictor(answer)(prompts(contexts, outputs, vocab), jax.random.key(0))
+
+    return np.asarray(predict(shown, said)[0], np.float64)
 
 
 def _through(answer: str, vocab: int, kept: int, taken: int, bound: Bound) -> dict[str, Any]:

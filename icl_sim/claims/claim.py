@@ -94,6 +94,7 @@ class Run:
             replicates=replicates,
             store=self.store,
             alpha=self.spend(alpha),
+            long=self.profile != "smoke",
             progress=self.progress,
         )
 

@@ -37,6 +37,8 @@ SEPARATOR = CONTEXTS - 1  # between a context and its completion
 # What answers from the demonstrations in the prompt: weights that count, and the pretrained base.
 ANSWERS = ("lookup", "in-context")
 
+_draw = jax.jit(partial(sample_demonstrations, total=EXAMPLES))
+
 
 def network_experiment(run: Run, *, size: Size = abstract, estimator: str = ANSWERS[0]) -> Outcome:
     """C1.network: are ``size`` demonstrations drawn from a fine-tuned network enough?
@@ -126,7 +128,7 @@ def fine_tuned_network(index: int, key: jax.Array) -> dict[str, Any]:
     base = load_base()
     table = random_table(TABLES + index, contexts=m, vocab=V).law
     draw_key, tune_key = jax.random.split(key)
-    data = sample_demonstrations(draw_key, table, total=EXAMPLES)
+    data = _draw(draw_key, table)
     pairs = [
         ([int(c), SEPARATOR], [CONTEXTS + int(y)])
         for c, y in zip(np.asarray(data.contexts), np.asarray(data.outputs), strict=True)

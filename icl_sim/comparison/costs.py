@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -85,21 +86,26 @@ def costs(sizes: Sequence[int] = (16, 64, 256), *, contexts: int = 8) -> list[Co
     answer = jax.jit(lambda params, prompts: output_laws(base.spec, params, prompts, law.shape[1]))
     query = jnp.zeros((1, 1), jnp.int32)
     once = 3 * contexts * config.steps * bare
+    draw = jax.jit(partial(sample_demonstrations, total=max(sizes, default=0)))
+    every = draw(jax.random.key(0), jnp.asarray(law, jnp.float32))
+    # Equal examples are one row with counts, so the time does not depend on N; nor does a query's.
+    counts_only = every._replace(contexts=None, outputs=None)
+    tuning = _seconds(tune, counts_only, jax.random.key(0))
+    asking = _seconds(answer, base.params, query)
     rows = []
     for N in sizes:
-        data = sample_demonstrations(jax.random.key(N), law, total=N)
+        data = every._replace(contexts=every.contexts[:N], outputs=every.outputs[:N])
         prompted = forward_flops(base.spec, 2 * N + 1)
-        counts_only = data._replace(contexts=None, outputs=None)
         rows.append(
             Cost(
                 route="fine-tuned",
                 N=N,
                 tokens_once=contexts * config.steps,
                 flops_once=once,
-                seconds_once=_seconds(tune, counts_only, jax.random.key(0)),
+                seconds_once=tuning,
                 tokens_per_query=1,
                 flops_per_query=bare,
-                seconds_per_query=_seconds(answer, base.params, query),
+                seconds_per_query=asking,
                 break_even=math.ceil(once / (prompted - bare)),
             )
         )

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache, partial
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from icl_sim.comparison import answer_strings, pairwise
-from icl_sim.comparison.answer_strings import LENGTHS, AnswerStrings, Decoded
-from icl_sim.comparison.entry import certified, check_request, checked_laws
+from icl_sim.comparison import pairwise
+from icl_sim.comparison.answer_strings import LENGTHS, AnswerStrings
+from icl_sim.comparison.asking import answers_of, draw, require_room, stream
+from icl_sim.comparison.entry import certified, check_request
 from icl_sim.comparison.held_out import check_sizes, held_out_laws, sizes_that_fit
 from icl_sim.comparison.result import TRUTH, Comparison
-from icl_sim.data.tasks import TASKS, Demonstrations, make_task, sample_demonstrations
+from icl_sim.data.tasks import TASKS, make_task
 from icl_sim.data.vectors import HELD_OUT, VECTOR_TASKS, is_vector_task
 from icl_sim.errors import InputError, same_name
-from icl_sim.execution.memory_guard import require, sharing, traced_bytes
+from icl_sim.execution.memory_guard import require
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.signatures import checked
-from icl_sim.execution.trials import device_mesh, iter_blocks, run_blocks
-from icl_sim.predictors import PREDICTORS, Predictor, get_predictor, predictor_names
-from icl_sim.predictors.self_reading import SelfReading
+from icl_sim.predictors import PREDICTORS, get_predictor, predictor_names
 from icl_sim.storage.result_store import MemoryStore, ResultStore
 
-BLOCK = 6  # copies in one vmapped block; part of the result's last bits, so never tuned per call
 SIZES = (16, 64, 256)
 # By kind of data: what is compared unless others are named.
 ROUTES = {
@@ -119,7 +115,7 @@ def compare(
         return Comparison(**about, **_summed_up(every, names, tasks, seen=1))
     for size in sizes:
         for name in predictors:
-            _require_room(name, size, contexts, vocab)
+            require_room(name, size, contexts, vocab)
     tables = [make_task(task, i, contexts=contexts, vocab=vocab).law for i in range(tasks)]
     laws = np.stack(tables).astype(np.float32)
     laws = np.repeat(laws, seeds, axis=0)
@@ -129,25 +125,26 @@ def compare(
     bounds: dict[int, dict[str, float]] = {}
     parts = len(sizes) * len(predictors)
     for size in sizes:
-        draw = cache(partial(_draw, laws, size, key))  # only if some predictor is not recorded
+        data = cache(partial(draw, laws, size, key))  # only if some predictor is not recorded
         answers: list[Any] = []
         moved, decoded = {}, {}
         for name in predictors:
             progress(f"compare {task}", len(every) * len(predictors) + len(answers), parts)
             shown = partial(progress, f"{task} {size} {name}")
             record = f"{run}/{size}/{name}"
-            ask = cache(partial(_predict, name, draw, key, shown, strings=strings))
-            answers.append(store.result(record, partial(_part, ask, 0)))
-            if strings is not None:
-                own = partial(store.result, f"{record}/decoded", partial(_part, ask, 1))
-                decoded[name] = own() if _reads_itself(name) else strings.chain(answers[-1])
+            ask, decode = answers_of(name, data, key, shown, strings)
+            answers.append(store.result(record, ask))
+            if decode is not None:
+                decoded[name] = store.result(f"{record}/decoded", decode)
+            elif strings is not None:
+                decoded[name] = strings.chain(answers[-1])
             certify = get_predictor(name).bound
             if certify is not None:
-                each = store.result(f"{record}/bound", partial(certified, certify, draw))
+                each = store.result(f"{record}/bound", partial(certified, certify, data))
                 bounds.setdefault(size, {})[name] = max(each)
             if not get_predictor(name).counts_only:
-                ask = cache(partial(_predict, name, draw, key, shown, permute=True))
-                again = store.result(f"{record}/permuted", partial(_part, ask, 0))
+                ask, _ = answers_of(name, data, key, shown, permute=True)
+                again = store.result(f"{record}/permuted", ask)
                 moved[name] = pairwise.moved(answers[-1], again)
         order[size], lengths[size] = moved, pairwise.sequences(decoded, tasks, LENGTHS)
         every[size] = np.array([*answers, laws], np.float32)
@@ -199,7 +196,7 @@ def _classified(
     answers = []
     for done, name in enumerate(names, start=1):
         asked = None if name == TRUTH else name
-        own = _stream(key, name, size)
+        own = stream(key, name, size)
         answer = partial(held_out_laws, asked, task, size, tasks, seeds, key, own)
         answers.append(store.result(f"compare/{task}/{tasks}x{seeds}/{size}/{name}", answer))
         progress(f"{task} {size}", done, len(names))
@@ -215,136 +212,3 @@ def _check_kind(task: str, kind: str, names: Sequence[str]) -> None:
                 f"predictor of {task}: expected one of {', '.join(predictor_names(kind))}, got "
                 f"{name}, which reads {found.reads}"
             )
-
-
-def _require_room(name: str, size: int, m: int, V: int) -> None:
-    """Raises what the predictor raises at this size, before anything is computed.
-
-    Or InputError if a block of copies, on each device of a CPU, is more than memory lasts for.
-    """
-    predictor = get_predictor(name)
-    if predictor.host:
-        return
-    devices, trial = sharing(device_mesh()), _answer(name, predictor)
-    drawn = _one_copy(*answer_strings.drawn_shape(m)) if m == V and _reads_itself(name) else None
-
-    def cost(demonstrations: int) -> int:
-        order = None if predictor.counts_only else _one_copy(demonstrations)
-        data = Demonstrations(order, order, _one_copy(m, V))
-        return devices * BLOCK * traced_bytes(trial, jax.random.key(0), jnp.uint32(0), data, drawn)
-
-    require(f"predictor {name}", cost, demonstrations=size)
-
-
-def _one_copy(*shape: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct((1, *shape), jnp.int32)
-
-
-def _draw(laws: np.ndarray, size: int, key: jax.Array) -> Demonstrations:
-    """Demonstrations of every copy: arrays with a leading axis of copies."""
-    data: Demonstrations = run_blocks(
-        _sampler(size),
-        key=_stream(key, "data", size),
-        trials=len(laws),
-        args=(jnp.asarray(laws),),
-        indexed=True,
-        block=BLOCK,
-    )
-    return data
-
-
-def _predict(
-    name: str,
-    draw: Callable[[], Demonstrations],
-    key: jax.Array,
-    progress: Callable[[int, int], None],
-    *,
-    strings: AnswerStrings | None = None,
-    permute: bool = False,
-) -> tuple[list[Any], list[Any]]:
-    """One predictor's laws on every copy, nested lists [copies, m, V].
-
-    And `AnswerStrings.distances` of what it decodes, if it reads its own answers.
-    """
-    predictor, data = get_predictor(name), draw()
-    copies, size = data.contexts.shape
-    if permute:
-        order = np.random.default_rng(0).permutation(size)
-        data = Demonstrations(data.contexts[:, order], data.outputs[:, order], data.counts)
-    if predictor.host:
-        return _on_host(name, predictor, data, _stream(key, name, size), progress), []
-    shown = Demonstrations(None, None, data.counts) if predictor.counts_only else data
-    strings = strings if _reads_itself(name) else None
-    drawn = None if strings is None else jnp.asarray(strings.drawn)
-    parts, decoded = [], []
-    for batch in iter_blocks(
-        _answer(name, predictor),
-        key=_stream(key, name, size),
-        trials=copies,
-        args=(jax.tree.map(jnp.asarray, shown), drawn),
-        indexed=True,
-        block=BLOCK,
-    ):
-        found, more = batch.values
-        shape = (len(found), *data.counts.shape[1:])
-        parts.append(checked_laws(found, name=name, shown=f"{size} demonstrations", shape=shape))
-        if strings is not None:
-            decoded.append(strings.distances(more, batch.first))
-        progress(batch.first + len(found), copies)
-    distances = np.concatenate(decoded, axis=1).tolist() if decoded else []
-    return np.concatenate(parts).tolist(), distances
-
-
-def _on_host(
-    name: str,
-    predictor: Predictor,
-    data: Demonstrations,
-    key: jax.Array,
-    progress: Callable[[int, int], None],
-) -> list[Any]:
-    """`_predict` of a predictor that takes one data set at a time."""
-    copies, laws = len(data.contexts), []
-    for i in range(copies):
-        one = jax.tree.map(lambda leaf, i=i: leaf[i], data)
-        law = predictor(one, jax.random.fold_in(key, i))
-        shown = f"{data.contexts.shape[1]} demonstrations"
-        law = checked_laws(law, name=name, shown=shown, shape=one.counts.shape)
-        laws.append(law.tolist())
-        progress(i + 1, copies)
-    return laws
-
-
-@lru_cache(maxsize=64)
-def _sampler(total: int) -> Callable[..., Demonstrations]:
-    # One function object for each size, so that its code is compiled once.
-    def trial(key: jax.Array, index: jax.Array, laws: jax.Array) -> Demonstrations:
-        return sample_demonstrations(key, laws[index], total=total)
-
-    return trial
-
-
-@lru_cache(maxsize=64)
-def _answer(name: str, predictor: Predictor) -> Callable[..., Any]:
-    def trial(
-        key: jax.Array, index: jax.Array, data: Demonstrations, drawn: jax.Array | None
-    ) -> tuple[jax.Array, Decoded | None]:
-        data = jax.tree.map(lambda leaf: leaf[index], data)
-        if drawn is None or not isinstance(predictor.function, SelfReading):
-            return predictor(data, key), None
-        prompt = predictor.function.prompt(data, key)
-        return prompt.laws, answer_strings.decode(prompt, drawn[index])
-
-    return trial
-
-
-def _part(ask: Callable[[], tuple[Any, ...]], which: int) -> Any:
-    return ask()[which]
-
-
-def _reads_itself(name: str) -> bool:
-    return isinstance(get_predictor(name).function, SelfReading)
-
-
-def _stream(key: jax.Array, name: str, size: int) -> jax.Array:
-    """A key of its own for each purpose and size, whatever else is computed."""
-    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), size)

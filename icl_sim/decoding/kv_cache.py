@@ -53,7 +53,7 @@ class KVCache(NamedTuple):
     """What has been read so far.
 
     runs: one for each run of equal layers, in the order of their turns; None without heads.
-    place: int32 [B], how many tokens of its own each row has read.
+    place: int32 [B], how many tokens of its own each row has read; [1] if all have read as many.
     """
 
     runs: tuple[KeyValues | None, ...]
@@ -111,8 +111,9 @@ def share(cache: KVCache, *, batch: int, room: int, length: int | None = None) -
     Raises:
       InputError: a cache of several rows, or one that has a shared prefix already.
     """
-    if len(cache.place) != 1 or cache.prefix:
-        raise InputError(f"prefix: expected a cache of one row, got {len(cache.place)} of them")
+    rows = max([len(cache.place), *(run.k.shape[1] for run in cache.runs if run is not None)])
+    if rows != 1 or cache.prefix:
+        raise InputError(f"prefix: expected a cache of one row, got {rows} of them")
     length = int(cache.place[0]) if length is None else length
 
     def one(run: KeyValues | None) -> KeyValues | None:
@@ -125,6 +126,21 @@ def share(cache: KVCache, *, batch: int, room: int, length: int | None = None) -
         return KeyValues(run.k[:, 0, :, :length], run.v[:, 0, :, :length], *own)
 
     return KVCache(tuple(map(one, cache.runs)), jnp.zeros(batch, jnp.int32))
+
+
+def rows_of(cache: KVCache, rows: jax.Array) -> KVCache:
+    """The cache of these rows, int32 [B'], of those that ``cache`` has; some of them repeatedly.
+
+    >>> spec = TransformerSpec(2, 4, 2, (Layer(heads=2, key_size=3, value_size=5),))
+    >>> rows_of(empty_cache(spec, batch=2, room=9), jnp.array([0, 1, 1])).runs[0].k.shape
+    (1, 3, 2, 9, 3)
+    """
+
+    def one(run: KeyValues | None) -> KeyValues | None:
+        return None if run is None else run._replace(k=run.k[:, rows], v=run.v[:, rows])
+
+    place = cache.place if len(cache.place) == 1 else cache.place[rows]
+    return KVCache(tuple(map(one, cache.runs)), place)
 
 
 def extend(
@@ -142,15 +158,15 @@ def extend(
       spec, params: the model; params plain or stacked.
       tokens: int32 [B, t], filled up on the right.
       cache: with room for them; the caller sees to it.
-      lengths: int32 [B], how many of a row's tokens count, at least 1; all by default. What stands
-        behind them is overwritten by the next ones and never seen.
+      lengths: int32 [B], or [1] for all rows, how many of a row's tokens count, at least 1; all by
+        default. What stands behind them is overwritten by the next ones and never seen.
       how: the arithmetic.
 
     Returns:
       Outputs [B, V] after the last token that counts, and the cache.
     """
-    B, t = tokens.shape
-    lengths = jnp.full(B, t, jnp.int32) if lengths is None else lengths
+    t = tokens.shape[1]
+    lengths = jnp.full_like(cache.place, t) if lengths is None else lengths
     x, cache = extend_stream(spec, params, tokens, cache, lengths=lengths, how=how)
     last = jnp.take_along_axis(x, (lengths - 1)[:, None, None], axis=1)[:, 0]
     return unembed(spec, params, norm(spec, last, params, "norm_out"), how=how), cache
@@ -203,10 +219,11 @@ def _attend(
     q, k, v = project(spec, layer, leaf, x, index, how)
 
     def write(old: jax.Array, new: jax.Array, at: jax.Array) -> jax.Array:
-        zero = jnp.zeros_like(at)
-        return jax.lax.dynamic_update_slice(old, new.astype(old.dtype), (zero, at, zero))
+        return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), at, axis=-2)
 
-    keys, values = (jax.vmap(write)(old, new, start) for old, new in ((kept.k, k), (kept.v, v)))
+    # Of rows at places of their own XLA makes a scatter, which takes longer to compile and to run.
+    put = partial(write, at=start[0]) if len(start) == 1 else partial(jax.vmap(write), at=start)
+    keys, values = (put(old, new) for old, new in ((kept.k, k), (kept.v, v)))
     # The R heads that share keys stand below one another, as further queries of them.
     P, S = kept.shared_k.shape[1], keys.shape[2]
     G, R = layer.groups, layer.heads // layer.groups
@@ -222,7 +239,7 @@ def _attend(
         bias = jax.vmap(lambda row: relative_bias(layer, leaf, row[:, None] - places[None, :]))(
             index
         )
-        scores = scores + bias.reshape(scores.shape)
+        scores = scores + bias.reshape(-1, *scores.shape[1:])
     mask = jnp.broadcast_to(mask[:, None, None], (B, G, R, t, P + S)).reshape(scores.shape)
 
     weight, total = WEIGHTS[layer.attend](scores, mask)

@@ -1,8 +1,10 @@
-"""Items of an iterator, made in another thread while those before them are used."""
+"""What another thread does meanwhile: the next item of an iterator, or a job beside this one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -21,3 +23,41 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
         while (item := coming.result()) is not none:
             coming = pool.submit(next, rest, none)
             yield item  # type: ignore[misc]
+
+
+class _Stopped(BaseException):
+    """Ends a job beside a block that failed; no handler of errors takes it for one."""
+
+
+@contextlib.contextmanager
+def beside(
+    job: Callable[[Callable[[], None]], Item], *, alone: bool = False
+) -> Iterator[Callable[[], Item]]:
+    """Runs ``job`` in another thread beside the block, which gets () -> its result.
+
+    If the block fails, by Ctrl-C too, the job ends at its next call of what it is given.
+
+    Args:
+      job: called with a function that it has to call now and then.
+      alone: run it in this thread instead, once its result is asked for.
+
+    >>> with beside(lambda go_on: 6 * 7) as answer:
+    ...     answer()
+    42
+    """
+    failed = threading.Event()
+
+    def go_on() -> None:
+        if failed.is_set():
+            raise _Stopped
+
+    if alone:
+        yield lambda: job(go_on)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(job, go_on)
+        try:
+            yield future.result
+        except BaseException:
+            failed.set()
+            raise

@@ -38,6 +38,7 @@ class ProgressBar:
         self._bars: Any = None  # where there is a terminal
         self._tasks: dict[str, Any] = {}
         self._stopped = threading.Event()
+        self._lock = threading.Lock()  # two threads may tell of what they do
 
     def __enter__(self) -> ProgressBar:
         from rich.console import Console
@@ -55,6 +56,10 @@ class ProgressBar:
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Shows that ``done`` of ``total`` are done."""
+        with self._lock:
+            self._show(label, done, total)
+
+    def _show(self, label: str, done: int, total: int) -> None:
         name, now = label.split(",")[0], (label, done, total)
         first = next(iter(self._state), name)
         if name == first:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 
 from constructions.spec import TransformerSpec
 from icl_sim.data.tasks import Demonstrations
-from icl_sim.decoding.kv_cache import KVCache, empty_cache, extend, share
+from icl_sim.decoding.kv_cache import KVCache, empty_cache, extend, rows_of, share
 from icl_sim.transformer import Params
 
 
@@ -79,7 +80,10 @@ def string_laws(prompt: Prompt, length: int) -> jax.Array:
     numbers = jnp.arange(V ** (length - 1), dtype=jnp.int32)
     places = V ** jnp.arange(length - 2, -1, -1, dtype=jnp.int32)
     begun = numbers[:, None] // places[None] % V
-    laws = _laws_along(prompt, jnp.broadcast_to(begun, (m, *begun.shape)))
+    if prompt.tokens.ndim == 1 and m == V and length > 1:
+        laws = _laws_of_all(prompt, begun)
+    else:
+        laws = _laws_along(prompt, jnp.broadcast_to(begun, (m, *begun.shape)))
     chosen = jnp.take_along_axis(laws[:, :, :-1], begun[None, ..., None], axis=-1)
     return (chosen.prod(axis=2) * laws[:, :, -1]).reshape(m, -1)
 
@@ -103,34 +107,79 @@ def _laws_along(prompt: Prompt, said: jax.Array) -> jax.Array:
       said: int32 [m, S, l - 1].
     """
     S, length = said.shape[1], said.shape[2] + 1
-    spec, params, tokens = prompt.spec, prompt.params, prompt.tokens
-    dtype = next(iter(params.values())).dtype
-
-    def read(tokens: jax.Array) -> KVCache:
-        P = len(tokens)
-        cache = empty_cache(spec, batch=1, room=P, dtype=dtype)
-        if P:
-            _, cache = extend(spec, params, tokens[None], cache)
-        return share(cache, batch=S, room=2 * length, length=P)
-
-    def step(cache: KVCache, inputs: tuple[jax.Array, jax.Array]) -> tuple[KVCache, jax.Array]:
-        pair, count = inputs
-        found, cache = extend(spec, params, pair, cache, lengths=jnp.full(S, count))
-        found = found[:, prompt.answers]
-        if spec.readout == "simplex":
-            return cache, found / found.sum(axis=-1, keepdims=True)
-        return cache, jax.nn.softmax(found, axis=-1)
+    shared = _read(prompt, prompt.tokens, S, length) if prompt.tokens.ndim == 1 else None
 
     def one(inputs: tuple[Any, jax.Array, jax.Array]) -> jax.Array:
         own, context, strings = inputs
-        cache = read(own) if shared is None else shared
-        # First the context alone, what stands behind it being overwritten; then pairs of an output
-        # and the context that it leads to.
-        pairs = jnp.stack([prompt.outputs[strings.T], prompt.contexts[strings.T]], axis=-1)
-        pairs = jnp.concatenate([jnp.full((1, S, 2), context), pairs])
-        counts = jnp.full(length, 2, jnp.int32).at[0].set(1)
-        _, laws = jax.lax.scan(step, cache, (pairs, counts))
+        cache = _read(prompt, own, S, length) if shared is None else shared
+        turns = _turns(prompt, jnp.full(S, context), strings)
+        _, laws = jax.lax.scan(partial(_step, prompt), cache, turns)
         return jnp.swapaxes(laws, 0, 1)
 
-    shared = read(tokens) if tokens.ndim == 1 else None
-    return jax.lax.map(one, (None if shared is not None else tokens, prompt.contexts, said))
+    own = None if shared is not None else prompt.tokens
+    return jax.lax.map(one, (own, prompt.contexts, said))
+
+
+def _laws_of_all(prompt: Prompt, said: jax.Array) -> jax.Array:
+    """float32 [m, S, l, V]: `_laws_along` of all S = V^(l-1) strings, m = V, behind one prompt.
+
+    All but the last answer said have m V^(l-2) = S beginnings in all contexts together, each of
+    which is read once; so a batch has S rows at every step, and the last one S for each context.
+
+    Args:
+      prompt: the route.
+      said: int32 [S, l - 1], in the order of their numbers.
+    """
+    m, S = len(prompt.contexts), len(said)
+    cache = _read(prompt, prompt.tokens, S, said.shape[1] + 1)
+    contexts = jnp.repeat(prompt.contexts, S // m)
+    turns = _turns(prompt, contexts, jnp.tile(said[::m, :-1], (m, 1)))
+    cache, early = jax.lax.scan(partial(_step, prompt), cache, turns)
+    last = (_pairs(prompt, said[:, -1]), jnp.int32(2))
+
+    def one(number: jax.Array) -> jax.Array:
+        own = number * (S // m) + jnp.arange(S) // m  # the rows of its strings' beginnings
+        _, law = _step(prompt, rows_of(cache, own), last)
+        return jnp.concatenate([early[:, own], law[None]]).swapaxes(0, 1)
+
+    return jax.lax.map(one, jnp.arange(m))
+
+
+def _read(prompt: Prompt, tokens: jax.Array, rows: int, length: int) -> KVCache:
+    """The prompt [P], read once, before ``rows`` rows with room for ``length`` turns."""
+    P = len(tokens)
+    dtype = next(iter(prompt.params.values())).dtype
+    cache = empty_cache(prompt.spec, batch=1, room=P, dtype=dtype)
+    if P:
+        _, cache = extend(prompt.spec, prompt.params, tokens[None], cache)
+    cache = share(cache, batch=rows, room=2 * length, length=P)
+    return cache._replace(place=cache.place[:1])  # all rows go on alike
+
+
+def _turns(prompt: Prompt, contexts: jax.Array, strings: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What rows read turn by turn: tokens int32 [l, S, 2], and how many of the two count.
+
+    First the context alone, what stands behind it being overwritten; then pairs of an output and
+    the context that it leads to.
+    """
+    S, said = strings.shape
+    first = jnp.broadcast_to(contexts[None, :, None], (1, S, 2))
+    counts = jnp.full(said + 1, 2, jnp.int32).at[0].set(1)
+    return jnp.concatenate([first, _pairs(prompt, strings.T)]), counts
+
+
+def _pairs(prompt: Prompt, answers: jax.Array) -> jax.Array:
+    """int32 [..., 2]: an answer's token, and that of the context that it leads to."""
+    return jnp.stack([prompt.outputs[answers], prompt.contexts[answers]], axis=-1)
+
+
+def _step(
+    prompt: Prompt, cache: KVCache, turn: tuple[jax.Array, jax.Array]
+) -> tuple[KVCache, jax.Array]:
+    """The cache after a turn [S, 2], and the laws [S, V] of the next answer."""
+    pair, count = turn
+    found, cache = extend(prompt.spec, prompt.params, pair, cache, lengths=count[None])
+    found = found[:, prompt.answers]
+    if prompt.spec.readout == "simplex":
+        return cache, found / found.sum(axis=-1, keepdims=True)
+    return cache, jax.nn.softmax(found, axis=-1)

@@ -19,6 +19,7 @@ import errno
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -79,6 +80,7 @@ class Store:
         self.directory = Path(directory)
         self._path = self.directory / "records-0.jsonl"
         self._lock = self._file = -1
+        self._turn = threading.Lock()  # a thread's, to write
         self._lines = 0
         self._ended = False
         self.recovered: tuple[str, ...] = ()
@@ -131,12 +133,13 @@ class Store:
         """
         fields = {"key": record.key, "result": record.result, "info": record.info}
         plain = Record(**json.loads(canonical_json(fields)))
-        known = self._records.get(plain.key)
-        if known is None:
-            if self._file >= 0 or is_first():  # the other processes hold no file
-                self._write(fields)
-            self._records[plain.key] = plain
-        elif canonical_json(known.result) != canonical_json(plain.result):
+        with self._turn:
+            known = self._records.get(plain.key)
+            if known is None:
+                if self._file >= 0 or is_first():  # the other processes hold no file
+                    self._write(fields)
+                self._records[plain.key] = plain
+        if known is not None and canonical_json(known.result) != canonical_json(plain.result):
             raise InputError(
                 f"{self._path}: {plain.key!r} already has another result; the computation is not "
                 "deterministic, or the directory mixes runs"

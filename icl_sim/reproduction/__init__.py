@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,100 +24,22 @@ from icl_sim.comparison import (
 from icl_sim.data.tasks import TASKS
 from icl_sim.data.vectors import VECTOR_TASKS
 from icl_sim.errors import InputError, require_known, same_name
+from icl_sim.execution.lookahead import beside
 from icl_sim.execution.profiles import PROFILES
 from icl_sim.execution.progress import Progress, quiet
 from icl_sim.execution.seeds import checked_seed
 from icl_sim.execution.signatures import checked
 from icl_sim.predictors import PREDICTORS
-from icl_sim.predictors.selected import CHOICES
-from icl_sim.report.findings import Check, Findings
+from icl_sim.report.findings import Findings
+from icl_sim.reproduction.jobs import TRAINING, collapse_jobs, comparison_jobs
 from icl_sim.storage.json_form import from_json, json_form
-from icl_sim.storage.provenance import FIELDS
+from icl_sim.storage.provenance import FIELDS, provenance
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import FinishedRun, ResultStore, open_store
 from icl_sim.training.run_results import FineTuning, Pretraining
 from icl_sim.training.runs import train_sft
 
-# N, over 8 contexts; tables of each family; routes.
-_ROUTES = ("counts", "lookup", "bayes", "in-context", "full")
-_MORE = (*_ROUTES, "lora-4", "tuned-in-context", "zero-shot")
-COMPARISONS: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": (16, 64, 256), "tasks": 12, "predictors": _ROUTES},
-    "standard": {"sizes": (16, 64, 128, 256), "tasks": 12, "predictors": _MORE},
-    "full": {
-        "sizes": (16, 32, 64, 128, 256),
-        "tasks": 48,
-        "seeds": 3,
-        "predictors": (*_MORE, "lora-1", "lora-16", "head", "full-validated", "smoothed"),
-    },
-}
-# More demonstrations than a prompt has room for: 90 of them shown, retrieved or at random.
-RETRIEVAL: dict[str, Any] = {
-    "sizes": (800,),
-    "predictors": (
-        "full",
-        *(f"{route}-{choice}" for route in ("in-context", "lookup") for choice in CHOICES),
-    ),
-}
-TASKS_OF_RETRIEVAL = {"smoke": 4, "standard": 12, "full": 48}
-# Linear classification: held-out inputs are the contexts.
-CLASSES: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {},
-    "standard": {task: {"sizes": (16, 32, 64), "tasks": 12} for task in ("gaussian", "digits")},
-    "full": {
-        task: {"sizes": (16, 32, 64), "tasks": 45, "seeds": 3}
-        for task in ("gaussian", "digits", "breast-cancer", "wine", "iris")
-    },
-}
-# Tables of other sizes (m, V), beyond the base's vocabulary too, N = 4 m, 16 m, 64 m.
-SHAPES = {
-    "smoke": ((2, 2), (8, 8), (32, 32)),
-    "standard": ((2, 2), (4, 16), (16, 4), (16, 16)),
-    "full": ((2, 2), (4, 16), (16, 4), (16, 16), (32, 32)),
-}
-COLLAPSE: dict[str, dict[str, Any]] = {
-    "smoke": {"tasks": 12, "predictors": ("counts",)},
-    "standard": {"tasks": 12, "predictors": ("counts", "fine-tuned")},
-    "full": {"tasks": 48, "predictors": ("counts", "fine-tuned")},
-}
 _NO_OPTIONS = {"command", "seed", "plugins", *FIELDS}  # of what a run's config holds
-TRAINING = {"smoke": 4, "standard": 12, "full": 48}  # tables
-LOOKUP_LIMIT = 1e-6
-FINE_TUNED_LIMIT = 0.01
-RETRIEVAL_LIMIT = 0.5
-
-
-@dataclass(frozen=True)
-class Job:
-    """One comparison of the reproduction.
-
-    Attributes:
-      task, options: of `icl_sim.comparison.compare`.
-      checks: what its result must pass.
-    """
-
-    task: str
-    options: Mapping[str, Any]
-    checks: Callable[[Comparison], Sequence[Check]] = lambda comparison: ()
-
-
-def comparison_jobs(profile: str) -> tuple[Job, ...]:
-    """Every route on tables, retrieval where not all data fit the prompt, and classification."""
-    retrieval = RETRIEVAL | {"tasks": TASKS_OF_RETRIEVAL[profile]}
-    return (
-        *(Job(task, COMPARISONS[profile], routes_agree) for task in ("english", "tables")),
-        Job("tables", retrieval, retrieval_helps),
-        *(Job(task, options) for task, options in CLASSES[profile].items()),
-    )
-
-
-def collapse_jobs(profile: str) -> tuple[Job, ...]:
-    """Tables of several sizes m and V, which one law of N, m and V is asked to describe."""
-    shapes, options = SHAPES[profile], COLLAPSE[profile]
-    return tuple(
-        Job("tables", {"sizes": (4 * m, 16 * m, 64 * m), "contexts": m, "vocab": V} | options)
-        for m, V in shapes
-    )
 
 
 @checked
@@ -145,36 +69,59 @@ def reproduce(
 
 def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progress) -> Findings:
     """What is claimed; what each route does with the same data; how fine-tuning gets there."""
-    jobs, shapes, statements = comparison_jobs(profile), collapse_jobs(profile), len(select([]))
-    parts = statements + len(jobs) + len(shapes) + 1
+    jobs, shapes = comparison_jobs(profile), collapse_jobs(profile)
+    ids = [statement.id for _, statement in select([])]
+    count, begun = itertools.count(1), 0
+    parts = len(ids) + len(jobs) + len(shapes) + 1
 
     def judged(label: str, done: int, total: int) -> None:
-        if label == "statements":
-            label, total = "all", parts
-        progress(label, done, total)
+        nonlocal begun
+        if label != "statements":
+            progress(label, done, total)
+            return
+        begun = done  # the number of the one that comes next
+        if done:
+            progress("all", next(count), parts)
 
-    audit = judge([], profile=profile, seed=seed, store=store, progress=judged)
+    def compared(go_on: Callable[[], None]) -> tuple[list[Comparison], Any]:
+        def shown(label: str, done: int, total: int) -> None:
+            go_on()
+            if label != "statements":
+                progress(label, done, total)
 
-    def done(jobs: Sequence[Job], before: int) -> tuple[Comparison, ...]:
-        run = partial(compare, key=jax.random.key(seed), store=store, progress=progress)
-        found = []
-        for count, job in enumerate(jobs):
-            progress("all", before + count, parts)
+        found, run = [], partial(compare, key=jax.random.key(seed), store=store, progress=shown)
+        for job in (*jobs, *shapes):
             found.append(replace(run(job.task, **job.options), seed=seed))
-        return tuple(found)
+            progress("all", next(count), parts)
+        path = store.result("training/english", partial(_path, profile, seed, shown))
+        progress("all", next(count), parts)
+        # Then the last statements, which the other thread will find in the store.
+        for last in reversed(range(len(ids))):
+            if last > begun:
+                judge([ids[last]], profile=profile, seed=seed, store=store, progress=shown)
+        return found, path
 
-    comparisons = done(jobs, statements)
-    collapse = done(shapes, statements + len(jobs))
-    progress("all", parts - 1, parts)
-    path = store.result("training/english", partial(_path, profile, seed, progress))
-    found = zip(jobs, comparisons, strict=True)
+    progress("all", 0, parts)
+    # Compilation and small programs leave a second core idle. Devices that exchange what they
+    # compute have to be asked in one order.
+    alone = jax.device_count() > 1 or not _shared_settings()
+    with beside(compared, alone=alone) as others:
+        audit = judge([], profile=profile, seed=seed, store=store, progress=judged)
+        found, path = others()
+    checks = (job.checks(one) for job, one in zip(jobs, found, strict=False))
     return Findings(
         audit=replace(audit, digest=digest(store.records())),
-        comparisons=comparisons,
-        collapse=collapse,
+        comparisons=tuple(found[: len(jobs)]),
+        collapse=tuple(found[len(jobs) :]),
         training=(from_json(FineTuning, path),),
-        checks=tuple(check for job, comparison in found for check in job.checks(comparison)),
+        checks=tuple(itertools.chain.from_iterable(checks)),
     )
+
+
+def _shared_settings() -> bool:
+    """Whether JAX's settings are those of all threads; one as ``with jax.enable_x64()`` is not."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(provenance).result() == provenance()
 
 
 @checked
@@ -305,33 +252,3 @@ def _path(profile: str, seed: int, progress: Progress) -> Any:
     """The path of fine-tuning on English, without the speed, which is not the same twice."""
     found = train_sft(sizes=(16, 64), tasks=TRAINING[profile], seed=seed, progress=progress)
     return json_form(replace(found, tokens_per_second=None))
-
-
-def routes_agree(comparison: Comparison) -> list[Check]:
-    """The weights against the algorithm that they implement, and training against its limit."""
-    matrix, task = comparison.matrix, comparison.task
-    lookup = max(cell["lookup"]["counts"].max for cell in matrix.values())
-    tuned = max(matrix[N]["full"]["counts"].mean for N in comparison.sizes if N >= 64)
-    return [
-        _check(f"{task}: lookup's weights against counts, largest TV", lookup, LOOKUP_LIMIT),
-        _check(
-            f"{task}: converged fine-tuning against counts, mean TV, N >= 64",
-            tuned,
-            FINE_TUNED_LIMIT,
-        ),
-    ]
-
-
-def retrieval_helps(comparison: Comparison) -> list[Check]:
-    """Retrieved demonstrations bring a prompt at least twice as near to fine-tuning as random."""
-    found = []
-    for N, matrix in comparison.matrix.items():
-        for route in ("in-context", "lookup"):
-            near, far = (matrix["full"][f"{route}-{choice}"].mean for choice in CHOICES)
-            name = f"{comparison.task}, N = {N}: {route}, TV to fine-tuning, retrieved/random"
-            found.append(_check(name, near / far, RETRIEVAL_LIMIT))
-    return found
-
-
-def _check(name: str, value: float, limit: float) -> Check:
-    return Check(name, value, limit, passed=value <= limit)
