@@ -94,7 +94,6 @@ class Run:
             replicates=replicates,
             store=self.store,
             alpha=self.spend(alpha),
-            long=self.profile != "smoke",
             progress=self.progress,
         )
 

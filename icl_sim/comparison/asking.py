@@ -159,7 +159,6 @@ def _ask(
         args=(jax.tree.map(_filled, shown), drawn),
         indexed=True,
         block=BLOCK,
-        long=True,
     ):
         found, decoded = batch.values
         if found is not None:

@@ -1,4 +1,4 @@
-"""Compiled programs: quickly, and kept from run to run in a folder of one's own.
+"""Compiled programs, kept from run to run: JAX's persistent cache, in a folder of one's own.
 
 JAX's key of a program holds the program, the versions and the flags, so a program that is found
 there is the one that would be compiled, and results have the same bits. The key does not hold the
@@ -14,9 +14,7 @@ import hashlib
 import os
 import platform
 import warnings
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from icl_sim.errors import InputError
 
@@ -61,25 +59,6 @@ def keep_compiled() -> Path | None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
-
-
-@cache
-def quick_options() -> dict[str, Any]:
-    """Compiler options for programs that take longer to compile than to run, on JAX's device.
-
-    On a CPU XLA's older way to emit fused operations takes half the time of its newer one, and
-    gives the same results. Empty elsewhere, and where the compiler knows no such option.
-    """
-    import jax
-
-    options = {"xla_cpu_use_fusion_emitters": False}
-    if jax.default_backend() != "cpu":
-        return {}
-    try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return options
 
 
 def _require_own(directory: Path) -> None:

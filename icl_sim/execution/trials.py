@@ -26,7 +26,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from icl_sim.execution.compilation_cache import quick_options
 from icl_sim.execution.memory_guard import require, sharing, traced_bytes
 
 BLOCK = 64
@@ -53,12 +52,7 @@ def device_mesh() -> Mesh:
 _STATIC = ("trial", "indexed", "key_impl", "block", "capacity", "mesh")
 
 
-@functools.cache
-def _compiled(quick: bool) -> Any:
-    options = quick_options() if quick else None
-    return jax.jit(_dispatch, static_argnames=_STATIC, compiler_options=options)
-
-
+@functools.partial(jax.jit, static_argnames=_STATIC)
 def _dispatch(
     key_data: jax.Array,
     first_block: jax.Array,
@@ -144,7 +138,6 @@ def iter_blocks(
     block: int = BLOCK,
     blocks_per_dispatch: int = 8,
     mesh: Mesh | None = None,
-    long: bool = False,
 ) -> Iterator[Batch]:
     """Run trials first, ..., first + trials - 1 and yield them, dispatch by dispatch.
 
@@ -166,8 +159,6 @@ def iter_blocks(
         here; keep it fixed within an experiment.
       blocks_per_dispatch: S: a dispatch runs at most D S B trials, fewer if they are slow.
       mesh: a one-axis mesh; all devices by default.
-      long: whether all this runs for longer than it compiles; then the program should be fast, and
-        not its compilation.
 
     Yields:
       Batch(first, values), consecutive, in the order of the trials.
@@ -200,7 +191,6 @@ def iter_blocks(
         block,
         blocks_per_dispatch,
         mesh,
-        not long,
     )
 
 
@@ -215,7 +205,6 @@ def _dispatches(
     block: int,
     capacity: int,
     mesh: Mesh,
-    quick: bool,
 ) -> Iterator[Batch]:
     """The generator behind `iter_blocks`, which checks its arguments before the first dispatch."""
     if mesh.is_multi_process:  # jit takes values of the host for the same on every process
@@ -230,7 +219,7 @@ def _dispatches(
         count = min(share * mesh.size, blocks.stop - start)
         each = math.ceil(count / mesh.size)
         rows = np.clip(count - each * device, 0, each).astype(np.int32)
-        results = _compiled(quick)(
+        results = _dispatch(
             key_data,
             (start + each * device).astype(np.uint32),
             rows,

@@ -63,7 +63,6 @@ def sweep(
     replicates: int,
     store: ResultStore,
     alpha: float = ALPHA,
-    long: bool = False,
     progress: Progress = quiet,
 ) -> list[CellVerdict]:
     """Run and judge the cells of a statement; take from the store what is recorded already.
@@ -76,7 +75,6 @@ def sweep(
       replicates: R, of the first look; at least 2.
       store: each look at each cell is a record.
       alpha: family-wise error of either direction.
-      long: see `icl_sim.execution.trials.iter_blocks`.
       progress: called as progress(label, done, total), in replicates of one look.
 
     Returns:
@@ -101,7 +99,7 @@ def sweep(
         shown = partial(progress, f"{name}, look {look} of {len(LOOKS)}")
         for place, i in enumerate(undecided):
             done = partial(_advance, shown, place * len(trials), len(undecided) * len(trials))
-            tallies[i].append(_look(name, cells[i], key, trials, store, long, done))
+            tallies[i].append(_look(name, cells[i], key, trials, store, done))
         verdicts = _judge(cells, tallies, alpha)
         if INCONCLUSIVE not in verdicts:
             break
@@ -127,7 +125,6 @@ def _look(
     key: jax.Array,
     trials: range,
     store: ResultStore,
-    long: bool,
     advance: Callable[[int], None],
 ) -> Tally:
     """The tally of these trials, from the store, or run and recorded."""
@@ -140,7 +137,6 @@ def _look(
             trials=len(trials),
             first=trials.start,
             args=cell.args,
-            long=long,
         ):
             errors.append(_numbers(f"{name}, cell {cell.id}", batch))
             advance(batch.first - trials.start + len(errors[-1]))
