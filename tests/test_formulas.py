@@ -62,6 +62,13 @@ def test_texts_of_the_audit_keep_every_word():
             assert re.findall(r"[a-z]{3,}", _shown(text)) == [w for w in words if w != "infinity"]
 
 
+@pytest.mark.parametrize(
+    "text", ["|x" * 60, "(" * 400 + "x" + ")" * 400, "sqrt(" * 300, "x^(" * 300]
+)
+def test_hostile_texts_are_read_in_a_moment(text):
+    assert formula(text)
+
+
 def test_what_stands_in_a_formula_is_escaped():
     assert "<b>" not in formula('x_<b> ^<script>alert(1)</script> 1 < 2 & a^"b"')
     assert "<script" not in formula("x_(<script>) n^(</math><script>)")

@@ -136,14 +136,16 @@ def missed_best(*, classifiers: int, n: int, gap: float) -> float:
 
     The best errs with chance 1/2 - gap, all independently; a tie counts as a miss.
 
-    >>> missed_best(classifiers=2, n=1, gap=0.5), missed_best(classifiers=1, n=1, gap=0.5)
+    >>> missed_best(classifiers=2, n=1, gap=0.5), missed_best(classifiers=1, n=100, gap=0.5)
     (0.5, 0.0)
     """
+    if classifiers == 1:
+        return 0.0
     errors = np.arange(n + 1)
     with np.errstate(divide="ignore"):  # ln 0 where all others have no more errors than n
         none = (classifiers - 1) * np.log1p(-binom.cdf(errors[:-1], n, 0.5))
     chance = binom.pmf(errors, n, 0.5 - gap)
-    return float(chance[:-1] @ -np.expm1(none) + chance[-1] * (classifiers > 1))
+    return float(chance[:-1] @ -np.expm1(none) + chance[-1])
 
 
 CONTEXTS_STATEMENT = Statement(

@@ -38,15 +38,21 @@ def draw(laws: np.ndarray, size: int, key: jax.Array) -> Demonstrations:
 
     Each random number depends on its place alone, so the first N of more are those of N.
     """
-    data: Demonstrations = run_blocks(
+
+    def beginning(data: Demonstrations) -> Demonstrations:
+        return data._replace(
+            contexts=data.contexts[:, :size].copy(), outputs=data.outputs[:, :size].copy()
+        )
+
+    return run_blocks(
         _sampler(-(-size // LONGEST) * LONGEST),
         key=stream(key, "data", size),
         trials=len(laws),
         args=(_filled(laws), np.int32(size)),
         indexed=True,
         block=BLOCK,
+        keep=beginning,
     )
-    return Demonstrations(data.contexts[:, :size], data.outputs[:, :size], data.counts)
 
 
 def answers_of(

@@ -10,7 +10,6 @@ Letters: n tokens.
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -301,7 +300,6 @@ def _size(shape: Sequence[int]) -> int:
     return int(np.prod(shape))
 
 
-@functools.cache
 def _target() -> Any:
     """The processor that this runs on, with all that it can do."""
     from llvmlite import binding
@@ -323,8 +321,6 @@ def _compile(module: Any) -> Any:
     options = binding.create_pipeline_tuning_options(speed_level=3)
     builder = binding.create_pass_builder(machine, options)
     builder.getModulePassManager().run(code, builder)
-    # An engine owns the target machine it is given.
-    _target.cache_clear()
     engine = binding.create_mcjit_compiler(code, machine)
     engine.finalize_object()
     return engine

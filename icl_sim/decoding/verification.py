@@ -121,7 +121,6 @@ def verified(
         tape, trace = _tape_of(trace) if tape is None else tape, [trace]
     elif tape is None:
         raise InputError("tape: expected the input tape, which pieces of a trace do not tell")
-    run = Transcript(construction.machine.vocabulary)
     pieces = _checked(trace)
     head = next(pieces, None)
     if head is None:

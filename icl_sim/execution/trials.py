@@ -244,21 +244,29 @@ def _dispatches(
             share = min(2 * share, capacity)
 
 
-def run_blocks(trial: Callable[..., Any], *, key: jax.Array, trials: int, **options: Any) -> Any:
+def run_blocks(
+    trial: Callable[..., Any],
+    *,
+    key: jax.Array,
+    trials: int,
+    keep: Callable[[Any], Any] = lambda values: values,
+    **options: Any,
+) -> Any:
     """All the results of `iter_blocks` at once: pytree of NumPy arrays [trials, ...].
 
     Args:
       trial, key, trials: see `iter_blocks`.
+      keep: values of a batch -> what is kept of them.
       **options: its args, first, block, blocks_per_dispatch and mesh.
 
     >>> flips = run_blocks(jax.random.bernoulli, key=jax.random.key(0), trials=1000)
     >>> flips.shape, abs(float(flips.mean()) - 0.5) < 0.08
     ((1000,), True)
     """
-    batches = iter_blocks(trial, key=key, trials=trials, **options)
-    first = next(batches).values
+    batches = (keep(one.values) for one in iter_blocks(trial, key=key, trials=trials, **options))
+    first = next(batches)
     require("results", functools.partial(_results_bytes, first), host=True, trials=trials)
-    every = [first, *(batch.values for batch in batches)]
+    every = [first, *batches]
     return jax.tree.map(lambda *parts: np.concatenate(parts), *every)
 
 

@@ -28,6 +28,7 @@ ARTICLE = re.compile(
 CLOSING = {"(": ")", "{": "}", "[": "]", "|": "|"}
 OPENING = tuple(CLOSING)
 SYMBOLS = (*OPERATORS, *OPENING, *CLOSING.values(), ",", ";")
+DEEPEST = 30  # group within group
 LONG = 18  # characters, from which on a line may end before any operator
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w)|\d+(?=[A-Za-z]\b)|\.\d+\b")
 # Not what names a statement (C1.token), is part of a word (e.g., k-th) or of an abbreviation.
@@ -46,10 +47,10 @@ def formula(text: str) -> Markup:
     >>> formula("<em> is no formula")
     Markup('&lt;em&gt; is no formula')
     """
-    done, at, pieces = 0, 0, []
+    done, at, pieces, reader = 0, 0, [], _Reader(text)
     while found := START.search(text, at):
         at = found.start()
-        read = _Reader(text).expression(at)
+        read = reader.expression(at)
         if read is None or not read.counts or not ENDS_WELL.match(text, read.end):
             at += 1
             continue
@@ -109,6 +110,8 @@ class _Reader:
 
     def __init__(self, text: str):
         self._text = text
+        self._groups: dict[int, _Read | None] = {}  # what was read at a place, read once
+        self._depth = 0
 
     def expression(self, at: int) -> _Read | None:
         """Operands, with operators or nothing between them; one sign may stand before them."""
@@ -186,6 +189,15 @@ class _Reader:
         return _Read((f"<msqrt>{inside}</msqrt>",), read.end, True)
 
     def _group(self, at: int) -> _Read | None:
+        if at not in self._groups:
+            self._groups[at] = None  # of one that is begun, and where it is nested too deeply
+            if self._depth < DEEPEST:
+                self._depth += 1
+                self._groups[at] = self._inside(at)
+                self._depth -= 1
+        return self._groups[at]
+
+    def _inside(self, at: int) -> _Read | None:
         opening = self._text[at : at + 1]
         if opening not in CLOSING or not opening:
             return None

@@ -33,7 +33,7 @@ from icl_sim.predictors import PREDICTORS
 from icl_sim.report.findings import Findings
 from icl_sim.reproduction.jobs import TRAINING, collapse_jobs, comparison_jobs
 from icl_sim.storage.json_form import from_json, json_form
-from icl_sim.storage.provenance import FIELDS, provenance
+from icl_sim.storage.provenance import FIELDS
 from icl_sim.storage.records import digest
 from icl_sim.storage.result_store import FinishedRun, ResultStore, open_store
 from icl_sim.training.run_results import FineTuning, Pretraining
@@ -76,6 +76,7 @@ def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progre
 
     def judged(label: str, done: int, total: int) -> None:
         nonlocal begun
+        others.check()
         if label != "statements":
             progress(label, done, total)
             return
@@ -102,12 +103,10 @@ def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progre
         return found, path
 
     progress("all", 0, parts)
-    # Compilation and small programs leave a second core idle. Devices that exchange what they
-    # compute have to be asked in one order.
-    alone = jax.device_count() > 1 or not _shared_settings()
-    with beside(compared, alone=alone) as others:
+    # Compilation and small programs leave a second core idle.
+    with beside(compared, alone=_one_thread()) as others:
         audit = judge([], profile=profile, seed=seed, store=store, progress=judged)
-        found, path = others()
+        found, path = others.result()
     checks = (job.checks(one) for job, one in zip(jobs, found, strict=False))
     return Findings(
         audit=replace(audit, digest=digest(store.records())),
@@ -118,10 +117,19 @@ def _reproduced(*, profile: str, seed: int, store: ResultStore, progress: Progre
     )
 
 
+def _one_thread() -> bool:
+    """Whether all has to run in one: devices that exchange what they compute want one order."""
+    return jax.device_count() > 1 or not _shared_settings()
+
+
 def _shared_settings() -> bool:
     """Whether JAX's settings are those of all threads; one as ``with jax.enable_x64()`` is not."""
+
+    def settings() -> dict[str, str]:
+        return {name: repr(getattr(jax.config, name, None)) for name in jax.config.values}
+
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(provenance).result() == provenance()
+        return pool.submit(settings).result() == settings()
 
 
 @checked

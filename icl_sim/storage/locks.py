@@ -59,9 +59,18 @@ def lock_directory(path: Path) -> int:
 
 
 def require_free(directory: Path) -> None:
-    """Raises InputError if another run holds a directory; one that is not there is free."""
-    if os.path.isdir(directory):  # of a name that the system refuses, too
+    """Raises InputError if another run holds a directory; one that is not there is free.
+
+    Or if it cannot be opened.
+    """
+    if not os.path.isdir(directory):  # of a name that the system refuses, too
+        return
+    try:
         os.close(lock_directory(directory))
+    except FileNotFoundError:  # it has gone away meanwhile
+        return
+    except OSError as error:
+        raise InputError(f"{directory}: expected a directory of ours: {error.strerror}") from None
 
 
 def require_place(descriptor: int, path: Path) -> None:
