@@ -22,9 +22,8 @@ NAMES = (  # mV is two letters, as the abstract writes them
     *("ln", "log", "exp", "min", "max", "atan", "ceil", "floor"),
     *("TV", "KL", "JS", "err", "mean", "Binomial", "mV"),
 )
-ARTICLE = re.compile(
-    r"(?:(?<![\w.])a|(?:^|(?<=[.:?!] ))[AI])(?= |[^\w ]|$)"
-)  # unless an operator follows
+# Words, unless an operator follows: a, and A and I where a sentence begins.
+ARTICLE = re.compile(r"(?:(?<![\w.])a|(?:^|(?<=[.:?!] ))[AI])(?= |[^\w ]|$)")
 CLOSING = {"(": ")", "{": "}", "[": "]", "|": "|"}
 OPENING = tuple(CLOSING)
 SYMBOLS = (*OPERATORS, *OPENING, *CLOSING.values(), ",", ";")
