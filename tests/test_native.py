@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import jax
@@ -160,3 +162,34 @@ def test_a_table_read_after_it_was_written_is_refused():
     with pytest.raises(native.UnsupportedCodeError, match="after it was written"):
         before.current()
     assert native.Seen(table).current() is table
+
+
+# Compiles again and again, with 3 GiB of addresses taken between.
+FAR_APART = """
+import mmap
+from icl_sim.decoding.native import _compile
+numbers = ", ".join(["float 1.0"] * 1024)
+code = f'''
+@known = internal constant [1024 x float] [{numbers}]
+@kept = global [1024 x float] zeroinitializer
+define float @f(i64 %i) {{
+  %p = getelementptr [1024 x float], ptr @known, i64 0, i64 %i
+  %x = load float, ptr %p
+  %y = fadd float %x, 0x3FB99999A0000000
+  ret float %y
+}}
+'''
+flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # addresses, and no memory
+held = []
+for i in range(300):
+    held.append(mmap.mmap(-1, 1 << 16 if i % 3 else 3 << 30, flags=flags))
+    held.append(_compile(code))
+print("compiled")
+"""
+
+
+def test_code_reaches_its_numbers_wherever_they_are():
+    done = subprocess.run(
+        [sys.executable, "-c", FAR_APART], capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout == "compiled\n", done.stderr

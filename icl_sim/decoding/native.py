@@ -307,8 +307,9 @@ def _target() -> Any:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     features = binding.get_host_cpu_features().flatten()
+    # Large: in a process of many gigabytes code and numbers may lie more than 2 GiB apart.
     return binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="small"
+        cpu=binding.get_host_cpu_name(), features=features, opt=3, reloc="static", codemodel="large"
     )
 
 
