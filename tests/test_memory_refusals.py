@@ -200,7 +200,7 @@ def test_comparisons_are_refused(two_gib, tmp_path):
         refused(lambda: asked(sizes=[8, 10**9]), "demonstrations 1,000,000,000")
         refused(lambda: asked(contexts=10**5, vocab=10**5, predictors=["counts"]), "contexts 1")
         lookup = partial(asked, tasks=1, predictors=["lookup"])
-        for size in (5001, 5002):  # modules and traces stay in memory
+        for size in (5001, 5002, 5000):  # modules and traces stay in memory
             refused(lambda n=size: lookup(sizes=[n]), "predictor lookup", grown=2**27)
         message = refused(lambda: lookup(sizes=[5000]), "predictor lookup")
         most = int(re.search(r": demonstrations ([\d,]+) fits", message)[1].replace(",", ""))

@@ -28,7 +28,7 @@ import orbax.checkpoint as ocp
 
 from icl_sim.errors import InputError
 from icl_sim.execution.hosts import from_first, is_first
-from icl_sim.storage.locks import lock_directory, require_place
+from icl_sim.storage.locks import lock_directory, locked, require_place
 from icl_sim.storage.provenance import provenance
 from icl_sim.storage.records import canonical_json
 
@@ -299,14 +299,11 @@ def discard(directory: Path) -> None:
     Raises:
       InputError: another run holds them.
     """
-    lock = lock_directory(directory)
-    try:
+    with locked(directory):
         old = directory.with_name(f"{directory.name}-old")
         shutil.rmtree(old, ignore_errors=True)
         directory.rename(old)
         shutil.rmtree(old)
-    finally:
-        os.close(lock)
 
 
 def _named(tree: Any) -> dict[str, np.ndarray]:

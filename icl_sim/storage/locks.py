@@ -5,8 +5,10 @@ The kernel drops a lock with the process that holds it, so that one left by a de
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from icl_sim.errors import InputError
@@ -56,6 +58,16 @@ def lock_directory(path: Path) -> int:
     except OSError:
         pass
     return lock
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds `lock_directory` for a block."""
+    lock = lock_directory(directory)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def require_free(directory: Path) -> None:
