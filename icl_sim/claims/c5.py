@@ -105,9 +105,8 @@ def random_experiment(
         for name in sorted({answer, "in-context"}, key=label)
         for row in _measured(run, name, pools, laws, _fitting(name, m, (*subsets, pool)))
     ]
-    kept = [row for row in rows if row["mean"] <= row["bound"] + 1e-12]
-    broken = [row for row in rows if row not in kept]
-    broken += [row for row in rows if row["n"] > 1 and row["mean"] >= row["fresh"]]
+    above_bound = [row for row in rows if row["mean"] > row["bound"] + 1e-12]
+    broken = above_bound + [row for row in rows if row["n"] > 1 and row["mean"] >= row["fresh"]]
     # The whole pool in the prompt: nothing is left but what the weights leak.
     whole = [row for row in partial if (row["answer"], row["n"]) == (label(answer), pool)]
     broken += [row for row in whole if row["mean"] > leak]
@@ -117,7 +116,7 @@ def random_experiment(
         tail_cells,
         broken=broken,
         why=(
-            f"{len(kept)} of {len(rows)} exact means keep the bound, at most "
+            f"{len(rows) - len(above_bound)} of {len(rows)} exact means keep the bound, at most "
             f"{tightest:.3f} of it, below those of n fresh samples, and 0 at n = N; through "
             f"{label(answer)}: means {tell(mean_cells)}, tails {tell(tail_cells)} (n = {n} of "
             f"{pool}; n = {fresh} against M_ft)"

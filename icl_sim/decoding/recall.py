@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-SLOTS = (
-    1 << 16
-)  # numbers of one part that are kept; whole numbers next to one another never collide
+# Numbers of one part that are kept; whole numbers next to one another never collide.
+SLOTS = 1 << 16
 LEAST = 24  # operations of a part that is worth a slot
 _SHIFT = 1.5 * 2.0**23  # a float32 plus this ends in the bits of its whole part
 

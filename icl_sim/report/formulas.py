@@ -103,6 +103,11 @@ class _Read:
     def markup(self) -> str:
         return "".join(map(_shown, self.parts))
 
+    @property
+    def inside(self) -> str:
+        """The markup of a group without its brackets."""
+        return "".join(map(_shown, self.parts[1:-1]))
+
 
 class _Reader:
     """Reads a formula from a place in the text on, as far as it goes; None: there is none."""
@@ -114,11 +119,10 @@ class _Reader:
 
     def expression(self, at: int) -> _Read | None:
         """Operands, with operators or nothing between them; one sign may stand before them."""
-        signed = self._text.startswith("-", at)
-        first = self._operand(at + signed)
+        first = self._signed(at)
         if first is None:
             return None
-        parts, end, counts = [*["-"][:signed], *first.parts], first.end, first.counts
+        parts, end, counts = [*first.parts], first.end, first.counts
         article = end == at + 1 and ARTICLE.match(self._text, at)
         while (step := self._next(end)) is not None:
             if article and step.parts[0] not in OPERATORS:
@@ -131,13 +135,8 @@ class _Reader:
         start = self._blanks(at)
         for sign in OPERATORS:
             if self._text.startswith(sign, start):
-                after = self._blanks(start + len(sign))
-                signed = self._text.startswith("-", after)
-                operand = self._operand(after + signed)
-                if operand is None:
-                    return None
-                parts = (sign, *["-"][:signed], *operand.parts)
-                return _Read(parts, operand.end)
+                operand = self._signed(self._blanks(start + len(sign)))
+                return operand and _Read((sign, *operand.parts), operand.end)
         if re.compile(r"in [{\[]").match(self._text, start):
             operand = self._operand(start + 3)
             return operand and _Read(("<mo>\u2208</mo>", *operand.parts), operand.end)
@@ -147,6 +146,13 @@ class _Reader:
         if operand.end == start + 1 and self._text[start : start + 2] == "a ":
             return None
         return _Read((*[GAP][: start > at], *operand.parts), operand.end)
+
+    def _signed(self, at: int) -> _Read | None:
+        """An operand that may have a sign before it."""
+        if not self._text.startswith("-", at):
+            return self._operand(at)
+        read = self._operand(at + 1)
+        return read and _Read(("-", *read.parts), read.end, read.counts)
 
     def _operand(self, at: int) -> _Read | None:
         read = self._root(at) or self._group(at) or self._atom(at)
@@ -170,8 +176,7 @@ class _Reader:
         start = at + signed
         read = self._group(start)
         if read and not signed and self._text[start] == "(":  # its brackets only hold it together
-            inside = read.markup.removeprefix("<mo>(</mo>").removesuffix("<mo>)</mo>")
-            return _Read((_row(inside),), read.end)
+            return _Read((_row(read.inside),), read.end)
         if read is None and (word := re.compile(r"[A-Za-z]+\d*|\d+").match(self._text, start)):
             read = self._atom(start)
             if read is None or read.end != word.end():
@@ -182,10 +187,7 @@ class _Reader:
         if not self._text.startswith("sqrt(", at):
             return None
         read = self._group(at + 4)
-        if read is None:
-            return None
-        inside = read.markup.removeprefix("<mo>(</mo>").removesuffix("<mo>)</mo>")
-        return _Read((f"<msqrt>{inside}</msqrt>",), read.end, True)
+        return read and _Read((f"<msqrt>{read.inside}</msqrt>",), read.end, True)
 
     def _group(self, at: int) -> _Read | None:
         if at not in self._groups:

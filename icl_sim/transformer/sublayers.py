@@ -147,8 +147,7 @@ def attention(
         weight, total = WEIGHTS[layer.attend](
             *_scores(layer, leaf, q[..., rows, :], k[..., keys, :], rows, keys, seen, how)
         )
-        out = None if how.dtype is None else weight.dtype
-        head = einsum("...ts,...su->...tu", weight, v[..., keys, :], how=how, out=out)
+        head = einsum("...ts,...su->...tu", weight, v[..., keys, :], how=how, out=weight.dtype)
         heads.append(average(head, total))
         if watch is not None:
             watch(average(weight, total))
@@ -178,8 +177,7 @@ def _scores(
     how: Arithmetic,
 ) -> tuple[jax.Array, jax.Array]:
     """Of queries and keys [..., H, T, K], the scores [..., H, T, S] and which of them are seen."""
-    # Params in another dtype are computed in it, their scores too.
-    out = None if how.dtype is None else jnp.promote_types(q.dtype, jnp.float32)
+    out = jnp.promote_types(q.dtype, jnp.float32)
     scores = einsum("...htk,...hsk->...hts", q, k, how=how, out=out)
     scores = scores * jnp.asarray(layer.scale, scores.dtype)
     if layer.window:
@@ -257,9 +255,13 @@ def mlp(layer: Layer, leaf: Params, x: jax.Array, how: Arithmetic) -> jax.Array:
 
 
 def einsum(formula: str, *operands: jax.Array, how: Arithmetic, out: Any = None) -> jax.Array:
-    """The product of the operands in the arithmetic's dtype and precision, its sums in ``out``."""
-    if how.dtype is not None:
-        operands = tuple(x.astype(how.dtype) for x in operands)
+    """The product of the operands in the arithmetic's dtype and precision, its sums in ``out``.
+
+    An arithmetic without a dtype computes params in their own, and their sums too.
+    """
+    if how.dtype is None:
+        return jnp.einsum(formula, *operands, precision=how.precision)
+    operands = tuple(x.astype(how.dtype) for x in operands)
     return jnp.einsum(formula, *operands, precision=how.precision, preferred_element_type=out)
 
 
