@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases_machines import random_case
@@ -132,11 +133,47 @@ def test_numbers_that_share_a_slot_are_told_apart(monkeypatch):
     assert np.array_equal(found, wanted)
 
 
-def test_the_digits_of_query_and_key_are_the_parts():
+def test_the_digits_of_query_and_key_and_the_transition_are_the_parts():
     decoder = Decoder(*load(BUILT), engine="native")
     parts = decoder.native()._parts
-    assert len(parts) == 2
+    assert [len(part.results) for part in parts] == [1, 1, 3]
+    assert [part.token is None for part in parts] == [True, True, False]
     assert min(len(part.equations) for part in parts) > 100
+
+
+def test_a_transition_is_forgotten_with_the_prompt_that_it_comes_from():
+    decoder = Decoder(*load(BUILT), engine="native", stop=machine_io(BUILT).stop)
+    for name in ("bb4", "bb3", "bb4"):  # one program, one thread
+        machine = find_machine(name)
+        start = decoder.start(BUILT.encode({"machine": machine, "tape": ""}))
+        wanted = machine_io(BUILT).transcribe(machine.run("", 200))
+        assert np.array_equal(decoder.advance(start, 200)[1], wanted), name
+
+
+def test_a_part_comes_behind_what_it_needs_and_before_what_needs_it():
+    def trace(total, table, token, number):
+        late = table[token, 0]  # of the token alone, between key and part
+        found = number * jnp.float32(3)
+        early = found + 1
+        used = total + early
+        for _ in range(recall.LEAST):
+            found = found * late
+        return used, table, found
+
+    table, zero = np.full((300, 1), 0.5, np.float32), np.float32(0)
+    jaxpr = jax.make_jaxpr(trace)(zero, table, np.int32(0), zero).jaxpr
+    total, kept, token, number = jaxpr.invars
+    steps = recall.split(jaxpr, token, [kept])
+    known = {total, kept, token, number}
+    (part,) = [step for step in steps if isinstance(step, recall.Part)]
+    assert jaxpr.outvars[2] in part.results
+    assert len(part.results) == 2
+    for step in steps:
+        inside = step.equations if isinstance(step, recall.Part) else [step]
+        for equation in inside:
+            needs = {atom for atom in equation.invars if not hasattr(atom, "val")}
+            assert needs <= known
+            known |= set(equation.outvars)
 
 
 @pytest.mark.parametrize("planted", [None, 0, 700, 2999])

@@ -10,6 +10,7 @@ Letters: n tokens.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -78,9 +79,12 @@ class Program:
         shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in self._shapes]
         number = jax.ShapeDtypeStruct((), jnp.int32)
         self._trace = jax.make_jaxpr(one)(shapes, number, number)
-        self._steps = split(self._trace.jaxpr)
+        given, made = self._trace.jaxpr.invars, self._trace.jaxpr.outvars
+        *before, token, _ = given
+        unchanged = [x for x, after in zip(before, made, strict=False) if x is after]
+        self._steps = split(self._trace.jaxpr, token, unchanged)
         self._parts = [step for step in self._steps if isinstance(step, Part)]
-        self._slots = empty_slots(len(self._parts))
+        self._threads = threading.local()  # slots, each thread's own
         self._codes: dict[str, Any] = {}  # by name of the loop
 
     def decode(
@@ -136,7 +140,12 @@ class Program:
     def _run(
         self, name: str, leaves: Leaves, tokens: np.ndarray, status: np.ndarray, *numbers: int
     ) -> int:
-        arrays = (*leaves, tokens, status, self._slots)
+        if not hasattr(self._threads, "slots"):
+            self._threads.slots = empty_slots(len(self._parts))
+        for i, part in enumerate(self._parts):
+            if part.token is not None:  # made of another run's memories
+                self._threads.slots[i] = empty_slots(1)[0]
+        arrays = (*leaves, tokens, status, self._threads.slots)
         kinds = [ctypes.c_void_p] * len(arrays) + [ctypes.c_int64, ctypes.c_int32]
         address = self.compile(name).get_function_address(name)
         run = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)  # other threads run meanwhile
@@ -262,7 +271,7 @@ class _Loop:
         return following.item(), b.zext(lost.item(), self._int32)
 
     def _of_part(self, part: Part) -> Any:
-        first = SLOTS * self._parts.index(part)
+        first = 2 * SLOTS * self._parts.index(part)
         return self._b.gep(self._slots, [self._number(first, self._int64)])
 
     def _number(self, x: int, kind: Any = None) -> Any:

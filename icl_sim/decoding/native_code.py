@@ -96,17 +96,19 @@ class Emitter:
             found = self._equation(equation, [value(atom) for atom in equation.invars])
             known.update(zip(equation.outvars, found, strict=True))
 
-        def part(part: Part) -> Any:
+        def part(part: Part) -> list[Any]:
             for equation in part.equations:
                 evaluate(equation)
-            return known[part.result].item()
+            return [known[result].item() for result in part.results]
 
         for step in jaxpr.eqns if steps is None else steps:
             if isinstance(step, Part) and slots is not None:
-                key, kind = value(step.key).item(), self.kind(step.result.aval.dtype)
+                key = value(step.key).item()
+                token = None if step.token is None else value(step.token).item()
+                kinds = [self.kind(result.aval.dtype) for result in step.results]
                 compute = functools.partial(part, step)
-                found = recall(self._b, self._ir, slots(step), key, kind, compute)
-                known[step.result] = short([found], ())
+                found = recall(self._b, self._ir, slots(step), key, token, kinds, compute)
+                known |= {x: short([y], ()) for x, y in zip(step.results, found, strict=True)}
             else:
                 evaluate(step)
         return [value(atom) for atom in jaxpr.outvars]

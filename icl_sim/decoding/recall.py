@@ -6,13 +6,17 @@ comes up for the first time, and found again by the number's bits from then on: 
 whatever the weights are. The digits of an address are such a part, a chain of some hundred
 operations that each wait for the one before.
 
+Others hang on the token besides, and on memories that a run only reads, as the table that a prompt
+leaves: a transition is one, a function of the token and of the symbol found. What they make is
+found by both, and forgotten when the run ends, for the next one may have another prompt.
+
 Which parts these are is read off the trace by its dominators: a variable that all ways from the
 inputs to another one lead through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,32 +24,66 @@ import numpy as np
 
 # Numbers of one part that are kept; whole numbers next to one another never collide.
 SLOTS = 1 << 16
+STRIDE = 8  # slots between those of two tokens
 LEAST = 24  # operations of a part that is worth a slot
+MOST = 64  # bits of what a part makes
 _SHIFT = 1.5 * 2.0**23  # a float32 plus this ends in the bits of its whole part
 
 
 @dataclass(frozen=True)
 class Part:
-    """Operations that make a 32-bit scalar of one float32; both are variables of the trace."""
+    """Operations that make up to 64 bits of scalars of one float32, or of it and the token.
+
+    Attributes:
+      key, results: variables of the trace.
+      equations: the operations.
+      token: the variable of the token, if they hang on it.
+    """
 
     key: Any
-    result: Any
+    results: tuple[Any, ...]
     equations: tuple[Any, ...]
+    token: Any = None
 
 
-def split(jaxpr: Any) -> list[Any]:
-    """The trace's operations that anything comes of, in order, with `Part`s in place of theirs."""
+def split(jaxpr: Any, token: Any, tables: Iterable[Any] = ()) -> list[Any]:
+    """The trace's operations that anything comes of, in order, with `Part`s in place of theirs.
+
+    Args:
+      jaxpr: the trace.
+      token: its input that is the token.
+      tables: its inputs that no run changes.
+    """
     live = _live(jaxpr.eqns, jaxpr.outvars)
-    above = _dominators(live, jaxpr.invars)
-    parts = list(_parts(live, above, jaxpr.outvars))
-    inside = {id(equation) for part in parts for equation in part.equations}
-    last = {id(part.equations[-1]): part for part in parts}
+    parts: list[Part] = []
+    for known, of in (set[Any](), None), ({token, *tables}, token):
+        above = _dominators(live, [x for x in jaxpr.invars if x not in known])
+        taken = {id(equation) for part in parts for equation in part.equations}
+        found = _parts(live, above, jaxpr.outvars, of)
+        parts += [one for one in found if not taken.intersection(map(id, one.equations))]
+    return _in_order(live, parts)
+
+
+def _in_order(equations: Iterable[Any], parts: Iterable[Part]) -> list[Any]:
+    """The equations, each part where its first one stood, behind what it needs of the others."""
+    step_of = {id(equation): equation for equation in equations}
+    step_of |= {id(equation): part for part in parts for equation in part.equations}
+    made = {variable: e for e in equations for variable in e.outvars}
     steps: list[Any] = []
-    for equation in live:
-        if id(equation) in last:
-            steps.append(last[id(equation)])
-        elif id(equation) not in inside:
-            steps.append(equation)
+    placed: set[int] = set()
+
+    def place(step: Any) -> None:
+        if id(step) in placed:
+            return
+        placed.add(id(step))
+        for equation in step.equations if isinstance(step, Part) else [step]:
+            for atom in _variables(equation.invars):
+                if atom in made:
+                    place(step_of[id(made[atom])])
+        steps.append(step)
+
+    for equation in equations:
+        place(step_of[id(equation)])
     return steps
 
 
@@ -87,63 +125,95 @@ def _shared(lines: Iterable[list[Any]]) -> list[Any]:
     return shared
 
 
-def _parts(equations: list[Any], above: Above, wanted: Iterable[Any]) -> Iterable[Part]:
-    """What hangs on one number each: from it to the last variable that all else goes through."""
+def _parts(equations: list[Any], above: Above, wanted: Iterable[Any], token: Any) -> Iterable[Part]:
+    """What hangs on one number each.
+
+    Without a token from the first number on to the last variable that all else goes through; with
+    it from the last number that all goes through to whatever is used apart from it.
+    """
     leaving: dict[Any, list[list[Any]]] = {}  # by first dominator, what is used apart from it
     made = {variable: equation for equation in equations for variable in equation.outvars}
     uses = [(atom, e.outvars[0]) for e in equations for atom in _variables(e.invars)]
     for atom, by in [*uses, *((atom, None) for atom in _variables(wanted))]:
-        if atom in above and (by is None or above[by][0] is not above[atom][0]):
+        if atom in above and (by is None or above.get(by, [None])[0] is not above[atom][0]):
             leaving.setdefault(above[atom][0], []).append(above[atom])
-    for key, lines in leaving.items():
-        result = _shared(lines)[-1]
-        if not _is_scalar(key, "f") or not _is_scalar(result, "fib") or key not in made:
+    for first, lines in leaving.items():
+        shared = _shared(lines)
+        key, results = first, [shared[-1]]
+        if token is not None:
+            key = next((x for x in reversed(shared) if _bits(x, "f") == 32), first)
+            results = list(dict.fromkeys(line[-1] for line in lines))
+        sizes = [_bits(x, "fib") for x in results]
+        if key not in made or not _bits(key, "f") or not all(sizes) or sum(sizes) > MOST:
             continue
-        # Dominated by the key, so that nothing else is found on the way back from the result.
-        own = [e for e in equations if above.get(e.outvars[0], [None])[0] is key]
-        needed = _live([e for e in own if e is not made[key]], [result])
+        # Dominated by the key, so that nothing else is found on the way back from the results.
+        own = [e for e in equations if key in above.get(e.outvars[0], ())]
+        needed = _live([e for e in own if e is not made[key]], results)
         if len(needed) >= LEAST:
-            yield Part(key, result, tuple(needed))
+            yield Part(key, tuple(results), tuple(needed), token)
 
 
-def _is_scalar(variable: Any, kinds: str) -> bool:
+def _bits(variable: Any, kinds: str) -> int:
+    """Of a scalar of these kinds, 1 or 32; else 0."""
     dtype = np.dtype(variable.aval.dtype)
-    return not variable.aval.shape and dtype.kind in kinds and dtype.itemsize in (1, 4)
+    if variable.aval.shape or dtype.kind not in kinds or dtype.itemsize not in (1, 4):
+        return 0
+    return 1 if dtype.kind == "b" else 8 * dtype.itemsize
 
 
 def empty_slots(parts: int) -> np.ndarray:
-    """Empty slots, uint64 [parts, SLOTS]: a number's bits above those of its result."""
-    slots = np.zeros((parts, SLOTS), np.uint64)
-    # All slots name the number 0 but its own, which names 1: none is found where it is named.
-    slots[:, 0] = np.uint64(np.float32(1).view(np.uint32)) << np.uint64(32)
-    return slots
+    """Empty slots, uint64 [parts, SLOTS, 2]: a token and a number's bits, what was made of them."""
+    return np.full((parts, SLOTS, 2), ~np.uint64(0))  # no token is negative
 
 
-def recall(b: Any, ir: Any, slots: Any, key: Any, kind: Any, compute: Callable[[], Any]) -> Any:
-    """LLVM code that finds the result of a part, or computes and keeps it.
+def recall(
+    b: Any,
+    ir: Any,
+    slots: Any,
+    key: Any,
+    token: Any,
+    kinds: Sequence[Any],
+    compute: Callable[[], Sequence[Any]],
+) -> list[Any]:
+    """LLVM code that finds the results of a part, or computes and keeps them.
 
     Args:
       b, ir: llvmlite's builder, in the body of a loop, and its `ir`.
       slots: pointer to the part's slots.
       key: the number, a float.
-      kind: the result's type: float, i32 or i1.
-      compute: writes the part's operations and returns their result.
+      token: i32, or None.
+      kinds: the results' types: float, i32 or i1.
+      compute: writes the part's operations and returns their results.
     """
     word, wide = ir.IntType(32), ir.IntType(64)
-    half = ir.Constant(wide, 32)
+    token = ir.Constant(word, 0) if token is None else token
+
+    def integer(x: int) -> Any:
+        return ir.Constant(wide, x)
+
     bits = b.zext(b.bitcast(key, word), wide)
+    bits = b.or_(bits, b.shl(b.zext(token, wide), integer(32)))
     place = b.bitcast(b.fadd(key, ir.Constant(key.type, _SHIFT)), word)
-    slot = b.gep(slots, [b.zext(b.and_(place, ir.Constant(word, SLOTS - 1)), wide)])
-    # One word, read and written whole: threads may share the slots.
-    entry = b.load_atomic(slot, "monotonic", 8)
-    old = b.trunc(entry, word)
-    before = b.block
-    with b.if_then(b.icmp_unsigned("!=", b.lshr(entry, half), bits), likely=False):
-        found = compute()
-        new = b.bitcast(found, word) if kind == ir.FloatType() else b.zext(found, word)
-        b.store_atomic(b.or_(b.shl(bits, half), b.zext(new, wide)), slot, "monotonic", 8)
+    place = b.add(place, b.mul(token, ir.Constant(word, STRIDE)))
+    place = b.zext(b.and_(place, ir.Constant(word, SLOTS - 1)), wide)
+    first = b.gep(slots, [b.shl(place, integer(1))])
+    second = b.gep(first, [integer(1)])
+    old, before = b.load(second), b.block
+    with b.if_then(b.icmp_unsigned("!=", b.load(first), bits), likely=False):
+        new = integer(0)
+        for x, kind in zip(compute(), kinds, strict=True):
+            x = b.bitcast(x, word) if kind == ir.FloatType() else x
+            new = b.or_(b.shl(new, integer(x.type.width)), b.zext(x, wide))
+        b.store(bits, first)
+        b.store(new, second)
         computed = b.block
-    result = b.phi(word)
-    result.add_incoming(old, before)
-    result.add_incoming(new, computed)
-    return b.bitcast(result, kind) if kind == ir.FloatType() else b.trunc(result, kind)
+    packed = b.phi(wide)
+    packed.add_incoming(old, before)
+    packed.add_incoming(new, computed)
+    results = []
+    for kind in reversed(kinds):
+        width = 32 if kind == ir.FloatType() else kind.width
+        x = b.trunc(packed, ir.IntType(width))
+        results.append(b.bitcast(x, kind) if kind == ir.FloatType() else x)
+        packed = b.lshr(packed, integer(width))
+    return results[::-1]

@@ -132,7 +132,7 @@ def load_params(
             raise InputError(f"{name}: expected {np.dtype(dtype)}, got {leaf.dtype}: convert it")
         if not np.isfinite(leaf).all():
             raise InputError(f"{name}: expected finite weights, got NaN or infinity")
-    return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
+    return dict(jax.device_put(leaves))  # jnp.asarray compiles a program for every shape
 
 
 def _initializer(spec: TransformerSpec, name: str) -> nn.initializers.Initializer:
