@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 
@@ -12,6 +13,9 @@ from icl_sim.execution import hosts
 def main() -> None:
     """Runs the command line and exits with its code."""
     open_streams()
+    # Traces are trees of many small objects without cycles: a collector that looks at them again
+    # and again takes a twentieth of a run.
+    gc.set_threshold(100_000, 20, 100)
     if not hosts.is_worker():
         sys.exit(run(sys.argv))
     try:

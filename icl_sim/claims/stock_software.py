@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from constructions import CONSTRUCTIONS
@@ -18,9 +17,10 @@ from constructions.programs.training_machines import TRAINING
 from constructions.programs.turing import Trace
 from constructions.vocabulary import END, trace_of
 from icl_sim.claims.claim import FALSE, HOLDS, SHARE, Outcome, Run
+from icl_sim.divergence.rows import first_of
 from icl_sim.pretrained import from_pretrained, to_pretrained
 from icl_sim.statistics.intervals import upper_limit
-from icl_sim.transformer import Params, Transformer, hidden, unembed
+from icl_sim.transformer import Arithmetic, Params, Transformer, hidden, unembed
 
 # Program, its options, examples, random data sets; all in one checkpoint.
 TASKS: dict[str, list[tuple[str, dict[str, int], int, int]]] = {
@@ -44,7 +44,8 @@ TASKS: dict[str, list[tuple[str, dict[str, int], int, int]]] = {
     ],
 }
 LIMIT = 2**15  # steps after which a run that has not halted is given up
-BLOCK = 1024  # tokens whose logits are computed at once; lengths are rounded up to it
+BLOCK = 1024  # tokens whose likeliest successors are asked at once; lengths are rounded up to it
+ROWS = 128  # of them whose logits are there at once
 
 Checkpoint = tuple[Construction, Transformer, Params]
 
@@ -98,12 +99,17 @@ def stock_experiment(
 
 @partial(jax.jit, static_argnums=0)
 def _states(spec: Any, params: Params, tokens: jax.Array) -> jax.Array:
-    return hidden(spec, params, tokens)
+    return hidden(spec, params, tokens, how=Arithmetic(block=4096))
 
 
 @partial(jax.jit, static_argnums=0)
 def _next(spec: Any, params: Params, states: jax.Array) -> jax.Array:
-    return unembed(spec, params, states).argmax(axis=-1).astype(jnp.int32)
+    def likeliest(states: jax.Array) -> jax.Array:
+        logits = unembed(spec, params, states)
+        return first_of(logits, logits.max(axis=-1, keepdims=True))
+
+    # So few that their logits stay in the cache.
+    return jax.lax.map(likeliest, states.reshape(-1, ROWS, states.shape[-1])).reshape(-1)
 
 
 def _written(model: Transformer, params: Params, prompt: np.ndarray, run: np.ndarray) -> np.ndarray:
