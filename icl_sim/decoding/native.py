@@ -24,7 +24,7 @@ from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.head_state import Memory, empty, settle
 from icl_sim.decoding.native_code import Emitter, Seen, Table, UnsupportedCodeError, short
 from icl_sim.decoding.plan import Plan
-from icl_sim.decoding.recall import SLOTS, Part, empty_slots, split
+from icl_sim.decoding.recall import EMPTY, OF_TOKENS, SLOTS, Part, empty_slots, split
 from icl_sim.errors import InputError
 
 ENGINE = "native"
@@ -144,7 +144,7 @@ class Program:
             self._threads.slots = empty_slots(len(self._parts))
         for i, part in enumerate(self._parts):
             if part.token is not None:  # made of another run's memories
-                self._threads.slots[i] = empty_slots(1)[0]
+                self._threads.slots[i, :OF_TOKENS] = EMPTY
         arrays = (*leaves, tokens, status, self._threads.slots)
         kinds = [ctypes.c_void_p] * len(arrays) + [ctypes.c_int64, ctypes.c_int32]
         address = self.compile(name).get_function_address(name)

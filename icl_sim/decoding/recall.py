@@ -24,7 +24,9 @@ import numpy as np
 
 # Numbers of one part that are kept; whole numbers next to one another never collide.
 SLOTS = 1 << 16
+OF_TOKENS = 1 << 12  # those in use if a part hangs on the token
 STRIDE = 8  # slots between those of two tokens
+EMPTY = ~np.uint64(0)  # no token is negative
 LEAST = 24  # operations of a part that is worth a slot
 MOST = 64  # bits of what a part makes
 _SHIFT = 1.5 * 2.0**23  # a float32 plus this ends in the bits of its whole part
@@ -163,7 +165,7 @@ def _bits(variable: Any, kinds: str) -> int:
 
 def empty_slots(parts: int) -> np.ndarray:
     """Empty slots, uint64 [parts, SLOTS, 2]: a token and a number's bits, what was made of them."""
-    return np.full((parts, SLOTS, 2), ~np.uint64(0))  # no token is negative
+    return np.full((parts, SLOTS, 2), EMPTY)
 
 
 def recall(
@@ -186,6 +188,7 @@ def recall(
       compute: writes the part's operations and returns their results.
     """
     word, wide = ir.IntType(32), ir.IntType(64)
+    most = SLOTS if token is None else min(SLOTS, OF_TOKENS)
     token = ir.Constant(word, 0) if token is None else token
 
     def integer(x: int) -> Any:
@@ -195,7 +198,7 @@ def recall(
     bits = b.or_(bits, b.shl(b.zext(token, wide), integer(32)))
     place = b.bitcast(b.fadd(key, ir.Constant(key.type, _SHIFT)), word)
     place = b.add(place, b.mul(token, ir.Constant(word, STRIDE)))
-    place = b.zext(b.and_(place, ir.Constant(word, SLOTS - 1)), wide)
+    place = b.zext(b.and_(place, ir.Constant(word, most - 1)), wide)
     first = b.gep(slots, [b.shl(place, integer(1))])
     second = b.gep(first, [integer(1)])
     old, before = b.load(second), b.block
