@@ -272,7 +272,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "fine-tuning, M = 2048 [1024, 8]": partial(_fine_tuning, _spec(hidden=2048), 1024, 8),
     "fine-tuning [2, 2048]": partial(_fine_tuning, _spec(), 2, 2048),
     "fine-tuning, 256 copies [8, 8]": partial(_copies, 256, 8, 8),
-    "pretraining, T = 768": partial(_pretraining, 768),
+    "pretraining, T = 896": partial(_pretraining, 896),
     "distances of logits [4096, 32768]": partial(_distances, 4096, 32768),
     "from hidden states [2048, 256], V = 32768": partial(_hidden, 2048, 32_768, 256),
     "an exact tail, V = 4096, n = 10^6": partial(_tail, 4096, 10**6),

@@ -21,7 +21,6 @@ from icl_sim.errors import InputError
 CACHE = "ICL_SIM_CACHE"  # the environment variable that names the cache of models and programs
 VARIABLE = "ICL_SIM_COMPILED"  # another directory for programs, or off
 MOST = 2**30  # bytes that are kept; the oldest programs go
-SECONDS = 0.05  # a program that compiles faster is not kept
 
 
 def cache_directory() -> Path:
@@ -55,8 +54,9 @@ def keep_compiled() -> Path | None:
         return None
     # Another run may be writing what this one reads; then this one compiles it again.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
+    # Small and quick ones, too: there are many, and reading one takes a tenth of compiling it.
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder
 
