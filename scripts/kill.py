@@ -41,8 +41,8 @@ COMMANDS = {
     "reproduce": ["reproduce"],
 }
 SHARES = dict.fromkeys(COMMANDS, 4) | {"reproduce": 1}  # it takes minutes, the others seconds
-# What may differ from run to run: times, and where the results lie.
-VOLATILE = ("seconds", "per_second", "path", "report", "base", "note")
+# What may differ from run to run: times, where the results lie, and from where a run was resumed.
+VOLATILE = ("seconds", "per_second", "path", "report", "base", "note", "resumed_at")
 
 
 def start(words: list[str], out: Path, *, resume: bool) -> subprocess.Popen:
