@@ -24,7 +24,7 @@ from icl_sim.decoding.attention import Reading
 from icl_sim.decoding.head_state import Memory, empty, settle
 from icl_sim.decoding.native_code import Emitter, Seen, Table, UnsupportedCodeError, short
 from icl_sim.decoding.plan import Plan
-from icl_sim.decoding.recall import EMPTY, OF_TOKENS, SLOTS, Part, empty_slots, split
+from icl_sim.decoding.recall import SLOTS, WORDS, Part, empty_slots, forget, split
 from icl_sim.errors import InputError
 
 ENGINE = "native"
@@ -142,9 +142,7 @@ class Program:
     ) -> int:
         if not hasattr(self._threads, "slots"):
             self._threads.slots = empty_slots(len(self._parts))
-        for i, part in enumerate(self._parts):
-            if part.token is not None:  # made of another run's memories
-                self._threads.slots[i, :OF_TOKENS] = EMPTY
+        forget(self._threads.slots, self._parts)
         arrays = (*leaves, tokens, status, self._threads.slots)
         kinds = [ctypes.c_void_p] * len(arrays) + [ctypes.c_int64, ctypes.c_int32]
         address = self.compile(name).get_function_address(name)
@@ -271,7 +269,7 @@ class _Loop:
         return following.item(), b.zext(lost.item(), self._int32)
 
     def _of_part(self, part: Part) -> Any:
-        first = 2 * SLOTS * self._parts.index(part)
+        first = SLOTS * WORDS * self._parts.index(part)
         return self._b.gep(self._slots, [self._number(first, self._int64)])
 
     def _number(self, x: int, kind: Any = None) -> Any:

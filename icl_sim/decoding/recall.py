@@ -24,6 +24,7 @@ import numpy as np
 
 # Numbers of one part that are kept; whole numbers next to one another never collide.
 SLOTS = 1 << 16
+WORDS = 2  # of a slot
 OF_TOKENS = 1 << 12  # those in use if a part hangs on the token
 STRIDE = 8  # slots between those of two tokens
 EMPTY = ~np.uint64(0)  # no token is negative
@@ -164,8 +165,15 @@ def _bits(variable: Any, kinds: str) -> int:
 
 
 def empty_slots(parts: int) -> np.ndarray:
-    """Empty slots, uint64 [parts, SLOTS, 2]: a token and a number's bits, what was made of them."""
-    return np.full((parts, SLOTS, 2), EMPTY)
+    """Empty slots, uint64 [parts, SLOTS, WORDS]: a token and a number's bits, what they made."""
+    return np.full((parts, SLOTS, WORDS), EMPTY)
+
+
+def forget(slots: np.ndarray, parts: Iterable[Part]) -> None:
+    """Empties the slots of the parts that were made of a run's memories."""
+    for own, part in zip(slots, parts, strict=True):
+        if part.token is not None:
+            own[:OF_TOKENS] = EMPTY
 
 
 def recall(
@@ -199,7 +207,7 @@ def recall(
     place = b.bitcast(b.fadd(key, ir.Constant(key.type, _SHIFT)), word)
     place = b.add(place, b.mul(token, ir.Constant(word, STRIDE)))
     place = b.zext(b.and_(place, ir.Constant(word, most - 1)), wide)
-    first = b.gep(slots, [b.shl(place, integer(1))])
+    first = b.gep(slots, [b.mul(place, integer(WORDS))])
     second = b.gep(first, [integer(1)])
     old, before = b.load(second), b.block
     with b.if_then(b.icmp_unsigned("!=", b.load(first), bits), likely=False):
